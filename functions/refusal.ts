@@ -1,0 +1,32 @@
+/**
+ * A message to the person at the terminal: what is wrong and what to do about it. It is printed without a stack.
+ * An error that is not a Refusal is a defect of Plinth and is printed whole.
+ */
+export class Refusal extends Error {
+  readonly remedy: string | undefined;
+
+  constructor(problem: string, { remedy, cause }: { remedy?: string; cause?: unknown } = {}) {
+    super(problem, { cause });
+    this.name = 'Refusal';
+    this.remedy = remedy;
+  }
+}
+
+/** What to print for an error: problem and remedy of a Refusal, the whole stack of anything else. */
+export function explain(error: unknown): string {
+  if (error instanceof Refusal) return error.remedy ? `${error.message}\n${error.remedy}` : error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+/**
+ * Runs what a script is for. An error is explained on stderr and makes the exit code 1; nothing is cut off: the process
+ * ends when its work has ended.
+ */
+export async function runScript(main: () => Promise<void>): Promise<void> {
+  try {
+    await main();
+  } catch (error) {
+    process.stderr.write(`${explain(error)}\n`);
+    process.exitCode = 1;
+  }
+}

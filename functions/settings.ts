@@ -1,0 +1,176 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { z } from 'zod';
+import { nearestName } from './nearest-name.ts';
+import { Refusal } from './refusal.ts';
+import { choice, integer, origins, postgresUrl, signingKeys, yesOrNo } from './setting-kinds.ts';
+import { isDevelopmentKey } from './signing-keys.ts';
+
+const repository = path.dirname(import.meta.dirname);
+
+/**
+ * Every setting of Plinth: an environment variable, what it means, and its default where that is not a plain value.
+ * docs/settings.md is written from here (`node scripts/settings.ts`).
+ */
+export const settingsSchema = z.object({
+  PLINTH_ENV: choice(['development', 'production'])
+    .optional()
+    .describe('What this installation is for. Production insists on its own secrets and closes what only developers need.')
+    .meta({ default: 'production if NODE_ENV is, else development' }),
+  HOST: z.string().default('localhost').describe('The name or address to listen on; 0.0.0.0 for every network.'),
+  PORT: integer(0, 65535).default(4000).describe('The port to listen on; 0 takes a free one.'),
+  PLINTH_DATA: z
+    .string()
+    .optional()
+    .describe('The folder for everything that Plinth keeps on disk: the embedded database, development keys, the outbox.')
+    .meta({ default: '.plinth in the repository' }),
+  DATABASE_URL: postgresUrl()
+    .optional()
+    .describe('The Postgres (15 to 18) to use, as the owner of the database. Without it, an embedded one is started.'),
+  SERVER_DATABASE_URL: postgresUrl()
+    .optional()
+    .describe('The same database as plinth_server, the role that the API logs in as. Only together with DATABASE_URL.'),
+  POOL_SIZE: integer(1, 1000).default(10).describe('How many connections the API holds to the database.'),
+  JWT_KEYS: signingKeys()
+    .optional()
+    .describe(
+      'The keys that sign access tokens, newest first: kid:base64url[,kid:base64url…], at least 32 bytes each. The first signs; ' +
+        'all of them verify, so that a key can be replaced while its tokens run out. Required in production.',
+    )
+    .meta({ default: 'in development, a key made once and kept in PLINTH_DATA' }),
+  INTROSPECTION: yesOrNo()
+    .optional()
+    .describe('Whether clients may ask for the GraphQL schema itself.')
+    .meta({ default: 'true in development, false in production' }),
+  GRAPHIQL: yesOrNo()
+    .optional()
+    .describe('Whether a browser that opens the address gets GraphiQL.')
+    .meta({ default: 'true in development, false in production' }),
+  TRUSTED_DOCUMENTS: z
+    .string()
+    .refine((file) => existsSync(file), { error: ({ input }) => `must name a file that exists, not "${input}"` })
+    .optional()
+    .describe('A JSON file {"hash": "text of the document"} of operations that clients may name by their hash.'),
+  TRUSTED_DOCUMENTS_ONLY: yesOrNo()
+    .default(false)
+    .describe('Whether documents outside TRUSTED_DOCUMENTS are refused.'),
+  CORS_ORIGINS: origins()
+    .default([])
+    .describe('The origins, separated by commas, whose pages may call the API; * for all.')
+    .meta({ default: 'none' }),
+  MAX_BODY_BYTES: integer(1).default(1_048_576).describe('The largest request body.'),
+  MAX_QUERY_BYTES: integer(1).default(20_000).describe('The longest GraphQL document, in bytes.'),
+  MAX_TOKENS: integer(1).default(2_000).describe('The most tokens in a GraphQL document.'),
+  MAX_DEPTH: integer(1).default(12).describe('How deep the fields of an operation may nest.'),
+  MAX_ALIASES: integer(0).default(30).describe('The most aliases in an operation.'),
+  MAX_COST: integer(1).default(20_000).describe('The most rows that an operation may ask for (the product of its page sizes).'),
+  MAX_PAGE: integer(1).default(100).describe('The most rows in one page of a connection.'),
+  LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+    .default('info')
+    .describe('The least important message that is logged.'),
+  LOG_FORMAT: choice(['json', 'pretty'])
+    .optional()
+    .describe('How a message is logged: a line of JSON for machines, or a line to read.')
+    .meta({ default: 'pretty on a terminal, else json' }),
+  OUTBOX: z
+    .string()
+    .optional()
+    .describe('The folder where texts and mails go in development instead of to people.')
+    .meta({ default: 'outbox in PLINTH_DATA' }),
+});
+
+type Camel<Name extends string> = Name extends `${infer First}_${infer Rest}`
+  ? `${Lowercase<First>}${Capitalize<Camel<Rest>>}`
+  : Lowercase<Name>;
+type Given = z.output<typeof settingsSchema>;
+type Decided = 'PLINTH_ENV' | 'PLINTH_DATA' | 'INTROSPECTION' | 'GRAPHIQL' | 'LOG_FORMAT' | 'OUTBOX';
+type Complete = Omit<Given, Decided> & { [Name in Decided]-?: NonNullable<Given[Name]> };
+
+/** The settings under camelCase names: DATABASE_URL is databaseUrl. Folders are absolute paths. */
+export type Settings = { [Name in keyof Complete as Camel<Name>]: Complete[Name] } & { development: boolean };
+
+/**
+ * Reads the settings from environment variables. An empty variable counts as not set.
+ *
+ * @throws Refusal that names every mistake at once; the values of secrets are not in it.
+ */
+export function readSettings(env: Record<string, string | undefined>): Settings {
+  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value.trim() !== ''));
+  const parsed = settingsSchema.safeParse(set);
+  const mistakes = [
+    ...(parsed.error?.issues ?? []).map((issue) => ({ name: String(issue.path[0]), problem: issue.message })),
+    ...unknownNames(Object.keys(set)),
+    ...contradictions(set),
+  ];
+  if (parsed.data && mistakes.length === 0) return complete(parsed.data, set.NODE_ENV);
+  const lines = mistakes.map(({ name, problem }) => `  ${name} ${problem}`);
+  throw new Refusal(`${lines.length === 1 ? 'A setting is' : `${lines.length} settings are`} wrong:\n${lines.join('\n')}`, {
+    remedy: 'Correct these environment variables and start again; docs/settings.md describes each.',
+  });
+}
+
+type Mistake = { name: string; problem: string };
+
+/** What is wrong between settings. Each is read by itself, so that a mistake elsewhere does not hide these. */
+function contradictions(set: Record<string, string | undefined>): Mistake[] {
+  const mistakes: Mistake[] = [];
+  const environment = environmentOf(set);
+  if (environment === 'production' && !set.JWT_KEYS) {
+    mistakes.push({
+      name: 'JWT_KEYS',
+      problem: 'must be set in production, such as k1:$(head -c 32 /dev/urandom | base64 | tr +/ -_ | tr -d =)',
+    });
+  }
+  const keys = settingsSchema.shape.JWT_KEYS.safeParse(set.JWT_KEYS).data ?? [];
+  for (const { kid, key } of keys) {
+    if (environment !== 'production' || !isDevelopmentKey(dataFolder(set.PLINTH_DATA), key)) continue;
+    mistakes.push({ name: 'JWT_KEYS', problem: `key ${kid} is a development key of PLINTH_DATA; production needs its own` });
+  }
+  if (set.SERVER_DATABASE_URL && !set.DATABASE_URL) {
+    mistakes.push({ name: 'SERVER_DATABASE_URL', problem: 'must not be set without DATABASE_URL' });
+  }
+  if (settingsSchema.shape.TRUSTED_DOCUMENTS_ONLY.safeParse(set.TRUSTED_DOCUMENTS_ONLY).data && !set.TRUSTED_DOCUMENTS) {
+    mistakes.push({ name: 'TRUSTED_DOCUMENTS_ONLY', problem: 'must not be true without TRUSTED_DOCUMENTS' });
+  }
+  return mistakes;
+}
+
+function complete(given: Given, nodeEnv: string | undefined): Settings {
+  const environment = environmentOf({ PLINTH_ENV: given.PLINTH_ENV, NODE_ENV: nodeEnv });
+  const development = environment === 'development';
+  const data = dataFolder(given.PLINTH_DATA);
+  const decided: Complete = {
+    ...given,
+    PLINTH_ENV: environment,
+    PLINTH_DATA: data,
+    INTROSPECTION: given.INTROSPECTION ?? development,
+    GRAPHIQL: given.GRAPHIQL ?? development,
+    LOG_FORMAT: given.LOG_FORMAT ?? (process.stdout.isTTY ? 'pretty' : 'json'),
+    OUTBOX: path.resolve(given.OUTBOX ?? path.join(data, 'outbox')),
+  };
+  const named = Object.entries(decided).map(([name, value]) => [camelCase(name), value]);
+  return { ...Object.fromEntries(named), development } as Settings;
+}
+
+function environmentOf({ PLINTH_ENV, NODE_ENV }: { PLINTH_ENV?: string | undefined; NODE_ENV?: string | undefined }) {
+  return (PLINTH_ENV ?? NODE_ENV) === 'production' ? 'production' : 'development';
+}
+
+function dataFolder(given: string | undefined): string {
+  return given ? path.resolve(given) : path.join(repository, '.plinth');
+}
+
+function camelCase(name: string): string {
+  return name.toLowerCase().replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** A PLINTH_ variable that no setting has is a slip of the pen; other names may belong to other programs. */
+function unknownNames(names: string[]): Mistake[] {
+  const known = Object.keys(settingsSchema.shape);
+  return names
+    .filter((name) => name.startsWith('PLINTH_') && !known.includes(name))
+    .map((name) => {
+      const near = nearestName(name, known) ?? nearestName(name.slice('PLINTH_'.length), known);
+      return { name, problem: `is not a setting of Plinth${near ? `; did you mean ${near}?` : ''}` };
+    });
+}
