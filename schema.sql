@@ -1,0 +1,2080 @@
+-- Plinth: the whole application. Read from top to bottom; each section stands only on those above it.
+--
+--   foundation   roles, errors, time-ordered keys                                  (schema public)
+--   identity     users, sign-up, log-in, sessions, profiles                        (schema identity)
+--   chat         channels, members, messages, unread, search, import               (schema chat)
+--   operations   upkeep: partitions made ahead, what has expired removed           (schema operations)
+--
+-- A section is one Postgres schema. Inside it, always in this order: types, tables with their indexes,
+-- functions, triggers, policies, grants; the comment stands beside its object. What is granted to one of the
+-- API roles is the GraphQL API, and the comment is its documentation. docs/schema.md tells the conventions.
+
+-- ============================================================================================
+-- foundation: roles, errors, time-ordered keys
+-- ============================================================================================
+
+create extension if not exists pg_trgm with schema public;
+
+-- Roles belong to the cluster, not to the database: another database may have made them already.
+do $$
+declare
+  wanted record;
+begin
+  for wanted in
+    select *
+    from (values
+      ('plinth_owner',  'nologin noinherit'),  -- owns every object; security definer functions run as it
+      ('plinth_server', 'login noinherit'),    -- what the server logs in as: it may only become an API role
+      ('anonymous',     'nologin inherit'),    -- a caller without a token
+      ('member',        'nologin inherit'),    -- a signed-in user
+      ('operator',      'nologin inherit'),    -- a signed-in user who runs the place
+      ('service',       'nologin inherit')     -- a program of ours: imports, workers, schedulers
+    ) as listed (name, options)
+  loop
+    if not exists (select from pg_catalog.pg_roles where rolname = wanted.name) then
+      execute format('create role %I %s', wanted.name, wanted.options);
+    end if;
+  end loop;
+
+  -- An operator may do what a member may, a member what anyone may.
+  grant anonymous to member;
+  grant member to operator;
+  grant anonymous, member, operator, service to plinth_server;
+
+  -- Whoever applies this file makes the objects as their owner.
+  if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
+    execute format('grant plinth_owner to %I', current_user);
+  end if;
+  execute format('grant create on database %I to plinth_owner', current_database());
+end;
+$$;
+
+comment on role anonymous is 'A caller without a token.';
+comment on role member    is 'A signed-in user.';
+comment on role operator  is 'A signed-in user who runs the place.';
+comment on role service   is 'A program: imports, workers, schedulers.';
+
+-- The longest that one statement of theirs may run; the server applies it to each request.
+alter role anonymous set statement_timeout = '5s';
+alter role member    set statement_timeout = '10s';
+alter role operator  set statement_timeout = '60s';
+alter role service   set statement_timeout = '10min';
+
+-- A change of the schema wakes the server, which builds its API anew. Only a superuser may make an event trigger;
+-- where none made it, the server asks every second instead.
+create function public._announce_ddl() returns event_trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform pg_catalog.pg_notify('plinth_ddl', '');
+end;
+$$;
+do $$
+begin
+  if (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
+    create event trigger plinth_ddl on ddl_command_end execute function public._announce_ddl();
+  end if;
+end;
+$$;
+
+grant usage, create on schema public to plinth_owner;
+set local role plinth_owner;
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+create table public.error_codes (
+  sqlstate    text    primary key,
+  code        text    not null,
+  status      integer not null,
+  description text    not null,
+
+  constraint sqlstate_has_2_or_5_characters check (sqlstate ~ '^[0-9A-Z]{2}([0-9A-Z]{3})?$')
+);
+comment on table public.error_codes is
+  'What a client is told for an SQLSTATE, or for a class of them (its first two characters).';
+
+-- The PT codes are ours, raised by the functions below; the others are Postgres''s.
+insert into public.error_codes (sqlstate, code, status, description)
+values
+  ('PT400', 'BAD_USER_INPUT',    400, 'An argument is missing, malformed or out of range.'),
+  ('PT401', 'UNAUTHENTICATED',   401, 'Nobody is signed in, or the session has ended.'),
+  ('PT403', 'FORBIDDEN',         403, 'The caller may not do this.'),
+  ('PT404', 'NOT_FOUND',         404, 'There is no such thing, or the caller may not know of it.'),
+  ('PT409', 'CONFLICT',          409, 'The state of things does not allow it.'),
+  ('PT429', 'TOO_MANY_REQUESTS', 429, 'Too often; try again later.'),
+  ('22',    'BAD_USER_INPUT',    400, 'A value is malformed or out of range.'),
+  ('23502', 'BAD_USER_INPUT',    400, 'A value is missing.'),
+  ('23503', 'NOT_FOUND',         404, 'What is referred to does not exist.'),
+  ('23505', 'CONFLICT',          409, 'It exists already.'),
+  ('23514', 'BAD_USER_INPUT',    400, 'A value breaks a rule.'),
+  ('23P01', 'CONFLICT',          409, 'It overlaps with something that exists.'),
+  ('40',    'RETRY',             409, 'Two changes met; try again.'),
+  ('42501', 'FORBIDDEN',         403, 'The caller may not do this.'),
+  ('53',    'UNAVAILABLE',       503, 'The database is short of something; try again later.'),
+  ('55P03', 'RETRY',             409, 'Something else holds it; try again.'),
+  ('57014', 'TIMEOUT',           504, 'It took longer than the caller''s role allows.'),
+  ('57P01', 'UNAVAILABLE',       503, 'The database is stopping; try again.'),
+  ('57P03', 'UNAVAILABLE',       503, 'The database is starting; try again.'),
+  ('08',    'UNAVAILABLE',       503, 'The database cannot be reached; try again.')
+on conflict (sqlstate) do update
+  set code = excluded.code, status = excluded.status, description = excluded.description;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions
+-- --------------------------------------------------------------------------------------------
+
+-- Ends a function with an error that keeps what it has written (a counted try, a revoked session), where `raise`
+-- would undo it. The server commits, then answers with this error in place of the result.
+create function public.refuse(sqlstate text, message text) returns void
+language sql volatile set search_path = ''
+as $$
+  select set_config('plinth.refused', jsonb_build_object('sqlstate', sqlstate, 'message', message)::text, true);
+$$;
+comment on function public.refuse is 'An error that keeps what the function has written, unlike `raise`.';
+
+-- A UUIDv7 (RFC 9562): 48 bits of milliseconds, 12 bits of their fraction, 62 random bits. Ticks are the first two
+-- as one number, 4,096 of them a millisecond.
+create function public._uuid_v7_ticks(id uuid) returns bigint
+language sql immutable parallel safe set search_path = ''
+return ('x' || substr(id::text, 1, 8) || substr(id::text, 10, 4) || substr(id::text, 16, 3))::bit(60)::bigint;
+
+create function public._uuid_v7_ticks(at timestamptz) returns bigint
+language sql immutable parallel safe set search_path = ''
+return floor(extract(epoch from at) * 4096000)::bigint;
+
+-- Like the server's clock, but never at or before `after`: ids made under one lock rise whatever the clock does.
+create function public.uuid_v7_at(at timestamptz, after uuid) returns uuid
+language plpgsql volatile parallel safe set search_path = ''
+as $$
+declare
+  ticks bigint := greatest(public._uuid_v7_ticks(at), public._uuid_v7_ticks(after) + 1);
+begin
+  return (
+    lpad(to_hex(ticks >> 12), 12, '0')
+    || to_hex(28672 + (ticks & 4095))  -- 0x7000: the version
+    || right(gen_random_uuid()::text, 17)
+  )::uuid;
+end;
+$$;
+comment on function public.uuid_v7_at is 'A UUIDv7 of the time `at`, greater than `after` (null: none before it).';
+
+-- Postgres 18 has it built in.
+do $do$
+begin
+  execute 'create function public.uuid_v7() returns uuid language sql volatile parallel safe set search_path = '''' return '
+    || case
+      when current_setting('server_version_num')::integer >= 180000 then 'uuidv7()'
+      else 'public.uuid_v7_at(clock_timestamp(), null)'
+    end;
+end;
+$do$;
+comment on function public.uuid_v7() is 'A new UUIDv7: a key that rises with time.';
+
+create function public.uuid_v7_floor(at timestamptz) returns uuid
+language sql immutable parallel safe set search_path = ''
+return (lpad(to_hex(public._uuid_v7_ticks(at) >> 12), 12, '0') || '70008000000000000000')::uuid;
+comment on function public.uuid_v7_floor is 'The lowest UUIDv7 of that millisecond: a bound for ranges of ids.';
+
+create function public.uuid_v7_time(id uuid) returns timestamptz
+language sql immutable parallel safe set search_path = ''
+return to_timestamp(public._uuid_v7_ticks(id) / 4096000.0);
+comment on function public.uuid_v7_time is 'The time that a UUIDv7 carries.';
+
+create function public._touch_updated_at() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  new.updated_at := now();
+  return new;
+end;
+$$;
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: none of this is API, but what the sections below are made of
+-- --------------------------------------------------------------------------------------------
+
+revoke all on schema public from public;
+grant usage on schema public to plinth_server, anonymous, member, operator, service;
+revoke execute on function
+  public.refuse, public._uuid_v7_ticks(uuid), public._uuid_v7_ticks(timestamptz), public.uuid_v7_at,
+  public.uuid_v7(), public.uuid_v7_floor, public.uuid_v7_time, public._touch_updated_at from public;
+grant select on public.error_codes to plinth_server;
+
+-- ============================================================================================
+-- identity: users, sign-up, log-in, sessions, profiles
+-- ============================================================================================
+
+create schema identity;
+comment on schema identity is 'Users, how they sign in, and what they tell of themselves.';
+grant usage on schema identity to plinth_server, anonymous, member, operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type identity.account_status as enum ('active', 'inactive', 'banned');
+comment on type identity.account_status is 'Whether the user may sign in.';
+
+-- Two values that the server completes: SQL says what, TypeScript signs and delivers.
+create domain identity.access_token as jsonb;
+comment on domain identity.access_token is
+  'A JSON Web Token, valid for 15 minutes, for the header `Authorization: Bearer …`.
+
+@jwt';
+
+create domain identity.delivery as jsonb;
+comment on domain identity.delivery is
+  'A text or mail that the server sends once the transaction has committed: {channel, to, text}.
+
+@deliver';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+-- What everyone who is signed in may see of a user. A removed account leaves its row, with nothing personal in it.
+create table identity.users (
+  id           uuid        primary key default public.uuid_v7(),
+  username     text        not null,
+  display_name text        not null,
+  bio          text,
+  avatar_url   text,
+  location     text,
+  website      text,
+  last_seen_at timestamptz,                     -- null: never signed in
+  removed_at   timestamptz,                     -- null: in use
+  created_at   timestamptz not null default now(),
+  updated_at   timestamptz not null default now(),
+  external_ref text        unique,              -- null: made here; else source and its id, gitter:55b9…
+  searched     text        not null generated always as (lower(display_name || ' ' || username)) stored,
+
+  constraint username_is_3_to_50_plain_characters      check (username ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{2,49}$'),
+  constraint display_name_is_2_to_100_characters       check (char_length(display_name) between 2 and 100),
+  constraint bio_is_at_most_1000_characters            check (char_length(bio) <= 1000),
+  constraint avatar_url_is_a_web_address               check (avatar_url ~ '^https?://\S{1,2000}$'),
+  constraint location_is_at_most_100_characters        check (char_length(location) <= 100),
+  constraint website_is_a_web_address                  check (website ~ '^https?://\S{1,2000}$')
+);
+comment on table  identity.users              is 'Someone who uses Plinth.';
+comment on column identity.users.id           is 'The key; rises with the time of sign-up.';
+comment on column identity.users.username     is 'The name to mention and find them by; unique in any case.';
+comment on column identity.users.display_name is 'The name to show, 2 to 100 characters.';
+comment on column identity.users.bio          is 'What they say of themselves.';
+comment on column identity.users.avatar_url   is 'The address of their picture.';
+comment on column identity.users.location     is 'Where they say they are.';
+comment on column identity.users.website      is 'The address of their own page.';
+comment on column identity.users.last_seen_at is 'When they were last active; null for never.';
+comment on column identity.users.removed_at   is 'When the account was removed; null while it is in use.';
+comment on column identity.users.created_at   is 'When they signed up.';
+comment on column identity.users.updated_at   is 'When this profile last changed.';
+
+-- One name whatever its case.
+create unique index users_username_key on identity.users (lower(username));
+-- Parts of names and typos, identity.search_users.
+create index users_searched_trgm_idx on identity.users using gin (searched public.gin_trgm_ops);
+-- Stems of names, identity.search_users.
+create index users_searched_stem_idx on identity.users using gin (to_tsvector('russian', searched));
+
+-- What only they themselves may see.
+create table identity.accounts (
+  user_id           uuid                    primary key references identity.users (id) on delete cascade,
+  phone             text                    unique,
+  email             text,
+  email_verified_at timestamptz,                      -- null: not verified
+  status            identity.account_status not null default 'active',
+  is_operator       boolean                 not null default false,
+  time_zone         text                    not null default 'UTC',
+  language          text                    not null default 'en',
+  preferences       jsonb                   not null default '{}',
+
+  constraint phone_is_an_e164_number           check (phone ~ '^\+[1-9][0-9]{6,14}$'),
+  constraint email_is_an_address               check (email ~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:].]{2,}$'),
+  constraint email_is_at_most_254_characters   check (char_length(email) <= 254),
+  constraint language_is_a_language_tag        check (language ~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$'),
+  constraint preferences_are_an_object         check (jsonb_typeof(preferences) = 'object'),
+  constraint preferences_are_at_most_16_kb     check (pg_column_size(preferences) <= 16384)
+);
+comment on table  identity.accounts                   is 'The private side of a user; each sees only their own.';
+comment on column identity.accounts.user_id           is 'Whose account it is.';
+comment on column identity.accounts.phone             is 'Phone number in E.164 form; null for none.';
+comment on column identity.accounts.email             is 'E-mail address; null for none.';
+comment on column identity.accounts.email_verified_at is 'When the address was verified; null if it was not.';
+comment on column identity.accounts.status            is 'Whether they may sign in.';
+comment on column identity.accounts.is_operator       is 'Whether they run the place: their requests run as operator.';
+comment on column identity.accounts.time_zone         is 'Their time zone, by its IANA name.';
+comment on column identity.accounts.language          is 'Their language, as a BCP 47 tag.';
+comment on column identity.accounts.preferences       is 'Whatever a client wants to remember for them, up to 16 kB.';
+
+-- One account an address whatever its case.
+create unique index accounts_email_key on identity.accounts (lower(email));
+
+create table identity.passwords (
+  user_id    uuid        primary key references identity.users (id) on delete cascade,
+  hash       text        not null,
+  changed_at timestamptz not null default now(),
+
+  constraint hash_is_argon2id check (hash like '$argon2id$%')
+);
+comment on table identity.passwords is 'Hashes of passwords; nobody reads them but log_in.';
+
+-- One pending code a recipient: asking again replaces it.
+create table identity.codes (
+  recipient     text        primary key,
+  salt          text        not null,
+  hash          bytea       not null,
+  display_name  text,                   -- null: no sign-up
+  username      text,                   -- null: one is made
+  password_hash text,                   -- null: by phone, without a password
+  tries         integer     not null default 0,
+  expires_at    timestamptz not null,
+  created_at    timestamptz not null default now(),
+
+  constraint it_expires_after_it_is_made check (expires_at > created_at)
+);
+comment on table identity.codes is 'Codes sent to a phone or an address and not yet spent, as hashes.';
+-- What expire_codes looks for.
+create index codes_expires_at_idx on identity.codes (expires_at);
+
+create table identity.sessions (
+  id             uuid        primary key default public.uuid_v7(),
+  user_id        uuid        not null references identity.users (id) on delete cascade,
+  created_at     timestamptz not null default now(),
+  last_access_at timestamptz not null default now(),
+  expires_at     timestamptz not null default now() + interval '30 days',
+  revoked_at     timestamptz,                     -- null: in force until it expires
+  address        inet,                            -- null: not known
+  user_agent     text,                            -- null: not known
+
+  constraint user_agent_is_at_most_500_characters check (char_length(user_agent) <= 500)
+);
+comment on table  identity.sessions                is 'A device or program that a user is signed in on.';
+comment on column identity.sessions.id             is 'The key.';
+comment on column identity.sessions.user_id        is 'Who is signed in.';
+comment on column identity.sessions.created_at     is 'When they signed in.';
+comment on column identity.sessions.last_access_at is 'When the session was last opened or refreshed.';
+comment on column identity.sessions.expires_at     is 'When it ends unless it is refreshed before.';
+comment on column identity.sessions.revoked_at     is 'When it was ended by hand; null if it was not.';
+comment on column identity.sessions.address        is 'The IP address it was last used from.';
+comment on column identity.sessions.user_agent     is 'The program, as it called itself.';
+-- The sessions of a user, newest first.
+create index sessions_user_id_id_idx on identity.sessions (user_id, id desc);
+
+-- Spent tokens stay until their session is cleaned away: using one again is the sign of a theft.
+create table identity.refresh_tokens (
+  hash       bytea       primary key,
+  session_id uuid        not null references identity.sessions (id) on delete cascade,
+  spent_at   timestamptz,               -- null: good for one refresh
+  created_at timestamptz not null default now()
+);
+comment on table identity.refresh_tokens is 'Hashes of the refresh tokens of each session.';
+create index refresh_tokens_session_id_idx on identity.refresh_tokens (session_id);
+
+create table identity.attempts (
+  subject    text        primary key,   -- what is counted: log_in:user:…, code:address:…
+  started_at timestamptz not null,
+  count      integer     not null
+);
+comment on table identity.attempts is 'How often something was tried within its window, to limit it.';
+-- What expire_codes looks for.
+create index attempts_started_at_idx on identity.attempts (started_at);
+
+create type identity.session_tokens as (
+  access_token  identity.access_token,
+  refresh_token text,
+  expires_at    timestamptz,
+  "user"        identity.users
+);
+comment on type   identity.session_tokens               is 'What a signed-in client keeps.';
+comment on column identity.session_tokens.access_token  is 'Sent with every request; lives 15 minutes.';
+comment on column identity.session_tokens.refresh_token is 'Good for one refreshSession; never sent elsewhere.';
+comment on column identity.session_tokens.expires_at    is 'When the session ends unless it is refreshed before.';
+comment on column identity.session_tokens."user"        is 'Who is signed in.';
+
+create type identity.code_request as (
+  recipient  text,
+  expires_at timestamptz,
+  delivery   identity.delivery
+);
+comment on type   identity.code_request            is 'A code is on its way, if the recipient can have one.';
+comment on column identity.code_request.recipient  is 'The phone number or address it goes to.';
+comment on column identity.code_request.expires_at is 'Until when it can be used.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: who is calling
+-- --------------------------------------------------------------------------------------------
+
+-- Set once a request by begin_request. No `set search_path`: it must inline into policies, and a body in standard SQL
+-- is resolved when it is made.
+create function identity.current_user_id() returns uuid
+language sql stable parallel safe
+return nullif(current_setting('plinth.user_id', true), '')::uuid;
+comment on function identity.current_user_id is
+  'The signed-in user, or null.
+
+@hide';
+
+create function identity.require_user_id() returns uuid
+language plpgsql stable parallel safe set search_path = ''
+as $$
+declare
+  caller uuid := identity.current_user_id();
+begin
+  if caller is null then
+    raise exception using errcode = 'PT401', message = 'Sign in first.';
+  end if;
+  return caller;
+end;
+$$;
+comment on function identity.require_user_id is 'The signed-in user; an error where nobody is.';
+
+-- The role that a session''s requests run as; null: the session is over.
+create function identity._session_role(session_id uuid, user_id uuid) returns text
+language sql stable security definer set search_path = ''
+return (
+  select case when account.is_operator then 'operator' else 'member' end
+  from identity.sessions as session
+  join identity.accounts as account on account.user_id = session.user_id
+  where session.id = _session_role.session_id
+    and session.user_id = _session_role.user_id
+    and session.revoked_at is null
+    and session.expires_at > now()
+    and account.status = 'active'
+);
+
+-- The first statement of every request: takes the role and remembers the caller, until the transaction ends. The server
+-- has verified the token; whether its session still holds is asked here, so a revoked one ends at once.
+create function identity.begin_request(role text, claims jsonb, statement_timeout text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  if role in ('member', 'operator') then
+    if role is distinct from identity._session_role((claims ->> 'sid')::uuid, (claims ->> 'sub')::uuid) then
+      raise exception using errcode = 'PT401', message = 'The session has ended.', hint = 'Sign in again.';
+    end if;
+    perform set_config('plinth.user_id', claims ->> 'sub', true), set_config('plinth.session_id', claims ->> 'sid', true);
+  end if;
+  perform
+    set_config('plinth.address', coalesce(claims ->> 'address', ''), true),
+    set_config('plinth.user_agent', coalesce(claims ->> 'user_agent', ''), true),
+    set_config('plinth.request_id', coalesce(claims ->> 'request_id', ''), true),
+    set_config('statement_timeout', begin_request.statement_timeout, true),
+    set_config('role', begin_request.role, true);
+end;
+$$;
+comment on function identity.begin_request is
+  'Takes the role and the identity of a request until its transaction ends.
+
+@hide';
+
+create function identity._address() returns text
+language sql stable parallel safe set search_path = ''
+return coalesce(nullif(current_setting('plinth.address', true), ''), 'unknown');
+
+-- Counts one try, and tells whether it is still within the limit.
+create function identity._count_attempt(subject text, most integer, per interval) returns boolean
+language sql volatile set search_path = ''
+as $$
+  insert into identity.attempts as known (subject, started_at, count)
+  values (subject, now(), 1)
+  on conflict on constraint attempts_pkey do update set
+    started_at = case when known.started_at + per < now() then now() else known.started_at end,
+    count = case when known.started_at + per < now() then 1 else known.count + 1 end
+  returning count <= most;
+$$;
+
+create function identity._is_exhausted(subject text, most integer, per interval) returns boolean
+language sql stable set search_path = ''
+return exists (
+  select
+  from identity.attempts as known
+  where known.subject = _is_exhausted.subject and known.count >= most and known.started_at + per >= now()
+);
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: sessions
+-- --------------------------------------------------------------------------------------------
+
+-- 244 random bits, from Postgres's cryptographic source.
+create function identity._new_token() returns text
+language sql volatile set search_path = ''
+return replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+
+create function identity._token_hash(token text) returns bytea
+language sql immutable parallel safe set search_path = ''
+return sha256(convert_to(token, 'UTF8'));
+
+create function identity._issue_tokens(session identity.sessions) returns identity.session_tokens
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  token   text := identity._new_token();
+  holder  identity.users;
+  issued  identity.session_tokens;
+begin
+  insert into identity.refresh_tokens (hash, session_id) values (identity._token_hash(token), session.id);
+  update identity.users set last_seen_at = now() where id = session.user_id returning * into holder;
+  issued.access_token := jsonb_build_object(
+    'sub', session.user_id,
+    'sid', session.id,
+    'role', (select case when is_operator then 'operator' else 'member' end
+             from identity.accounts where user_id = session.user_id)
+  );
+  issued.refresh_token := token;
+  issued.expires_at := session.expires_at;
+  issued."user" := holder;
+  return issued;
+end;
+$$;
+
+create function identity.open_session(user_id uuid) returns identity.session_tokens
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  session identity.sessions;
+begin
+  insert into identity.sessions (user_id, address, user_agent)
+  values (
+    open_session.user_id,
+    case when pg_catalog.current_setting('plinth.address', true) ~ '^[0-9a-f:.]+$' then identity._address()::inet end,
+    left(nullif(current_setting('plinth.user_agent', true), ''), 500)
+  )
+  returning * into session;
+  return identity._issue_tokens(session);
+end;
+$$;
+comment on function identity.open_session is 'Signs a user in without asking for proof; granted to nobody.';
+
+create function identity.refresh_session(refresh_token text) returns identity.session_tokens
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  token   identity.refresh_tokens;
+  session identity.sessions;
+begin
+  -- Guards. The row lock lets one of two refreshes at the same moment win.
+  select * into token
+  from identity.refresh_tokens as known
+  where known.hash = identity._token_hash(refresh_session.refresh_token)
+  for update;
+  if token.hash is null then
+    raise exception using errcode = 'PT401', message = 'The refresh token is not valid.', hint = 'Sign in again.';
+  end if;
+  if token.spent_at is not null then
+    update identity.sessions set revoked_at = coalesce(revoked_at, now()) where id = token.session_id;
+    perform public.refuse('PT401', 'The refresh token was used before; its session has been ended.');
+    return null;
+  end if;
+  if identity._session_role(token.session_id, (select user_id from identity.sessions where id = token.session_id)) is null then
+    raise exception using errcode = 'PT401', message = 'The session has ended.', hint = 'Sign in again.';
+  end if;
+
+  -- The exchange.
+  update identity.refresh_tokens set spent_at = now() where hash = token.hash;
+  update identity.sessions
+  set last_access_at = now(), expires_at = now() + interval '30 days'
+  where id = token.session_id
+  returning * into session;
+  return identity._issue_tokens(session);
+end;
+$$;
+comment on function identity.refresh_session is
+  'Exchanges a refresh token for new tokens. A token is good for one exchange; using it again ends the session.';
+
+create function identity.log_out() returns void
+language sql volatile security definer set search_path = ''
+as $$
+  update identity.sessions
+  set revoked_at = now()
+  where id = nullif(current_setting('plinth.session_id', true), '')::uuid and revoked_at is null;
+$$;
+comment on function identity.log_out is 'Ends the session that this request came with.';
+
+create function identity.revoke_sessions(id uuid default null) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller  uuid := identity.require_user_id();
+  revoked integer;
+begin
+  update identity.sessions as session
+  set revoked_at = now()
+  where session.user_id = caller and session.revoked_at is null
+    and (revoke_sessions.id is null or session.id = revoke_sessions.id);
+  get diagnostics revoked = row_count;
+  if revoked = 0 and revoke_sessions.id is not null then
+    raise exception using errcode = 'PT404', message = 'There is no such session.';
+  end if;
+  return revoked;
+end;
+$$;
+comment on function identity.revoke_sessions is
+  'Ends one of the caller''s sessions, or all of them when `id` is left out; returns how many.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: sign-up and log-in
+-- --------------------------------------------------------------------------------------------
+
+create function identity._free_username(wanted text) returns text
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  base      text := left(regexp_replace(regexp_replace(wanted, '[^A-Za-z0-9_.-]+', '-', 'g'), '^[^A-Za-z0-9]+', ''), 40);
+  candidate text := base;
+begin
+  while char_length(candidate) < 3 or exists (select from identity.users where lower(username) = lower(candidate)) loop
+    candidate := coalesce(nullif(base, '') || '-', 'user-') || left(replace(gen_random_uuid()::text, '-', ''), 8);
+  end loop;
+  return candidate;
+end;
+$$;
+
+-- Keeps a hash of a new code, and hands the code itself to the server for delivery.
+create function identity._send_code(
+  recipient text, display_name text, username text, password_hash text, text text
+) returns identity.code_request
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  -- 6 digits from 52 random bits: the bias is below one in a billion.
+  code    text := lpad((('x' || left(replace(gen_random_uuid()::text, '-', ''), 12))::bit(48)::bigint % 1000000)::text, 6, '0');
+  salt    text := gen_random_uuid()::text;
+  request identity.code_request;
+begin
+  insert into identity.codes as pending (recipient, salt, hash, display_name, username, password_hash, expires_at)
+  values (
+    _send_code.recipient, salt, sha256(convert_to(salt || code, 'UTF8')),
+    _send_code.display_name, _send_code.username, _send_code.password_hash, now() + interval '10 minutes'
+  )
+  on conflict on constraint codes_pkey do update set
+    salt = excluded.salt, hash = excluded.hash, display_name = excluded.display_name, username = excluded.username,
+    password_hash = excluded.password_hash, tries = 0, created_at = now(), expires_at = excluded.expires_at;
+  request.recipient := _send_code.recipient;
+  request.expires_at := now() + interval '10 minutes';
+  request.delivery := jsonb_build_object(
+    'channel', case when _send_code.recipient like '+%' then 'sms' else 'mail' end,
+    'to', _send_code.recipient,
+    'text', format(_send_code.text, code)
+  );
+  return request;
+end;
+$$;
+
+-- What limits the sending of codes: by recipient and by address.
+create function identity._may_send_code(recipient text) returns boolean
+language sql volatile set search_path = ''
+as $$
+  select
+    identity._count_attempt('code:recipient:' || recipient, 5, interval '1 hour')
+    and identity._count_attempt('code:address:' || identity._address(), 50, interval '1 hour');
+$$;
+
+create function identity.request_code(phone text, display_name text default null) returns identity.code_request
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- Guards.
+  if phone !~ '^\+[1-9][0-9]{6,14}$' then
+    raise exception using errcode = 'PT400', message = 'The phone number is not in E.164 form.', column = 'phone',
+      hint = 'Write it as + and digits only: +77011234567.';
+  end if;
+  if display_name is not null and char_length(display_name) not between 2 and 100 then
+    raise exception using errcode = 'PT400', message = 'A display name has 2 to 100 characters.', column = 'display_name';
+  end if;
+  if not identity._may_send_code(phone) then
+    perform public.refuse('PT429', 'Too many codes were asked for; try again in an hour.');
+    return null;
+  end if;
+
+  return identity._send_code(phone, display_name, null, null, 'Your code is %s. It is valid for 10 minutes.');
+end;
+$$;
+comment on function identity.request_code is
+  'Sends a 6-digit code to a phone, to sign up (with a display name) or to log in. The answer is the same either way.';
+
+create function identity.sign_up(email text, password text, display_name text, username text default null)
+returns identity.code_request
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  address text := lower(email);
+  request identity.code_request;
+begin
+  -- Guards.
+  if email !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:].]{2,}$' or char_length(email) > 254 then
+    raise exception using errcode = 'PT400', message = 'That is not an e-mail address.', column = 'email';
+  end if;
+  if char_length(display_name) not between 2 and 100 then
+    raise exception using errcode = 'PT400', message = 'A display name has 2 to 100 characters.', column = 'display_name';
+  end if;
+  if username !~ '^[A-Za-z0-9][A-Za-z0-9_.-]{2,49}$' then
+    raise exception using errcode = 'PT400', message = 'A username has 3 to 50 letters, digits, dots, dashes or underscores.',
+      column = 'username';
+  end if;
+  if exists (select from identity.users as taken where lower(taken.username) = lower(sign_up.username)) then
+    raise exception using errcode = 'PT409', message = 'The username is taken.', column = 'username';
+  end if;
+  if not identity._may_send_code(address) then
+    perform public.refuse('PT429', 'Too many codes were asked for; try again in an hour.');
+    return null;
+  end if;
+
+  -- Who has an account is told so by mail, and only there.
+  if exists (select from identity.accounts as known where lower(known.email) = address) then
+    request.recipient := address;
+    request.expires_at := now() + interval '10 minutes';
+    request.delivery := jsonb_build_object(
+      'channel', 'mail', 'to', address,
+      'text', 'Someone tried to sign up with your address. You have an account already: log in with your password.'
+    );
+    return request;
+  end if;
+  return identity._send_code(address, display_name, username, password, 'Your code is %s. It is valid for 10 minutes.');
+end;
+$$;
+comment on function identity.sign_up is
+  'Sends a code to an e-mail address; verifyCode then makes the account. The answer is the same if one exists.
+
+@argon2id password';
+
+create function identity.verify_code(recipient text, code text) returns identity.session_tokens
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  target  text := lower(recipient);
+  pending identity.codes;
+  account identity.accounts;
+  by_mail boolean := target not like '+%';
+  signed_in uuid;
+begin
+  -- Guards: what is counted must be kept, so these refuse and do not raise. The row lock makes tries take turns.
+  if not identity._count_attempt('verify:address:' || identity._address(), 100, interval '1 hour')
+    or not identity._count_attempt('verify:recipient:' || target, 20, interval '1 hour') then
+    perform public.refuse('PT429', 'Too many codes were tried; try again in an hour.');
+    return null;
+  end if;
+  update identity.codes as known set tries = known.tries + 1 where known.recipient = target returning * into pending;
+  if pending.recipient is null or pending.expires_at <= now() or pending.tries > 5
+    or pending.hash <> sha256(convert_to(pending.salt || code, 'UTF8')) then
+    perform public.refuse('PT401', 'The code is wrong, spent or expired.');
+    return null;
+  end if;
+  delete from identity.codes as known where known.recipient = target;
+
+  -- The account: known, or made now.
+  select * into account
+  from identity.accounts as known
+  where case when by_mail then lower(known.email) = target else known.phone = target end;
+  if account.user_id is null and pending.display_name is null then
+    perform public.refuse('PT400', 'This phone has no account yet: ask for a code with a display name.');
+    return null;
+  end if;
+  if account.user_id is null then
+    insert into identity.users (username, display_name)
+    values (identity._free_username(coalesce(pending.username, pending.display_name)), pending.display_name)
+    returning id into signed_in;
+    insert into identity.accounts (user_id, phone, email, email_verified_at)
+    values (
+      signed_in,
+      case when not by_mail then target end,
+      case when by_mail then target end,
+      case when by_mail then now() end
+    );
+    if pending.password_hash is not null then
+      insert into identity.passwords (user_id, hash) values (signed_in, pending.password_hash);
+    end if;
+  elsif account.status <> 'active' then
+    perform public.refuse('PT403', 'The account is not active.');
+    return null;
+  else
+    signed_in := account.user_id;
+  end if;
+  return identity.open_session(signed_in);
+end;
+$$;
+comment on function identity.verify_code is
+  'Spends the code sent to a phone or an e-mail address: signs up who is new, and signs them in.';
+
+-- The parameters and salt to hash an offered password with, so that log_in compares hashes and never sees a password. An
+-- address without an account gets a salt of its own, so that the answer takes as long.
+create function identity.password_salt(email text) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  address text := lower(email);
+begin
+  if identity._is_exhausted('log_in:user:' || address, 10, interval '15 minutes')
+    or identity._is_exhausted('log_in:address:' || identity._address(), 100, interval '15 minutes') then
+    raise exception using errcode = 'PT429', message = 'Too many tries; try again in 15 minutes.';
+  end if;
+  return coalesce(
+    (
+      select stored.hash
+      from identity.accounts as known
+      join identity.passwords as stored on stored.user_id = known.user_id
+      where lower(known.email) = address
+    ),
+    '$argon2id$v=19$m=19456,t=2,p=1$' || rtrim(encode(substr(sha256(convert_to(address, 'UTF8')), 1, 16), 'base64'), '=')
+  );
+end;
+$$;
+comment on function identity.password_salt is
+  'What the server needs to hash an offered password.
+
+@hide';
+
+create function identity.log_in(email text, password text) returns identity.session_tokens
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  address text := lower(email);
+  account identity.accounts;
+begin
+  -- Guards: tries are counted first, in one order, so that those at the same moment count too.
+  if not identity._count_attempt('log_in:address:' || identity._address(), 100, interval '15 minutes')
+    or not identity._count_attempt('log_in:user:' || address, 10, interval '15 minutes') then
+    perform public.refuse('PT429', 'Too many tries; try again in 15 minutes.');
+    return null;
+  end if;
+  select known.* into account
+  from identity.accounts as known
+  join identity.passwords as stored on stored.user_id = known.user_id
+  where lower(known.email) = address and stored.hash = log_in.password;
+  if account.user_id is null then
+    perform public.refuse('PT401', 'The e-mail address or the password is wrong.');
+    return null;
+  end if;
+  if account.status <> 'active' then
+    perform public.refuse('PT403', 'The account is not active.');
+    return null;
+  end if;
+
+  delete from identity.attempts as known where known.subject = 'log_in:user:' || address;
+  return identity.open_session(account.user_id);
+end;
+$$;
+comment on function identity.log_in is
+  'Signs in with an e-mail address and a password.
+
+@argon2id password salted by identity.password_salt(email)';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: profiles
+-- --------------------------------------------------------------------------------------------
+
+create function identity.me() returns identity.users
+language sql stable security definer set search_path = ''
+return (select person from identity.users as person where person.id = identity.current_user_id());
+comment on function identity.me is 'The signed-in user; null where nobody is.';
+
+create function identity.update_profile(
+  username text default null, display_name text default null, bio text default null,
+  avatar_url text default null, location text default null, website text default null
+) returns identity.users
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  changed identity.users;
+begin
+  update identity.users as person set
+    username = coalesce(update_profile.username, person.username),
+    display_name = coalesce(update_profile.display_name, person.display_name),
+    bio = case when update_profile.bio = '' then null else coalesce(update_profile.bio, person.bio) end,
+    avatar_url = case when update_profile.avatar_url = '' then null else coalesce(update_profile.avatar_url, person.avatar_url) end,
+    location = case when update_profile.location = '' then null else coalesce(update_profile.location, person.location) end,
+    website = case when update_profile.website = '' then null else coalesce(update_profile.website, person.website) end
+  where person.id = identity.require_user_id()
+  returning * into changed;
+  return changed;
+end;
+$$;
+comment on function identity.update_profile is
+  'Changes the caller''s profile. What is left out stays; an empty text removes what may be empty.';
+
+create function identity.update_account(
+  time_zone text default null, language text default null, preferences jsonb default null
+) returns identity.accounts
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  changed identity.accounts;
+begin
+  if time_zone is not null and not exists (select from pg_catalog.pg_timezone_names where name = update_account.time_zone) then
+    raise exception using errcode = 'PT400', message = 'There is no such time zone.', column = 'time_zone',
+      hint = 'Use an IANA name: Asia/Almaty.';
+  end if;
+  update identity.accounts as account set
+    time_zone = coalesce(update_account.time_zone, account.time_zone),
+    language = coalesce(update_account.language, account.language),
+    preferences = coalesce(update_account.preferences, account.preferences)
+  where account.user_id = identity.require_user_id()
+  returning * into changed;
+  return changed;
+end;
+$$;
+comment on function identity.update_account is 'Changes the caller''s private settings. What is left out stays.';
+
+-- Anonymises: the row stays, so that what they said to others keeps its place and its order.
+create function identity.remove_account() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller uuid := identity.require_user_id();
+begin
+  update identity.users set
+    username = 'removed-' || replace(caller::text, '-', ''), display_name = 'Removed account', bio = null,
+    avatar_url = null, location = null, website = null, external_ref = null, last_seen_at = null, removed_at = now()
+  where id = caller;
+  delete from identity.accounts where user_id = caller;
+  delete from identity.passwords where user_id = caller;
+  delete from identity.sessions where user_id = caller;
+end;
+$$;
+comment on function identity.remove_account is
+  'Removes the caller''s account and everything personal in it. What they wrote to others stays, without their name.';
+
+-- Best match first, then whoever was seen last. A part of a word counts most, then a stem, then a likeness (a typo).
+create function identity.search_users(query text) returns setof identity.users
+language sql stable security definer rows 50 set search_path = '' set pg_trgm.word_similarity_threshold = 0.45
+as $$
+  with wanted as (
+    select
+      lower(trim(left(query, 100))) as words,
+      '%' || regexp_replace(lower(trim(left(query, 100))), '([\\%_])', '\\\1', 'g') || '%' as part,
+      plainto_tsquery('russian', left(query, 100)) as stems
+  )
+  select person.*
+  from identity.users as person, wanted
+  where person.removed_at is null and char_length(wanted.words) > 1 and (
+    person.searched like wanted.part
+    or to_tsvector('russian', person.searched) @@ wanted.stems
+    or wanted.words operator(public.<%) person.searched
+  )
+  order by
+    (lower(person.username) = wanted.words or lower(person.display_name) = wanted.words) desc,
+    (person.searched like wanted.part) desc,
+    (to_tsvector('russian', person.searched) @@ wanted.stems) desc,
+    public.word_similarity(wanted.words, person.searched) desc,
+    person.last_seen_at desc nulls last,
+    person.id
+  limit 200;
+$$;
+comment on function identity.search_users is
+  'Users by name or username: any case, part of a word, stems of words, typos. Best match first, then last seen; at most 200.';
+
+create function identity.expire_codes() returns bigint
+language sql volatile security definer set search_path = ''
+as $$
+  with codes as (
+    delete from identity.codes where expires_at < now() returning 1
+  ), attempts as (
+    delete from identity.attempts where started_at < now() - interval '1 day' returning 1
+  ), sessions as (
+    delete from identity.sessions where coalesce(revoked_at, expires_at) < now() - interval '30 days' returning 1
+  )
+  select (select count(*) from codes) + (select count(*) from attempts) + (select count(*) from sessions);
+$$;
+comment on function identity.expire_codes is
+  'Removes codes, counts of tries and sessions that are over; returns how many rows.';
+
+-- --------------------------------------------------------------------------------------------
+-- Triggers
+-- --------------------------------------------------------------------------------------------
+
+create trigger touch_updated_at before update on identity.users
+  for each row when (
+    (old.username, old.display_name, old.bio, old.avatar_url, old.location, old.website)
+    is distinct from (new.username, new.display_name, new.bio, new.avatar_url, new.location, new.website)
+  )
+  execute function public._touch_updated_at();
+
+-- --------------------------------------------------------------------------------------------
+-- Policies: who sees what
+-- --------------------------------------------------------------------------------------------
+
+alter table identity.users enable row level security;
+create policy members_see_everyone on identity.users for select to member
+  using (true);
+
+alter table identity.accounts enable row level security;
+create policy members_see_their_own_account on identity.accounts for select to member
+  using (user_id = (select identity.current_user_id()));
+
+alter table identity.sessions enable row level security;
+create policy members_see_their_own_sessions on identity.sessions for select to member
+  using (user_id = (select identity.current_user_id()));
+
+-- No policy, no grant: only the functions above reach these.
+alter table identity.passwords enable row level security;
+alter table identity.codes enable row level security;
+alter table identity.refresh_tokens enable row level security;
+alter table identity.attempts enable row level security;
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+grant select (id, username, display_name, bio, avatar_url, location, website, last_seen_at, removed_at, created_at, updated_at)
+  on identity.users to member;
+grant select on identity.accounts, identity.sessions to member;
+
+revoke execute on all functions in schema identity from public;
+grant execute on function identity.begin_request, identity._session_role to plinth_server;
+grant execute on function identity.current_user_id, identity.password_salt to anonymous;
+grant execute on function identity.request_code, identity.sign_up, identity.verify_code, identity.log_in to anonymous;
+grant execute on function identity.refresh_session, identity.me to anonymous;
+grant execute on function identity.log_out, identity.revoke_sessions, identity.update_profile, identity.update_account to member;
+grant execute on function identity.remove_account, identity.search_users to member;
+grant execute on function identity.expire_codes to service;
+
+-- ============================================================================================
+-- chat: channels, members, messages, unread, search, import
+-- ============================================================================================
+
+create schema chat;
+comment on schema chat is 'Channels, who is in them, and what is said there.';
+grant usage on schema chat to member, operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type chat.channel_kind as enum ('direct', 'room', 'external');
+comment on type chat.channel_kind is 'Between two people, among many, or with someone on another platform.';
+
+create type chat.member_role as enum ('owner', 'admin', 'moderator', 'member');
+comment on type chat.member_role is 'What a member may do in a room, the most first.';
+
+create type chat.message_kind as enum ('text', 'image', 'file', 'system', 'bot');
+comment on type chat.message_kind is 'What a message is, for showing it.';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+-- Sending takes this row's lock, counts last_seq up and makes the id above last_message_id: so within a channel the
+-- order of seq, of ids and of commits is one, and unread is a subtraction.
+create table chat.channels (
+  id              uuid              primary key default public.uuid_v7(),
+  kind            chat.channel_kind not null,
+  name            text,                                     -- null: direct, named after the other
+  description     text,
+  is_public       boolean           not null default false,
+  owner_id        uuid              references identity.users (id) on delete set null,  -- null: direct, or handed to nobody
+  last_seq        bigint            not null default 0,
+  last_message_id uuid,                                     -- null: nothing said yet
+  active_at       timestamptz       not null default now(),
+  closed_at       timestamptz,                              -- null: open
+  created_at      timestamptz       not null default now(),
+  external_ref    text              unique,                 -- null: made here; else source and its id, gitter:5592…
+
+  constraint room_has_a_name_of_1_to_100_characters    check (kind <> 'room' or char_length(name) between 1 and 100),
+  constraint room_has_a_name                           check (kind <> 'room' or name is not null),
+  constraint description_is_at_most_1000_characters    check (char_length(description) <= 1000),
+  constraint only_rooms_are_public                     check (kind = 'room' or not is_public)
+) with (fillfactor = 50);  -- room for the next version of the row beside this one: sending updates no index
+comment on table  chat.channels                 is 'Where messages are: a direct chat, a room, or a conversation on another platform.
+
+@order active_at desc';
+comment on column chat.channels.id              is 'The key; rises with the time of creation.';
+comment on column chat.channels.kind            is 'Direct chat, room or external conversation.';
+comment on column chat.channels.name            is 'The name of a room; null for a direct chat.';
+comment on column chat.channels.description     is 'What the room is for.';
+comment on column chat.channels.is_public       is 'Whether anyone signed in may read and join.';
+comment on column chat.channels.owner_id        is 'Who answers for the room.';
+comment on column chat.channels.last_seq        is 'The `seq` of its newest message; 0 for none.';
+comment on column chat.channels.last_message_id is 'The id of its newest message; null for none.';
+comment on column chat.channels.active_at       is 'When the last message was sent, or the channel made.';
+comment on column chat.channels.closed_at       is 'When it was closed for new messages; null while it is open.';
+comment on column chat.channels.created_at      is 'When it was made.';
+-- The rooms that anyone may find, the newest first.
+create index channels_public_idx on chat.channels (id desc) where is_public;
+create index channels_owner_id_idx on chat.channels (owner_id);
+
+-- One direct chat a pair, whichever of them starts it.
+create table chat.direct_pairs (
+  first_user_id  uuid not null references identity.users (id) on delete cascade,
+  second_user_id uuid not null references identity.users (id) on delete cascade,
+  channel_id     uuid not null unique references chat.channels (id) on delete cascade,
+
+  primary key (first_user_id, second_user_id),
+  constraint pair_is_unordered check (first_user_id < second_user_id)
+);
+comment on table chat.direct_pairs is 'The direct chat of each pair of people.';
+create index direct_pairs_second_user_id_idx on chat.direct_pairs (second_user_id);
+
+create table chat.members (
+  channel_id    uuid             not null references chat.channels (id) on delete cascade,
+  user_id       uuid             not null references identity.users (id) on delete cascade,
+  role          chat.member_role not null default 'member',
+  joined_at     timestamptz      not null default now(),
+  joined_seq    bigint           not null default 0,
+  last_read_seq bigint,                                     -- null: never read; nothing before joining counts
+
+  primary key (channel_id, user_id)
+) with (fillfactor = 70);
+comment on table  chat.members               is 'Someone in a channel.';
+comment on column chat.members.channel_id    is 'Where.';
+comment on column chat.members.user_id       is 'Who.';
+comment on column chat.members.role          is 'What they may do there.';
+comment on column chat.members.joined_at     is 'When they came.';
+comment on column chat.members.joined_seq    is 'The channel''s `lastSeq` when they came: what is unread begins after it.';
+comment on column chat.members.last_read_seq is 'The `seq` up to which they have read; null for never.';
+comment on constraint members_user_id_fkey on chat.members is '@inverse memberships';
+-- The channels of a user.
+create index members_user_id_channel_id_idx on chat.members (user_id, channel_id);
+
+-- The time is in the key: a message is found by its id in one partition, a page of a channel reads the newest partition first
+-- and stops at the one that fills it. There is no foreign key to a message, so that old partitions can be detached.
+create table chat.messages (
+  id          uuid              not null,
+  channel_id  uuid              not null references chat.channels (id) on delete cascade,
+  seq         bigint            not null,
+  sender_id   uuid              references identity.users (id) on delete set null,  -- null: the system
+  kind        chat.message_kind not null default 'text',
+  text        text,                                         -- null: deleted
+  language    text              not null,
+  metadata    jsonb             not null default '{}',
+  reply_to_id uuid,                                         -- null: not a reply
+  sent_at     timestamptz       not null,
+  edited_at   timestamptz,                                  -- null: as it was sent
+  deleted_at  timestamptz,                                  -- null: there
+  searched    tsvector          not null,
+
+  primary key (id),
+  constraint text_is_1_to_10000_characters check (char_length(text) between 1 and 10000),
+  constraint text_goes_when_deleted        check ((text is null) = (deleted_at is not null)),
+  constraint metadata_is_an_object         check (jsonb_typeof(metadata) = 'object'),
+  constraint metadata_is_at_most_16_kb     check (pg_column_size(metadata) <= 16384)
+) partition by range (id);
+comment on table  chat.messages             is 'Something said in a channel.
+
+@order id desc';
+comment on column chat.messages.id          is 'The key; rises in the order of sending within a channel.';
+comment on column chat.messages.channel_id  is 'Where it was said.';
+comment on column chat.messages.seq         is 'Its number in the channel, from 1, without gaps.';
+comment on column chat.messages.sender_id   is 'Who said it; null for the system.';
+comment on column chat.messages.kind        is 'Text, image, file, or from the system or a bot.';
+comment on column chat.messages.text        is 'What was said, up to 10,000 characters; null once deleted.';
+comment on column chat.messages.language    is 'The language it was recognised as, for search; `simple` for none of them.';
+comment on column chat.messages.metadata    is 'What a client adds for showing it, up to 16 kB.';
+comment on column chat.messages.reply_to_id is 'The message it answers; null for none.';
+comment on column chat.messages.sent_at     is 'When it was sent.';
+comment on column chat.messages.edited_at   is 'When it last changed; null for never.';
+comment on column chat.messages.deleted_at  is 'When it was deleted; null while it is there.';
+-- A page of a channel, newest first or onward from the last one read (E2).
+create index messages_channel_id_id_idx on chat.messages (channel_id, id desc);
+-- What someone has said; and the foreign key.
+create index messages_sender_id_id_idx on chat.messages (sender_id, id desc);
+-- The replies to a message, in order.
+create index messages_reply_to_id_id_idx on chat.messages (reply_to_id, id) where reply_to_id is not null;
+-- Search by stems and by parts of words: one index serves either.
+create index messages_searched_idx on chat.messages using gin (searched, text public.gin_trgm_ops);
+-- Where a month''s partition is missing nothing is refused; operations.ensure_partitions makes them ahead of time.
+create table chat.messages_default partition of chat.messages default;
+
+create table chat.message_edits (
+  message_id uuid        not null,
+  channel_id uuid        not null references chat.channels (id) on delete cascade,
+  edited_at  timestamptz not null default clock_timestamp(),
+  text       text        not null,
+
+  primary key (message_id, edited_at)
+);
+comment on table  chat.message_edits            is 'What a message said before an edit.
+
+@order edited_at desc';
+comment on column chat.message_edits.message_id is 'The message that was edited.';
+comment on column chat.message_edits.channel_id is 'Its channel.';
+comment on column chat.message_edits.edited_at  is 'When the text was replaced.';
+comment on column chat.message_edits.text       is 'The text until then.';
+create index message_edits_channel_id_idx on chat.message_edits (channel_id);
+
+-- What unread subtracts: messages that were deleted before someone read them.
+create table chat.deletions (
+  channel_id uuid        not null references chat.channels (id) on delete cascade,
+  seq        bigint      not null,
+  message_id uuid        not null,
+  deleted_by uuid        references identity.users (id) on delete set null,  -- null: it came deleted, by import
+  deleted_at timestamptz not null default now(),
+
+  primary key (channel_id, seq)
+);
+comment on table chat.deletions is 'Which messages of a channel were deleted, and by whom.';
+create index deletions_deleted_by_idx on chat.deletions (deleted_by);
+
+create table chat.nonces (
+  sender_id  uuid        not null references identity.users (id) on delete cascade,
+  nonce      text        not null,
+  message_id uuid        not null,
+  created_at timestamptz not null default now(),
+
+  primary key (sender_id, nonce),
+  constraint nonce_is_1_to_100_characters check (char_length(nonce) between 1 and 100)
+);
+comment on table chat.nonces is 'Names that clients gave to what they sent, so that sending twice makes one message.';
+
+-- Frequent short words, by which chat._language recognises a text.
+create table chat.common_words (
+  word     text not null,
+  language text not null,
+
+  primary key (word, language),
+  constraint language_is_one_we_stem check (language in ('english', 'portuguese', 'spanish', 'german', 'french'))
+);
+comment on table chat.common_words is 'Words that tell the language of a text.';
+insert into chat.common_words (language, word)
+select listed.language, unnest(string_to_array(listed.words, ' '))
+from (values
+  ('english', 'the and is to of you in it that for i what not have with this are my on how be can your just but was do if '
+    || 'like so they we all me about would there get know from will when an or don as at has any some want need thanks'),
+  ('portuguese', 'que não de um uma para com você é os as do da dos das eu mas isso por está na no nos se muito obrigado '
+    || 'como mais ele ela são foi tem meu minha também já só quando seu sua bom olá aqui quem'),
+  ('spanish', 'que de el la los las en un una por con no es para como pero está lo yo qué si del al muy gracias más hola '
+    || 'ya se su sus mi eso esto bien también cuando donde porque hay tengo todo este quien'),
+  ('german', 'der die das und ist nicht ich du ein eine zu mit auf wie es den von auch wir sie dem im für aber wenn noch '
+    || 'nur hat bin bist sind war kann man schon mal danke einen sich oder mir dir was aus bei nach'),
+  ('french', 'le la les de et est un une je pas que vous pour avec des ce en il qui mais du au aux sur dans nous on tu elle '
+    || 'mon ma ça bonjour merci comme plus sont fait être cette très oui non c''est j''ai')
+) as listed (language, words)
+on conflict do nothing;
+
+create type chat.import_result as (
+  added    integer,
+  known    integer,
+  rejected jsonb
+);
+comment on type   chat.import_result          is 'What became of a batch.';
+comment on column chat.import_result.added    is 'Messages that are new.';
+comment on column chat.import_result.known    is 'Messages that were there already.';
+comment on column chat.import_result.rejected is 'Those refused: a list of {line, reason}.';
+
+-- --------------------------------------------------------------------------------------------
+-- Views: what the caller belongs to
+-- --------------------------------------------------------------------------------------------
+
+-- Made with the owner''s rights, so that policies on members can use it without asking themselves; it shows only the caller''s own.
+create view chat._memberships as
+select
+  mine.channel_id,
+  mine.role,
+  coalesce(mine.last_read_seq, mine.joined_seq) as read_seq,
+  channel.last_seq - coalesce(mine.last_read_seq, mine.joined_seq) - (
+    select count(*)
+    from chat.deletions as deletion
+    where deletion.channel_id = mine.channel_id
+      and deletion.seq > coalesce(mine.last_read_seq, mine.joined_seq)
+  ) as unread
+from chat.members as mine
+left join chat.channels as channel on channel.id = mine.channel_id
+where mine.user_id = (select identity.current_user_id());
+comment on view chat._memberships is
+  'The caller''s memberships, with what is unread in each.
+
+@hide';
+
+create view chat._readable as
+select channel_id from chat.members where user_id = (select identity.current_user_id())
+union all
+select id from chat.channels where is_public;
+comment on view chat._readable is
+  'The channels that the caller may read.
+
+@hide';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: what a channel tells
+-- --------------------------------------------------------------------------------------------
+-- Those that are read for every row of a list are plain SQL without `set search_path`, run with the caller''s rights: Postgres
+-- then inlines them into the statement. Their bodies are standard SQL, resolved when they are made.
+
+create function chat.can_read(channel_id uuid) returns boolean
+language sql stable security definer set search_path = ''
+return exists (select from chat._readable as readable where readable.channel_id = can_read.channel_id);
+comment on function chat.can_read is 'Whether the caller may read the channel; for sections below.';
+
+create function chat.my_channels() returns setof chat.channels
+language sql stable rows 100
+begin atomic
+  select channel.*
+  from chat._memberships as mine
+  join chat.channels as channel on channel.id = mine.channel_id;
+end;
+comment on function chat.my_channels is
+  'The caller''s channels, the last active first.
+
+@order active_at desc';
+
+create function chat.last_message(channel chat.channels) returns setof chat.messages
+language sql stable rows 1
+begin atomic
+  select message.* from chat.messages as message where message.id = channel.last_message_id;
+end;
+comment on function chat.last_message is 'The newest message; null for none.';
+
+create function chat.unread(channel chat.channels) returns setof integer
+language sql stable rows 1
+begin atomic
+  select mine.unread::integer from chat._memberships as mine where mine.channel_id = channel.id;
+end;
+comment on function chat.unread is 'How many messages the caller has not read; null for who is not a member.';
+
+create function chat.other_user(channel chat.channels) returns setof identity.users
+language sql stable rows 1 security definer set search_path = ''
+as $$
+  select person.*
+  from chat.members as other
+  join identity.users as person on person.id = other.user_id
+  where channel.kind = 'direct' and other.channel_id = channel.id and other.user_id <> identity.current_user_id()
+    and chat.can_read(channel.id);
+$$;
+comment on function chat.other_user is 'The other side of a direct chat; null for any other channel.';
+
+create function chat.unread_total() returns bigint
+language sql stable security definer set search_path = ''
+return (select coalesce(sum(mine.unread), 0)::bigint from chat._memberships as mine);
+comment on function chat.unread_total is 'How many messages the caller has not read, in all channels.';
+
+create function chat.reply_to(message chat.messages) returns setof chat.messages
+language sql stable rows 1
+begin atomic
+  select answered.*
+  from chat.messages as answered
+  where answered.id = message.reply_to_id and answered.channel_id = message.channel_id;
+end;
+comment on function chat.reply_to is 'The message this one answers; null for none.';
+
+create function chat.replies(message chat.messages) returns setof chat.messages
+language sql stable rows 100
+begin atomic
+  select reply.*
+  from chat.messages as reply
+  where reply.reply_to_id = message.id and reply.channel_id = message.channel_id;
+end;
+comment on function chat.replies is
+  'The messages that answer this one, in order.
+
+@order id';
+
+create function chat.edits(message chat.messages) returns setof chat.message_edits
+language sql stable rows 10
+begin atomic
+  select edit.* from chat.message_edits as edit where edit.message_id = message.id;
+end;
+comment on function chat.edits is
+  'What it said before, the last first.
+
+@order edited_at desc';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: search
+-- --------------------------------------------------------------------------------------------
+
+-- Cyrillic is Russian; Latin letters are the language whose common words are most among the first 60.
+create function chat._language(text text) returns text
+language sql stable set search_path = ''
+return case
+  when text ~ '[а-яё]' or text ~ '[А-ЯЁ]' then 'russian'
+  else coalesce(
+    (
+      select common.language
+      from unnest((regexp_split_to_array(lower(left(text, 400)), '[^[:alpha:]'']+'))[1:60]) as said (word)
+      join chat.common_words as common on common.word = said.word
+      group by common.language
+      order by count(*) desc, common.language
+      limit 1
+    ),
+    'simple'
+  )
+end;
+
+-- Chinese, Japanese and Korean are written without spaces: each pair of characters becomes a word, and so does the last
+-- character, so that any part of a text can be found.
+create function chat._cjk_pairs(text text) returns text[]
+language sql immutable parallel safe set search_path = ''
+return case
+  when text ~ '[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]' then (
+    select array_agg(distinct substr(run.found[1], position, 2))
+    from regexp_matches(text, '[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]+', 'g') as run (found)
+    cross join generate_series(1, char_length(run.found[1])) as position
+  )
+  else '{}'
+end;
+
+create function chat._search_vector(language text, text text) returns tsvector
+language sql immutable parallel safe set search_path = ''
+return to_tsvector(
+  case language
+    when 'russian' then 'pg_catalog.russian'::regconfig
+    when 'english' then 'pg_catalog.english'::regconfig
+    when 'portuguese' then 'pg_catalog.portuguese'::regconfig
+    when 'spanish' then 'pg_catalog.spanish'::regconfig
+    when 'german' then 'pg_catalog.german'::regconfig
+    when 'french' then 'pg_catalog.french'::regconfig
+    else 'pg_catalog.simple'::regconfig
+  end,
+  coalesce(text, '')
+) || array_to_tsvector(chat._cjk_pairs(coalesce(text, '')));
+
+-- The words of a question, stemmed as each language would: what it finds was stemmed by one of them.
+create function chat._search_query(query text) returns tsquery
+language sql stable set search_path = ''
+return case
+  when query ~ '[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]' then (
+    select string_agg(
+      quote_literal(pair) || case when char_length(pair) = 1 then ':*' else '' end, ' & '
+    )::tsquery
+    from unnest(chat._cjk_pairs(query)) as pair
+    -- The last character of a longer run is in its last pair already.
+    where char_length(pair) = 2 or not exists (
+      select from unnest(chat._cjk_pairs(query)) as longer where char_length(longer) = 2 and right(longer, 1) = pair
+    )
+  )
+  else
+    plainto_tsquery('pg_catalog.simple', query)
+    || plainto_tsquery('pg_catalog.russian', query)
+    || plainto_tsquery('pg_catalog.english', query)
+    || plainto_tsquery('pg_catalog.portuguese', query)
+    || plainto_tsquery('pg_catalog.spanish', query)
+    || plainto_tsquery('pg_catalog.german', query)
+    || plainto_tsquery('pg_catalog.french', query)
+end;
+
+-- With the owner''s rights: under row level security Postgres may not use these indexes for a caller''s own condition. What the
+-- caller may read is therefore a condition here.
+create function chat.search_messages(query text, channel_id uuid default null) returns setof chat.messages
+language plpgsql stable security definer rows 100 set search_path = ''
+as $$
+declare
+  words   text := trim(left(query, 200));
+  stems   tsquery := chat._search_query(trim(left(query, 200)));
+  part    text := '%' || regexp_replace(trim(left(query, 200)), '([\\%_])', '\\\1', 'g') || '%';
+  within  uuid[];
+begin
+  if words = '' then
+    raise exception using errcode = 'PT400', message = 'Say what to search for.', column = 'query';
+  end if;
+  select array_agg(readable.channel_id) into within
+  from chat._readable as readable
+  where search_messages.channel_id is null or readable.channel_id = search_messages.channel_id;
+
+  -- Parts of words need three letters: a shorter one is in nearly every text.
+  return query
+  select message.*
+  from chat.messages as message
+  where (message.searched @@ stems or (char_length(words) >= 3 and message.text ilike part))
+    and message.channel_id = any (within)
+    and message.deleted_at is null
+  order by ts_rank(message.searched, stems) desc, message.id desc
+  limit 500;
+end;
+$$;
+comment on function chat.search_messages is
+  'Messages in one channel, or in all that the caller may read: by words in any form in the language of the text, and by parts
+of words. Best match first, then newest; at most 500.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: channels and members
+-- --------------------------------------------------------------------------------------------
+
+-- Locks the channel, so that its count and its members hold still, and answers the same for a channel that does
+-- not exist and one that the caller may not know of.
+create function chat._lock_channel(channel_id uuid) returns chat.channels
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  channel chat.channels;
+begin
+  select * into channel
+  from chat.channels as known
+  where known.id = _lock_channel.channel_id
+    and exists (select from chat._readable as readable where readable.channel_id = known.id)
+  for no key update;
+  if channel.id is null then
+    raise exception using errcode = 'PT404', message = 'There is no such channel.';
+  end if;
+  return channel;
+end;
+$$;
+
+create function chat._caller_role(channel_id uuid) returns chat.member_role
+language sql stable set search_path = ''
+return (select mine.role from chat._memberships as mine where mine.channel_id = _caller_role.channel_id);
+
+create function chat._join(channel chat.channels, user_id uuid, role chat.member_role) returns chat.members
+language sql volatile set search_path = ''
+as $$
+  insert into chat.members as known (channel_id, user_id, role, joined_seq)
+  values (channel.id, user_id, role, channel.last_seq)
+  on conflict on constraint members_pkey do update set role = known.role  -- they are in already: as they were
+  returning *;
+$$;
+
+create function chat.open_direct(user_id uuid) returns chat.channels
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller  uuid := identity.require_user_id();
+  pair    chat.direct_pairs;
+  channel chat.channels;
+begin
+  -- Guards.
+  if user_id = caller then
+    raise exception using errcode = 'PT400', message = 'A direct chat needs someone else.', column = 'user_id';
+  end if;
+  if not exists (select from identity.users where id = open_direct.user_id and removed_at is null) then
+    raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
+  end if;
+
+  -- The pair''s row decides between two who open it at the same moment.
+  loop
+    select * into pair
+    from chat.direct_pairs
+    where first_user_id = least(caller, open_direct.user_id) and second_user_id = greatest(caller, open_direct.user_id);
+    if pair.channel_id is not null then
+      select * into channel from chat.channels where id = pair.channel_id;
+      return channel;
+    end if;
+
+    insert into chat.channels (kind) values ('direct') returning * into channel;
+    insert into chat.direct_pairs (first_user_id, second_user_id, channel_id)
+    values (least(caller, open_direct.user_id), greatest(caller, open_direct.user_id), channel.id)
+    on conflict on constraint direct_pairs_pkey do nothing;
+    if found then
+      perform chat._join(channel, caller, 'member'), chat._join(channel, open_direct.user_id, 'member');
+      return channel;
+    end if;
+    delete from chat.channels where id = channel.id;
+  end loop;
+end;
+$$;
+comment on function chat.open_direct is 'The direct chat with someone: the one there is, or a new one.';
+
+create function chat.create_room(name text, description text default null, is_public boolean default false)
+returns chat.channels
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller  uuid := identity.require_user_id();
+  channel chat.channels;
+begin
+  insert into chat.channels (kind, name, description, is_public, owner_id)
+  values ('room', trim(create_room.name), nullif(create_room.description, ''), create_room.is_public, caller)
+  returning * into channel;
+  perform chat._join(channel, caller, 'owner');
+  return channel;
+end;
+$$;
+comment on function chat.create_room is 'Makes a room, with the caller as its owner.';
+
+create function chat.join_room(channel_id uuid) returns chat.members
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller  uuid := identity.require_user_id();
+  channel chat.channels := chat._lock_channel(channel_id);
+begin
+  if channel.closed_at is not null then
+    raise exception using errcode = 'PT409', message = 'The room is closed.';
+  end if;
+  return chat._join(channel, caller, 'member');
+end;
+$$;
+comment on function chat.join_room is 'Makes the caller a member of a public room; nothing changes for who is one already.';
+
+create function chat.add_member(channel_id uuid, user_id uuid) returns chat.members
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller  uuid := identity.require_user_id();
+  channel chat.channels := chat._lock_channel(channel_id);
+begin
+  if channel.kind <> 'room' then
+    raise exception using errcode = 'PT409', message = 'Only a room takes more members.';
+  end if;
+  if chat._caller_role(channel.id) is null or chat._caller_role(channel.id) > 'admin' then
+    raise exception using errcode = 'PT403', message = 'Only an owner or admin of the room adds members.';
+  end if;
+  if not exists (select from identity.users where id = add_member.user_id and removed_at is null) then
+    raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
+  end if;
+  return chat._join(channel, add_member.user_id, 'member');
+end;
+$$;
+comment on function chat.add_member is 'Brings someone into a room; for its owner and admins.';
+
+create function chat.remove_member(channel_id uuid, user_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller  uuid := identity.require_user_id();
+  channel chat.channels := chat._lock_channel(channel_id);
+  removed chat.members;
+begin
+  select * into removed
+  from chat.members as member
+  where member.channel_id = channel.id and member.user_id = remove_member.user_id;
+  if chat._caller_role(channel.id) is null or removed.role <= chat._caller_role(channel.id) or channel.kind <> 'room' then
+    raise exception using errcode = 'PT403', message = 'Only a member with a higher role in the room removes someone.';
+  end if;
+  if removed.user_id is null then
+    raise exception using errcode = 'PT404', message = 'They are not in the room.', column = 'user_id';
+  end if;
+  delete from chat.members as member where member.channel_id = channel.id and member.user_id = removed.user_id;
+end;
+$$;
+comment on function chat.remove_member is 'Takes someone out of a room; for members with a higher role than theirs.';
+
+-- A room does not lose its owner: the next in rank, then in time, takes over.
+create function chat._leave(channel chat.channels, user_id uuid) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  heir uuid;
+begin
+  delete from chat.members as member where member.channel_id = channel.id and member.user_id = _leave.user_id;
+  if not found then
+    return false;
+  end if;
+  if channel.owner_id = _leave.user_id then
+    select member.user_id into heir
+    from chat.members as member
+    where member.channel_id = channel.id
+    order by member.role, member.joined_at, member.user_id
+    limit 1;
+    update chat.members as member set role = 'owner' where member.channel_id = channel.id and member.user_id = heir;
+    update chat.channels set owner_id = heir where id = channel.id;
+  end if;
+  return true;
+end;
+$$;
+
+create function chat.leave_channel(channel_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller  uuid := identity.require_user_id();
+  channel chat.channels := chat._lock_channel(channel_id);
+begin
+  if channel.kind = 'direct' then
+    raise exception using errcode = 'PT409', message = 'A direct chat cannot be left.';
+  end if;
+  if not chat._leave(channel, caller) then
+    raise exception using errcode = 'PT404', message = 'You are not in this channel.';
+  end if;
+end;
+$$;
+comment on function chat.leave_channel is 'Takes the caller out of a room; an owner''s place goes to the next in rank.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: messages
+-- --------------------------------------------------------------------------------------------
+
+-- Puts a message into a channel whose row is locked. A text of null is one that was deleted before it came here (import).
+create function chat._post(
+  channel chat.channels, sender_id uuid, kind chat.message_kind, text text, nonce text, reply_to_id uuid,
+  metadata jsonb, sent_at timestamptz
+) returns chat.messages
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  new_id   uuid := public.uuid_v7_at(sent_at, channel.last_message_id);
+  language text := chat._language(coalesce(text, ''));
+  message  chat.messages;
+begin
+  -- The nonce''s row decides between copies of one message.
+  if nonce is not null then
+    insert into chat.nonces (sender_id, nonce, message_id)
+    values (_post.sender_id, _post.nonce, new_id)
+    on conflict on constraint nonces_pkey do nothing;
+    if not found then
+      select known.* into message
+      from chat.nonces as used
+      join chat.messages as known on known.id = used.message_id
+      where used.sender_id = _post.sender_id and used.nonce = _post.nonce;
+      return message;
+    end if;
+  end if;
+
+  insert into chat.messages (
+    id, channel_id, seq, sender_id, kind, text, language, metadata, reply_to_id, sent_at, deleted_at, searched
+  )
+  values (
+    new_id, channel.id, channel.last_seq + 1, _post.sender_id, _post.kind, _post.text, language, _post.metadata,
+    _post.reply_to_id, _post.sent_at, case when _post.text is null then _post.sent_at end,
+    chat._search_vector(language, _post.text)
+  )
+  returning * into message;
+  if message.deleted_at is not null then
+    insert into chat.deletions (channel_id, seq, message_id) values (channel.id, message.seq, message.id);
+  end if;
+
+  update chat.channels
+  set last_seq = message.seq, last_message_id = message.id, active_at = greatest(active_at, message.sent_at)
+  where id = channel.id;
+  -- Who speaks has read what stands above.
+  update chat.members as member
+  set last_read_seq = message.seq
+  where member.channel_id = channel.id and member.user_id = _post.sender_id;
+  return message;
+end;
+$$;
+
+create function chat.send_message(
+  channel_id uuid, text text, nonce text default null, reply_to_id uuid default null,
+  kind chat.message_kind default 'text', metadata jsonb default '{}'
+) returns chat.messages
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller  uuid := identity.require_user_id();
+  channel chat.channels := chat._lock_channel(channel_id);
+begin
+  -- Guards.
+  if chat._caller_role(channel.id) is null then
+    raise exception using errcode = 'PT403', message = 'Join the room before you write in it.';
+  end if;
+  if channel.closed_at is not null then
+    raise exception using errcode = 'PT409', message = 'The channel is closed.';
+  end if;
+  if char_length(trim(text)) not between 1 and 10000 or text is null then
+    raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
+  end if;
+  if kind in ('system', 'bot') then
+    raise exception using errcode = 'PT403', message = 'Only the system and bots send such messages.', column = 'kind';
+  end if;
+  if reply_to_id is not null and not exists (
+    select from chat.messages as answered
+    where answered.id = send_message.reply_to_id and answered.channel_id = channel.id
+  ) then
+    raise exception using errcode = 'PT404', message = 'There is no such message to reply to.', column = 'reply_to_id';
+  end if;
+
+  return chat._post(channel, caller, kind, text, nonce, reply_to_id, metadata, clock_timestamp());
+end;
+$$;
+comment on function chat.send_message is
+  'Sends a message to a channel. With a `nonce`, unique for the sender, sending again returns the first message.';
+
+-- The message and its channel, locked in the order that sending locks them: the channel first.
+create function chat._lock_message(id uuid) returns chat.messages
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  message chat.messages;
+begin
+  select * into message
+  from chat.messages as known
+  where known.id = _lock_message.id
+    and exists (select from chat._memberships as mine where mine.channel_id = known.channel_id);
+  if message.id is not null then
+    perform chat._lock_channel(message.channel_id);
+    select * into message from chat.messages as known where known.id = _lock_message.id for update;
+  end if;
+  if message.id is null or message.deleted_at is not null then
+    raise exception using errcode = 'PT404', message = 'There is no such message.', column = 'id';
+  end if;
+  return message;
+end;
+$$;
+
+create function chat.edit_message(id uuid, text text) returns chat.messages
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller  uuid := identity.require_user_id();
+  message chat.messages := chat._lock_message(id);
+begin
+  -- Guards.
+  if message.sender_id is distinct from caller then
+    raise exception using errcode = 'PT403', message = 'Only its sender edits a message.';
+  end if;
+  if char_length(trim(edit_message.text)) not between 1 and 10000 or edit_message.text is null then
+    raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
+  end if;
+
+  insert into chat.message_edits (message_id, channel_id, text) values (message.id, message.channel_id, message.text);
+  update chat.messages as known set
+    text = edit_message.text,
+    language = chat._language(edit_message.text),
+    searched = chat._search_vector(chat._language(edit_message.text), edit_message.text),
+    edited_at = clock_timestamp()
+  where known.id = message.id
+  returning * into message;
+  return message;
+end;
+$$;
+comment on function chat.edit_message is 'Replaces the text of one''s own message; what it said before is kept in `edits`.';
+
+create function chat.delete_message(id uuid) returns chat.messages
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller  uuid := identity.require_user_id();
+  message chat.messages := chat._lock_message(id);
+begin
+  if message.sender_id is distinct from caller and chat._caller_role(message.channel_id) > 'moderator' then
+    raise exception using errcode = 'PT403', message = 'Only its sender and the room''s moderators delete a message.';
+  end if;
+
+  insert into chat.deletions (channel_id, seq, message_id, deleted_by)
+  values (message.channel_id, message.seq, message.id, caller);
+  delete from chat.message_edits where message_id = message.id;
+  update chat.messages as known
+  set text = null, deleted_at = clock_timestamp(), searched = '', metadata = '{}'
+  where known.id = message.id
+  returning * into message;
+  return message;
+end;
+$$;
+comment on function chat.delete_message is
+  'Deletes a message: its place and number stay, its text and edits go. For its sender and the room''s moderators.';
+
+create function chat.mark_read(channel_id uuid, seq bigint default null) returns chat.channels
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller  uuid := identity.require_user_id();
+  channel chat.channels;
+begin
+  select * into channel from chat.channels as known where known.id = mark_read.channel_id;
+  update chat.members as member
+  set last_read_seq = greatest(
+    member.last_read_seq, member.joined_seq, least(coalesce(mark_read.seq, channel.last_seq), channel.last_seq)
+  )
+  where member.channel_id = channel.id and member.user_id = caller;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'You are not in this channel.';
+  end if;
+  return channel;
+end;
+$$;
+comment on function chat.mark_read is
+  'Moves the caller''s read position up to a `seq`, or to the newest message when it is left out; never back.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: import
+-- --------------------------------------------------------------------------------------------
+
+create function chat._import_message(source text, item jsonb) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  sender  uuid;
+  channel chat.channels;
+  nonce   text := source || ':' || (item ->> 'message_id');
+begin
+  if item ->> 'message_id' is null or item ->> 'user_id' is null or item ->> 'room_id' is null then
+    raise exception using errcode = 'PT400', message = 'A message needs message_id, user_id and room_id.';
+  end if;
+  if (item ->> 'sent_at')::timestamptz not between timestamptz '1990-01-01' and clock_timestamp() + interval '1 hour' then
+    raise exception using errcode = 'PT400', message = format('It cannot have been sent at %s.', item ->> 'sent_at');
+  end if;
+
+  -- Who said it, and where: made when they are met first.
+  select known.id into sender from identity.users as known where known.external_ref = source || ':' || (item ->> 'user_id');
+  if sender is null then
+    insert into identity.users (username, display_name, external_ref)
+    values (
+      identity._free_username(item ->> 'username'), item ->> 'username', source || ':' || (item ->> 'user_id')
+    )
+    on conflict (external_ref) do update set external_ref = excluded.external_ref
+    returning id into sender;
+  end if;
+  if exists (select from chat.nonces as used where used.sender_id = sender and used.nonce = _import_message.nonce) then
+    return false;
+  end if;
+  insert into chat.channels (kind, name, is_public, active_at, external_ref)
+  values ('room', item ->> 'room', true, (item ->> 'sent_at')::timestamptz, source || ':' || (item ->> 'room_id'))
+  on conflict (external_ref) do nothing;
+  select * into channel
+  from chat.channels as known
+  where known.external_ref = source || ':' || (item ->> 'room_id')
+  for no key update;
+  insert into chat.members (channel_id, user_id, joined_at, joined_seq)
+  values (channel.id, sender, (item ->> 'sent_at')::timestamptz, channel.last_seq)
+  on conflict on constraint members_pkey do nothing;
+
+  perform chat._post(
+    channel, sender, 'text', nullif(trim(item ->> 'text', E' \t\r\n'), ''), nonce, null, '{}',
+    (item ->> 'sent_at')::timestamptz
+  );
+  return true;
+end;
+$$;
+
+create function chat.import_messages(source text, batch jsonb) returns chat.import_result
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  item   jsonb;
+  result chat.import_result := (0, 0, '[]'::jsonb);
+begin
+  if source !~ '^[a-z][a-z0-9_-]{1,30}$' then
+    raise exception using errcode = 'PT400', message = 'A source is a short lower-case name.', column = 'source';
+  end if;
+  if jsonb_typeof(batch) <> 'array' or jsonb_array_length(batch) > 10000 then
+    raise exception using errcode = 'PT400', message = 'A batch is a list of at most 10,000 messages.', column = 'batch';
+  end if;
+  for item in select value from jsonb_array_elements(batch) loop
+    begin
+      if chat._import_message(source, item) then
+        result.added := result.added + 1;
+      else
+        result.known := result.known + 1;
+      end if;
+    exception
+      when data_exception or integrity_constraint_violation or sqlstate 'PT400' then
+        result.rejected := result.rejected || jsonb_build_object('line', item -> 'line', 'reason', sqlerrm);
+    end;
+  end loop;
+  return result;
+end;
+$$;
+comment on function chat.import_messages is
+  'Takes over messages from elsewhere, oldest first: a list of {line, room_id, room, sent_at, user_id, username, message_id,
+text}. Rooms and users are made as they are met; an empty text is a deleted message; what was imported before is left as it is.';
+
+-- --------------------------------------------------------------------------------------------
+-- Triggers
+-- --------------------------------------------------------------------------------------------
+
+-- A removed account owns no room and opens no direct chat: its rooms go to the next in rank, its direct chats stay with the
+-- other side, to read.
+create function chat._leave_everything() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  room chat.channels;
+begin
+  update chat.channels as channel set closed_at = now()
+  from chat.direct_pairs as pair
+  where pair.channel_id = channel.id and new.id in (pair.first_user_id, pair.second_user_id);
+  delete from chat.direct_pairs where first_user_id = new.id or second_user_id = new.id;
+
+  -- In the order of their ids, so that two who go at once do not wait for each other.
+  for room in
+    select channel.*
+    from chat.channels as channel
+    join chat.members as member on member.channel_id = channel.id and member.user_id = new.id
+    where channel.kind = 'room'
+    order by channel.id
+    for no key update of channel
+  loop
+    perform chat._leave(room, new.id);
+  end loop;
+  return null;
+end;
+$$;
+create trigger leave_everything after update of removed_at on identity.users
+  for each row when (old.removed_at is null and new.removed_at is not null)
+  execute function chat._leave_everything();
+
+-- --------------------------------------------------------------------------------------------
+-- Policies: who sees what
+-- --------------------------------------------------------------------------------------------
+
+alter table chat.channels enable row level security;
+create policy members_see_their_channels_and_public_rooms on chat.channels for select to member
+  using (is_public or exists (select from chat._memberships as mine where mine.channel_id = id));
+
+alter table chat.members enable row level security;
+create policy members_see_who_is_in_what_they_may_read on chat.members for select to member
+  using (exists (select from chat._readable as readable where readable.channel_id = members.channel_id));
+
+alter table chat.messages enable row level security;
+create policy members_see_messages_of_what_they_may_read on chat.messages for select to member
+  using (exists (select from chat._readable as readable where readable.channel_id = messages.channel_id));
+
+alter table chat.message_edits enable row level security;
+create policy members_see_edits_in_what_they_may_read on chat.message_edits for select to member
+  using (exists (select from chat._readable as readable where readable.channel_id = message_edits.channel_id));
+
+-- No policy, no grant: only the functions above reach these.
+alter table chat.direct_pairs enable row level security;
+alter table chat.deletions enable row level security;
+alter table chat.nonces enable row level security;
+alter table chat.common_words enable row level security;
+alter table chat.messages_default enable row level security;
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+grant select (
+  id, kind, name, description, is_public, owner_id, last_seq, last_message_id, active_at, closed_at, created_at
+) on chat.channels to member;
+grant select on chat.members, chat.message_edits to member;
+grant select (
+  id, channel_id, seq, sender_id, kind, text, language, metadata, reply_to_id, sent_at, edited_at, deleted_at
+) on chat.messages to member;
+grant select on chat._memberships, chat._readable to member;
+
+revoke execute on all functions in schema chat from public;
+grant execute on function chat.my_channels, chat.last_message, chat.unread, chat.other_user, chat.unread_total to member;
+grant execute on function chat.reply_to, chat.replies, chat.edits, chat.search_messages to member;
+grant execute on function chat.open_direct, chat.create_room, chat.join_room, chat.leave_channel to member;
+grant execute on function chat.add_member, chat.remove_member to member;
+grant execute on function chat.send_message, chat.edit_message, chat.delete_message, chat.mark_read to member;
+grant execute on function chat.import_messages to service;
+
+-- ============================================================================================
+-- operations: upkeep
+-- ============================================================================================
+
+create schema operations;
+comment on schema operations is 'Upkeep: partitions made ahead, what has expired removed.';
+grant usage on schema operations to service;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions
+-- --------------------------------------------------------------------------------------------
+
+-- Attaches each month instead of creating it in place: that locks out no reader of the other months.
+create function operations.ensure_partitions(since timestamptz default now(), months_ahead integer default 3)
+returns integer
+language plpgsql volatile security definer set search_path = '' set timezone = 'UTC'
+as $$
+declare
+  month timestamptz;
+  name  text;
+  made  integer := 0;
+begin
+  if since < timestamptz '1990-01-01' or months_ahead not between 0 and 120 then
+    raise exception using errcode = 'PT400', message = 'Partitions are made from 1990 on, at most 120 months ahead.';
+  end if;
+  perform pg_advisory_xact_lock(hashtext('operations.ensure_partitions'));
+  for month in
+    select generate_series(date_trunc('month', since), date_trunc('month', now()) + make_interval(months => months_ahead),
+                           interval '1 month')
+  loop
+    name := 'messages_' || to_char(month, 'YYYY_MM');
+    continue when to_regclass('chat.' || name) is not null;
+    execute format('create table chat.%I (like chat.messages including all)', name);
+    execute format('alter table chat.%I enable row level security', name);
+    execute format(
+      'alter table chat.messages attach partition chat.%I for values from (%L) to (%L)',
+      name, public.uuid_v7_floor(month), public.uuid_v7_floor(month + interval '1 month')
+    );
+    made := made + 1;
+  end loop;
+  return made;
+end;
+$$;
+comment on function operations.ensure_partitions is
+  'Makes the monthly partitions of messages that are missing from `since` until `months_ahead`; returns how many.';
+
+create function operations.expire_codes() returns bigint
+language sql volatile security definer set search_path = ''
+return identity.expire_codes();
+comment on function operations.expire_codes is 'Removes codes, counts of tries and sessions that are over; returns how many rows.';
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+revoke execute on all functions in schema operations from public;
+grant execute on function operations.ensure_partitions, operations.expire_codes to service;
+
+select operations.ensure_partitions();
