@@ -15,14 +15,18 @@ const repository = path.dirname(import.meta.dirname);
 export const settingsSchema = z.object({
   PLINTH_ENV: choice(['development', 'production'])
     .optional()
-    .describe('What this installation is for. Production insists on its own secrets and closes what only developers need.')
+    .describe(
+      'What this installation is for. Production insists on its own secrets and closes what only developers need.',
+    )
     .meta({ default: 'production if NODE_ENV is, else development' }),
   HOST: z.string().default('localhost').describe('The name or address to listen on; 0.0.0.0 for every network.'),
   PORT: integer(0, 65535).default(4000).describe('The port to listen on; 0 takes a free one.'),
   PLINTH_DATA: z
     .string()
     .optional()
-    .describe('The folder for everything that Plinth keeps on disk: the embedded database, development keys, the outbox.')
+    .describe(
+      'The folder for everything that Plinth keeps on disk: the embedded database, development keys, the outbox.',
+    )
     .meta({ default: '.plinth in the repository' }),
   DATABASE_URL: postgresUrl()
     .optional()
@@ -51,9 +55,7 @@ export const settingsSchema = z.object({
     .refine((file) => existsSync(file), { error: ({ input }) => `must name a file that exists, not "${input}"` })
     .optional()
     .describe('A JSON file {"hash": "text of the document"} of operations that clients may name by their hash.'),
-  TRUSTED_DOCUMENTS_ONLY: yesOrNo()
-    .default(false)
-    .describe('Whether documents outside TRUSTED_DOCUMENTS are refused.'),
+  TRUSTED_DOCUMENTS_ONLY: yesOrNo().default(false).describe('Whether documents outside TRUSTED_DOCUMENTS are refused.'),
   CORS_ORIGINS: origins()
     .default([])
     .describe('The origins, separated by commas, whose pages may call the API; * for all.')
@@ -63,7 +65,9 @@ export const settingsSchema = z.object({
   MAX_TOKENS: integer(1).default(2_000).describe('The most tokens in a GraphQL document.'),
   MAX_DEPTH: integer(1).default(12).describe('How deep the fields of an operation may nest.'),
   MAX_ALIASES: integer(0).default(30).describe('The most aliases in an operation.'),
-  MAX_COST: integer(1).default(20_000).describe('The most rows that an operation may ask for (the product of its page sizes).'),
+  MAX_COST: integer(1)
+    .default(20_000)
+    .describe('The most rows that an operation may ask for (the product of its page sizes).'),
   MAX_PAGE: integer(1).default(100).describe('The most rows in one page of a connection.'),
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
@@ -104,9 +108,12 @@ export function readSettings(env: Record<string, string | undefined>): Settings 
   ];
   if (parsed.data && mistakes.length === 0) return complete(parsed.data, set.NODE_ENV);
   const lines = mistakes.map(({ name, problem }) => `  ${name} ${problem}`);
-  throw new Refusal(`${lines.length === 1 ? 'A setting is' : `${lines.length} settings are`} wrong:\n${lines.join('\n')}`, {
-    remedy: 'Correct these environment variables and start again; docs/settings.md describes each.',
-  });
+  throw new Refusal(
+    `${lines.length === 1 ? 'A setting is' : `${lines.length} settings are`} wrong:\n${lines.join('\n')}`,
+    {
+      remedy: 'Correct these environment variables and start again; docs/settings.md describes each.',
+    },
+  );
 }
 
 type Mistake = { name: string; problem: string };
@@ -124,12 +131,18 @@ function contradictions(set: Record<string, string | undefined>): Mistake[] {
   const keys = settingsSchema.shape.JWT_KEYS.safeParse(set.JWT_KEYS).data ?? [];
   for (const { kid, key } of keys) {
     if (environment !== 'production' || !isDevelopmentKey(dataFolder(set.PLINTH_DATA), key)) continue;
-    mistakes.push({ name: 'JWT_KEYS', problem: `key ${kid} is a development key of PLINTH_DATA; production needs its own` });
+    mistakes.push({
+      name: 'JWT_KEYS',
+      problem: `key ${kid} is a development key of PLINTH_DATA; production needs its own`,
+    });
   }
   if (set.SERVER_DATABASE_URL && !set.DATABASE_URL) {
     mistakes.push({ name: 'SERVER_DATABASE_URL', problem: 'must not be set without DATABASE_URL' });
   }
-  if (settingsSchema.shape.TRUSTED_DOCUMENTS_ONLY.safeParse(set.TRUSTED_DOCUMENTS_ONLY).data && !set.TRUSTED_DOCUMENTS) {
+  if (
+    settingsSchema.shape.TRUSTED_DOCUMENTS_ONLY.safeParse(set.TRUSTED_DOCUMENTS_ONLY).data &&
+    !set.TRUSTED_DOCUMENTS
+  ) {
     mistakes.push({ name: 'TRUSTED_DOCUMENTS_ONLY', problem: 'must not be true without TRUSTED_DOCUMENTS' });
   }
   return mistakes;

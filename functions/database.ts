@@ -1,0 +1,57 @@
+import pg from 'pg';
+import { runningEmbedded, startEmbedded } from './embedded.ts';
+import { Refusal } from './refusal.ts';
+import type { Settings } from './settings.ts';
+
+/** A database as its owner. `stop` ends what was started for it, and nothing else. */
+export type Database = { url: string; stop(): Promise<void>; ended: Promise<string | undefined> };
+
+const answersWithin = 10_000;
+const oldest = 15;
+const newest = 18;
+
+/**
+ * The database that the settings name, checked to answer: DATABASE_URL, or the embedded one, started unless a Plinth
+ * that runs already has started it (only when `shared`).
+ *
+ * @param shared whether to join the embedded database of a Plinth that runs, as the scripts do beside a server.
+ * @param log told what is done, in sentences.
+ * @throws Refusal when it does not answer within 10 s, is older than Postgres 15 or newer than 18, or cannot start.
+ */
+export async function openDatabase(
+  { databaseUrl, plinthData }: Pick<Settings, 'databaseUrl' | 'plinthData'>,
+  { shared, log }: { shared: boolean; log: (message: string) => void },
+): Promise<Database> {
+  const url = databaseUrl ?? (shared ? runningEmbedded(plinthData) : undefined);
+  if (!url) return startEmbedded({ dataDirectory: plinthData, log });
+  await checkAnswer(url);
+  return { url, stop: async () => {}, ended: new Promise(() => {}) };
+}
+
+async function checkAnswer(url: string): Promise<void> {
+  const { host, pathname } = new URL(url);
+  const name = `${host}${pathname}`;
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: answersWithin,
+    query_timeout: answersWithin,
+  });
+  client.on('error', () => {});
+  let version: number;
+  try {
+    await client.connect();
+    const { rows } = await client.query('show server_version_num');
+    version = Math.floor(Number(rows[0].server_version_num) / 10_000);
+  } catch (cause) {
+    throw new Refusal(`The database at ${name} does not answer: ${(cause as Error).message || (cause as NodeJS.ErrnoException).code}`, {
+      remedy: 'Start it, or correct DATABASE_URL; without DATABASE_URL an embedded one is started.',
+      cause,
+    });
+  } finally {
+    client.end().catch(() => {});
+  }
+  if (version >= oldest && version <= newest) return;
+  throw new Refusal(`The database at ${name} is Postgres ${version}; Plinth runs on ${oldest} to ${newest}.`, {
+    remedy: 'Set DATABASE_URL to another server, or leave it out: an embedded Postgres 18 is started.',
+  });
+}
