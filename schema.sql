@@ -269,6 +269,10 @@ comment on column identity.users.last_seen_at is 'When they were last active; nu
 comment on column identity.users.removed_at   is 'When the account was removed; null while it is in use.';
 comment on column identity.users.created_at   is 'When they signed up.';
 comment on column identity.users.updated_at   is 'When this profile last changed.';
+comment on column identity.users.external_ref is 'Where they were imported from, and their id there; null for who signed up here.';
+comment on column identity.users.searched     is 'What search_users looks in.
+
+@hide';
 
 -- One name whatever its case.
 create unique index users_username_key on identity.users (lower(username));
@@ -464,9 +468,7 @@ begin
 end;
 $$;
 comment on function identity.begin_request is
-  'Takes the role and the identity of a request until its transaction ends.
-
-@hide';
+  'Takes the role and the identity of a request until its transaction ends.';
 
 create function identity._address() returns text
 language sql stable parallel safe set search_path = ''
@@ -1015,9 +1017,7 @@ alter table identity.attempts enable row level security;
 -- Grants: this is the API
 -- --------------------------------------------------------------------------------------------
 
-grant select (id, username, display_name, bio, avatar_url, location, website, last_seen_at, removed_at, created_at, updated_at)
-  on identity.users to member;
-grant select on identity.accounts, identity.sessions to member;
+grant select on identity.users, identity.accounts, identity.sessions to member;
 
 revoke execute on all functions in schema identity from public;
 grant execute on function identity.begin_request, identity._session_role to plinth_server;
@@ -1088,6 +1088,7 @@ comment on column chat.channels.last_message_id is 'The id of its newest message
 comment on column chat.channels.active_at       is 'When the last message was sent, or the channel made.';
 comment on column chat.channels.closed_at       is 'When it was closed for new messages; null while it is open.';
 comment on column chat.channels.created_at      is 'When it was made.';
+comment on column chat.channels.external_ref    is 'Where it was imported from, and its id there; null for one made here.';
 -- The rooms that anyone may find, the newest first.
 create index channels_public_idx on chat.channels (id desc) where is_public;
 create index channels_owner_id_idx on chat.channels (owner_id);
@@ -1163,6 +1164,9 @@ comment on column chat.messages.reply_to_id is 'The message it answers; null for
 comment on column chat.messages.sent_at     is 'When it was sent.';
 comment on column chat.messages.edited_at   is 'When it last changed; null for never.';
 comment on column chat.messages.deleted_at  is 'When it was deleted; null while it is there.';
+comment on column chat.messages.searched    is 'What search_messages looks in: stems, and pairs of CJK characters.
+
+@hide';
 -- A page of a channel, newest first or onward from the last one read (E2).
 create index messages_channel_id_id_idx on chat.messages (channel_id, id desc);
 -- What someone has said; and the foreign key.
@@ -1171,8 +1175,7 @@ create index messages_sender_id_id_idx on chat.messages (sender_id, id desc);
 create index messages_reply_to_id_id_idx on chat.messages (reply_to_id, id) where reply_to_id is not null;
 -- Search by stems and by parts of words: one index serves either.
 create index messages_searched_idx on chat.messages using gin (searched, text public.gin_trgm_ops);
--- Where a month''s partition is missing nothing is refused; operations.ensure_partitions makes them ahead of time.
-create table chat.messages_default partition of chat.messages default;
+-- No default partition: with one, Postgres cannot read the months one after another. _ensure_partition makes what is missing.
 
 create table chat.message_edits (
   message_id uuid        not null,
@@ -1270,18 +1273,14 @@ from chat.members as mine
 left join chat.channels as channel on channel.id = mine.channel_id
 where mine.user_id = (select identity.current_user_id());
 comment on view chat._memberships is
-  'The caller''s memberships, with what is unread in each.
-
-@hide';
+  'The caller''s memberships, with what is unread in each.';
 
 create view chat._readable as
 select channel_id from chat.members where user_id = (select identity.current_user_id())
 union all
 select id from chat.channels where is_public;
 comment on view chat._readable is
-  'The channels that the caller may read.
-
-@hide';
+  'The channels that the caller may read.';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: what a channel tells
@@ -1671,6 +1670,33 @@ comment on function chat.leave_channel is 'Takes the caller out of a room; an ow
 -- Functions: messages
 -- --------------------------------------------------------------------------------------------
 
+-- Attaches the month of that time instead of creating it in place: that makes no reader or writer of other months wait.
+create function chat._ensure_partition(at timestamptz) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  month timestamp := date_trunc('month', at at time zone 'UTC');
+  name  text := 'messages_' || to_char(month, 'YYYY_MM');
+begin
+  if to_regclass('chat.' || name) is not null then
+    return false;
+  end if;
+  perform pg_advisory_xact_lock(hashtext('chat._ensure_partition'));
+  if to_regclass('chat.' || name) is not null then
+    return false;  -- someone else has just made it
+  end if;
+  execute format('create table chat.%I (like chat.messages including all)', name);
+  execute format('alter table chat.%I enable row level security', name);
+  execute format(
+    'alter table chat.messages attach partition chat.%I for values from (%L) to (%L)',
+    name,
+    public.uuid_v7_floor(month at time zone 'UTC'),
+    public.uuid_v7_floor((month + interval '1 month') at time zone 'UTC')
+  );
+  return true;
+end;
+$$;
+
 -- Puts a message into a channel whose row is locked. A text of null is one that was deleted before it came here (import).
 create function chat._post(
   channel chat.channels, sender_id uuid, kind chat.message_kind, text text, nonce text, reply_to_id uuid,
@@ -1683,6 +1709,8 @@ declare
   language text := chat._language(coalesce(text, ''));
   message  chat.messages;
 begin
+  perform chat._ensure_partition(public.uuid_v7_time(new_id));
+
   -- The nonce''s row decides between copies of one message.
   if nonce is not null then
     insert into chat.nonces (sender_id, nonce, message_id)
@@ -1996,19 +2024,12 @@ alter table chat.direct_pairs enable row level security;
 alter table chat.deletions enable row level security;
 alter table chat.nonces enable row level security;
 alter table chat.common_words enable row level security;
-alter table chat.messages_default enable row level security;
 
 -- --------------------------------------------------------------------------------------------
 -- Grants: this is the API
 -- --------------------------------------------------------------------------------------------
 
-grant select (
-  id, kind, name, description, is_public, owner_id, last_seq, last_message_id, active_at, closed_at, created_at
-) on chat.channels to member;
-grant select on chat.members, chat.message_edits to member;
-grant select (
-  id, channel_id, seq, sender_id, kind, text, language, metadata, reply_to_id, sent_at, edited_at, deleted_at
-) on chat.messages to member;
+grant select on chat.channels, chat.members, chat.messages, chat.message_edits to member;
 grant select on chat._memberships, chat._readable to member;
 
 revoke execute on all functions in schema chat from public;
@@ -2031,35 +2052,20 @@ grant usage on schema operations to service;
 -- Functions
 -- --------------------------------------------------------------------------------------------
 
--- Attaches each month instead of creating it in place: that locks out no reader of the other months.
 create function operations.ensure_partitions(since timestamptz default now(), months_ahead integer default 3)
 returns integer
-language plpgsql volatile security definer set search_path = '' set timezone = 'UTC'
+language plpgsql volatile security definer set search_path = ''
 as $$
-declare
-  month timestamptz;
-  name  text;
-  made  integer := 0;
 begin
   if since < timestamptz '1990-01-01' or months_ahead not between 0 and 120 then
     raise exception using errcode = 'PT400', message = 'Partitions are made from 1990 on, at most 120 months ahead.';
   end if;
-  perform pg_advisory_xact_lock(hashtext('operations.ensure_partitions'));
-  for month in
-    select generate_series(date_trunc('month', since), date_trunc('month', now()) + make_interval(months => months_ahead),
-                           interval '1 month')
-  loop
-    name := 'messages_' || to_char(month, 'YYYY_MM');
-    continue when to_regclass('chat.' || name) is not null;
-    execute format('create table chat.%I (like chat.messages including all)', name);
-    execute format('alter table chat.%I enable row level security', name);
-    execute format(
-      'alter table chat.messages attach partition chat.%I for values from (%L) to (%L)',
-      name, public.uuid_v7_floor(month), public.uuid_v7_floor(month + interval '1 month')
-    );
-    made := made + 1;
-  end loop;
-  return made;
+  return (
+    select count(*) filter (where chat._ensure_partition(month))
+    from generate_series(
+      date_trunc('month', since, 'UTC'), now() + make_interval(months => months_ahead), interval '1 month'
+    ) as month
+  );
 end;
 $$;
 comment on function operations.ensure_partitions is
