@@ -1,0 +1,185 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import pg from 'pg';
+import { Refusal } from './refusal.ts';
+import { type Change, compareSchemas, listChanges, sameGrants } from './schema-changes.ts';
+import { inTransaction, withClient } from './schema-connection.ts';
+import { parseSchema, type SchemaFile } from './schema-file.ts';
+import { applyLive } from './schema-live.ts';
+import { schemasOf } from './schema-privileges.ts';
+import { execute } from './schema-statement.ts';
+import { createVersions, lastVersion, recordVersion, sha256 } from './schema-versions.ts';
+
+/** A database and the schema file that it is to have. */
+export type Target = { databaseUrl: string; schemaFile: string };
+
+/** Gets a line for a person whenever something was done. */
+export type Report = (line: string) => void;
+
+/** How a database stands to the schema file. */
+export type SchemaStatus =
+  | { state: 'empty' }
+  | { state: 'current'; appliedAt: Date }
+  | { state: 'changed'; appliedAt: Date; changes: Change[] };
+
+/**
+ * Gives an empty database the schema. In development, a database that has it takes over what a live one can: changed
+ * functions, triggers, policies, grants, comments and idempotent data. Any number of processes may call this at once.
+ *
+ * @throws Refusal for a file that does not apply, for changes that a live database does not take, for a database that
+ *   Plinth did not make; the database is left as it was
+ */
+export async function bringUpToDate(target: Target & { development: boolean; report: Report }): Promise<void> {
+  const { databaseUrl, schemaFile, development, report } = target;
+  const { text, fileName } = await readSchema(schemaFile);
+  await withClient(databaseUrl, async (client) => {
+    if ((await lastVersion(client))?.sha256 === sha256(text)) return;
+    const started = performance.now();
+    const file = await parseSchema(text, fileName);
+    const done = await inTransaction(client, async () => {
+      const last = await lastVersion(client);
+      if (!last) return applyToEmpty(client, file);
+      if (last.sha256 === sha256(text)) return undefined;
+      return update(client, await parseSchema(last.content, fileName), file, development);
+    });
+    if (done) report(`${done} in ${seconds(started)}`);
+  });
+}
+
+/**
+ * Applies a schema to an empty database, in one transaction on the given connection.
+ *
+ * @param fileName what messages call the schema
+ * @throws Refusal when a statement fails; nothing of the others remains then
+ */
+export async function applySchema(client: pg.ClientBase, text: string, fileName: string): Promise<void> {
+  const file = await parseSchema(text, fileName);
+  await inTransaction(client, () => applyToEmpty(client, file));
+}
+
+/**
+ * Drops every schema of a database with all that is in it and applies the file, in one transaction: when the file does
+ * not apply, nothing is lost.
+ */
+export async function resetDatabase({ databaseUrl, schemaFile, report }: Target & { report: Report }): Promise<void> {
+  const { text, fileName } = await readSchema(schemaFile);
+  const file = await parseSchema(text, fileName);
+  await withClient(databaseUrl, async (client) => {
+    const started = performance.now();
+    const done = await inTransaction(client, async () => {
+      await dropEverything(client);
+      return applyToEmpty(client, file);
+    });
+    report(`Emptied; ${done} in ${seconds(started)}`);
+  });
+}
+
+/** Compares a database with the schema file and changes nothing. */
+export async function schemaStatus({ databaseUrl, schemaFile }: Target): Promise<SchemaStatus> {
+  const { text, fileName } = await readSchema(schemaFile);
+  return withClient(databaseUrl, async (client) => {
+    const last = await lastVersion(client);
+    if (!last) return { state: 'empty' };
+    if (last.sha256 === sha256(text)) return { state: 'current', appliedAt: last.applied_at };
+    const changes = compareSchemas(await parseSchema(last.content, fileName), await parseSchema(text, fileName));
+    return { state: 'changed', appliedAt: last.applied_at, changes };
+  });
+}
+
+/** The schemas of a database that are not Postgres's own: what `resetDatabase` drops. */
+export async function schemasIn(client: pg.ClientBase): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(`
+    select nspname as name from pg_catalog.pg_namespace
+    where nspname !~ '^pg_' and nspname <> 'information_schema'
+    order by nspname`);
+  return rows.map(({ name }) => name);
+}
+
+async function applyToEmpty(client: pg.ClientBase, file: SchemaFile): Promise<string> {
+  await refuseForeign(client, file);
+  // First of all, while the role is the one that connected: the file may change it for what follows.
+  await createVersions(client);
+  await recordVersion(client, file);
+  for (const statement of file.statements) await execute(client, file, statement);
+  return `${file.fileName} applied: ${file.statements.length} statements`;
+}
+
+async function update(
+  client: pg.ClientBase,
+  before: SchemaFile,
+  after: SchemaFile,
+  development: boolean,
+): Promise<string> {
+  const { fileName } = after;
+  const changes = compareSchemas(before, after);
+  await recordVersion(client, after);
+  if (changes.length === 0 && sameGrants(before, after)) return `${fileName} differs in its comments only: noted`;
+  if (!development) {
+    throw new Refusal(`${fileName} is not the one that this database has:\n${listChanges(changes, fileName)}`, {
+      remedy: 'In production nothing is changed by itself. Apply the changes by hand, or start with the former file.',
+    });
+  }
+  const planned = changes.filter(({ live }) => !live);
+  if (planned.length > 0) {
+    throw new Refusal(
+      `${fileName} has changes that a database with data does not take by itself:\n${listChanges(planned, fileName)}`,
+      {
+        remedy: wayOn,
+      },
+    );
+  }
+  try {
+    await applyLive(client, before, after, changes);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    const list = listChanges(changes, fileName);
+    throw new Refusal(`${error.message}\n\nIt was one of these changes:\n${list}`, {
+      remedy: wayOn,
+      cause: error.cause,
+    });
+  }
+  return `${fileName}: ${changes.length} ${changes.length === 1 ? 'change' : 'changes'} applied`;
+}
+
+const wayOn =
+  'To go on, take them back, or run `npm run db -- reset`: it empties the database and applies the file; development data is lost.';
+
+async function refuseForeign(client: pg.ClientBase, file: SchemaFile): Promise<void> {
+  const wanted = schemasOf([file]);
+  const found = (await schemasIn(client)).filter((name) => wanted.includes(name));
+  if (found.length === 0) return;
+  throw new Refusal(
+    `The database has ${found.join(', ')} already, but not from Plinth: it keeps no record of a schema.`,
+    {
+      remedy: 'Use an empty database, or in development empty this one with `npm run db -- reset`.',
+    },
+  );
+}
+
+async function dropEverything(client: pg.ClientBase): Promise<void> {
+  for (const name of await schemasIn(client)) await client.query(`drop schema ${pg.escapeIdentifier(name)} cascade`);
+  await client.query('create schema public');
+  await client.query('alter schema public owner to pg_database_owner');
+  await client.query('grant usage on schema public to public');
+}
+
+async function readSchema(schemaFile: string): Promise<{ text: string; fileName: string }> {
+  try {
+    return { text: await readFile(schemaFile, 'utf8'), fileName: spoken(schemaFile) };
+  } catch (cause) {
+    throw new Refusal(`The schema cannot be read: ${(cause as Error).message}`, {
+      remedy: 'It is the file schema.sql in the repository.',
+      cause,
+    });
+  }
+}
+
+/** The shorter of a path and the way to it from the current folder. */
+function spoken(file: string): string {
+  const fromHere = path.relative('', file);
+  return fromHere.length < file.length ? fromHere : file;
+}
+
+function seconds(since: number): string {
+  return `${((performance.now() - since) / 1000).toFixed(1)} s`;
+}

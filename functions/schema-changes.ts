@@ -1,0 +1,107 @@
+import type { Node } from 'libpg-query';
+import { meaningOf, type SchemaFile, type Statement } from './schema-file.ts';
+
+/** A difference between two schema files; `live` when a database with data takes it without a plan. */
+export type Change = { live: boolean } & (
+  | { change: 'added'; after: Statement; before?: undefined }
+  | { change: 'changed'; after: Statement; before: Statement }
+  | { change: 'removed'; after?: undefined; before: Statement }
+);
+
+/**
+ * What differs between two schema files, statement by statement. Their order in the file does not count; comments and
+ * white space outside of functions do not either.
+ */
+export function compareSchemas(before: SchemaFile, after: SchemaFile): Change[] {
+  const old = withoutCommon(before.statements, after.statements);
+  const added = withoutCommon(after.statements, before.statements);
+  const changes = added.map((statement): Change => {
+    const index = old.findIndex((other) => other.kind === statement.kind && other.name === statement.name);
+    if (index < 0) return { change: 'added', after: statement, live: canBeAdded(statement) };
+    const [former] = old.splice(index, 1) as [Statement];
+    return { change: 'changed', before: former, after: statement, live: canBeChanged(former, statement) };
+  });
+  return [
+    ...changes,
+    ...old.map((former): Change => ({ change: 'removed', before: former, live: canBeRemoved(former) })),
+  ];
+}
+
+/** Whether the grants are the same in the same order: a revoke before a grant is not the one after it. */
+export function sameGrants(before: SchemaFile, after: SchemaFile): boolean {
+  const [old, now] = [before, after].map(({ statements }) =>
+    statements.flatMap(({ kind, meaning }) => (kind === 'grant' ? [meaning] : [])).join(),
+  );
+  return old === now;
+}
+
+/** Differences as lines for a person: where, what, and how it differs. */
+export function listChanges(changes: Change[], fileName: string): string {
+  return changes
+    .map(({ change, before, after }) => {
+      const { kind, name, text } = after ?? before;
+      // A statement without a name of its own goes by its first line, which says what kind it is.
+      const what = text.startsWith(name) ? name : `${kind} ${name}`;
+      return `  ${after ? `${fileName}:${after.line}` : fileName}  ${what}  ${change}`;
+    })
+    .join('\n');
+}
+
+/** Each occurrence in `others` takes away one, so that a statement written twice is not the same as written once. */
+function withoutCommon(statements: Statement[], others: Statement[]): Statement[] {
+  const counts = new Map<string, number>();
+  for (const { meaning } of others) counts.set(meaning, (counts.get(meaning) ?? 0) + 1);
+  return statements.filter(({ meaning }) => {
+    const left = counts.get(meaning) ?? 0;
+    counts.set(meaning, left - 1);
+    return left <= 0;
+  });
+}
+
+const replaceable = ['function', 'trigger', 'policy', 'comment'];
+
+function canBeAdded({ kind, tree }: Statement): boolean {
+  return (
+    [...replaceable, 'grant', 'function owner', 'function option'].includes(kind) || onConflict(tree) !== undefined
+  );
+}
+
+function canBeChanged(before: Statement, after: Statement): boolean {
+  const { kind, tree } = after;
+  if (kind === 'data') return rewritesItsRows(tree) || onlyAddsRows(before.tree, tree);
+  return [...replaceable, 'function owner'].includes(kind) || (kind === 'grant' && canBeTakenBack(before));
+}
+
+function canBeRemoved(statement: Statement): boolean {
+  return replaceable.includes(statement.kind) || (statement.kind === 'grant' && canBeTakenBack(statement));
+}
+
+/** Privileges on these are reset and granted anew (schema-privileges.ts); those on a database or a language are not. */
+function canBeTakenBack({ tree }: Statement): boolean {
+  if (!('GrantStmt' in tree)) return false;
+  const { objtype = '', objects = [] } = tree.GrantStmt;
+  const onPublic =
+    objtype === 'OBJECT_SCHEMA' && objects.some((name) => 'String' in name && name.String.sval === 'public');
+  return !onPublic && /_(SCHEMA|TABLE|SEQUENCE|FUNCTION|PROCEDURE|ROUTINE|TYPE|DOMAIN)$/.test(objtype);
+}
+
+function onConflict(tree: Node): string | undefined {
+  return 'InsertStmt' in tree ? tree.InsertStmt.onConflictClause?.action : undefined;
+}
+
+function rewritesItsRows(tree: Node): boolean {
+  return onConflict(tree) === 'ONCONFLICT_UPDATE';
+}
+
+/** `do nothing` leaves a row that is there as it was, so that only further rows take effect. */
+function onlyAddsRows(before: Node, after: Node): boolean {
+  const [old, now] = [before, after].map((tree) => meaningOf(tree, ['valuesLists']));
+  const kept = new Set(rowsOf(after));
+  return onConflict(after) !== undefined && old === now && rowsOf(before).every((row) => kept.has(row));
+}
+
+function rowsOf(tree: Node): string[] {
+  const source = 'InsertStmt' in tree ? tree.InsertStmt.selectStmt : undefined;
+  const rows = source && 'SelectStmt' in source ? (source.SelectStmt.valuesLists ?? []) : [];
+  return rows.map((row) => meaningOf(row));
+}
