@@ -43,10 +43,13 @@ async function checkAnswer(url: string): Promise<void> {
     const { rows } = await client.query('show server_version_num');
     version = Math.floor(Number(rows[0].server_version_num) / 10_000);
   } catch (cause) {
-    throw new Refusal(`The database at ${name} does not answer: ${(cause as Error).message || (cause as NodeJS.ErrnoException).code}`, {
-      remedy: 'Start it, or correct DATABASE_URL; without DATABASE_URL an embedded one is started.',
-      cause,
-    });
+    throw new Refusal(
+      `The database at ${name} does not answer: ${(cause as Error).message || (cause as NodeJS.ErrnoException).code}`,
+      {
+        remedy: 'Start it, or correct DATABASE_URL; without DATABASE_URL an embedded one is started.',
+        cause,
+      },
+    );
   } finally {
     client.end().catch(() => {});
   }

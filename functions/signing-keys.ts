@@ -15,9 +15,17 @@ const keysFile = z.object({ keys: z.array(z.object({ kid: z.string().min(1), key
  *
  * @throws Refusal in production, and when the file cannot be read or written.
  */
-export function developmentKeys({ plinthData, development }: { plinthData: string; development: boolean }): SigningKey[] {
+export function developmentKeys({
+  plinthData,
+  development,
+}: {
+  plinthData: string;
+  development: boolean;
+}): SigningKey[] {
   if (!development) {
-    throw new Refusal('Production does not sign with development keys.', { remedy: 'Set JWT_KEYS (docs/settings.md).' });
+    throw new Refusal('Production does not sign with development keys.', {
+      remedy: 'Set JWT_KEYS (docs/settings.md).',
+    });
   }
   return keptKeys(plinthData) ?? makeKeys(plinthData);
 }

@@ -1,0 +1,141 @@
+// Runs a script of this folder: node scripts/run.mjs <name> [arguments]. Plain JavaScript, because it must run on every
+// Node from 20 on and before anything is installed: it installs what the lock file names and is missing, and fetches a
+// newer Node only where the machine's cannot run TypeScript. On Deno it does the same for Deno.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+
+const scripts = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
+const repository = path.dirname(scripts);
+const onDeno = 'Deno' in globalThis;
+const needDevelopment = ['check', 'generate', 'test'];
+/** The first Node that runs TypeScript as it is. */
+const oldestNode = [22, 18];
+
+const [name = '', ...args] = process.argv.slice(2);
+const script = [path.join(scripts, `${name}.ts`), path.join(scripts, name, `${name}.ts`)].find((file) =>
+  existsSync(file),
+);
+if (!name || !script) {
+  const names = readdirSync(scripts)
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => path.basename(file, '.ts'));
+  console.error(`There is no script "${name}" in scripts/. There are: ${names.sort().join(', ')}`);
+  process.exit(1);
+}
+
+await install(repository, needDevelopment.includes(name) ? '--include=dev' : '--omit=dev');
+if (name === 'bench') await install(path.join(scripts, 'bench'), '--include=dev');
+process.exitCode = await run(onDeno ? [process.execPath, 'run', '-A'] : [await runtime()], [script, ...args]);
+
+/** Installs from a folder's lock file when something of it is missing; says so, with the time that it took. */
+async function install(folder, development) {
+  const missing = missingPackages(folder, development === '--include=dev');
+  if (missing.length === 0) return;
+  const began = Date.now();
+  const where = path.relative(repository, folder) || 'this folder';
+  const some = missing.slice(0, 3).join(', ') + (missing.length > 3 ? ', …' : '');
+  console.log(`Installing what ${where} lacks: ${missing.length} packages (${some})`);
+  const command =
+    onDeno && folder === repository
+      ? [process.execPath, 'install', '--frozen', '--quiet']
+      : [...npm(), 'ci', development, '--no-audit', '--no-fund', '--loglevel=error'];
+  const code = await finish(spawn(command[0], command.slice(1), { cwd: folder, stdio: 'inherit' }));
+  if (code !== 0) {
+    console.error(`Installing failed. Check the network and the disk, then try again; what ran: ${command.join(' ')}`);
+    process.exit(1);
+  }
+  console.log(`Installed in ${((Date.now() - began) / 1000).toFixed(1)} s`);
+}
+
+/** npm as it was called, else the one on the path. */
+function npm() {
+  const cli = process.env.npm_execpath;
+  return cli && path.basename(cli).startsWith('npm') ? [process.execPath, cli] : ['npm'];
+}
+
+/** What the lock file names and node_modules has not, or has in another version. More than it names does not matter. */
+function missingPackages(folder, withDevelopment) {
+  const wanted = readLock(path.join(folder, 'package-lock.json'));
+  const present = readLock(path.join(folder, 'node_modules', '.package-lock.json'));
+  const byDeno = existsSync(path.join(folder, 'node_modules', '.deno'));
+  return Object.entries(wanted)
+    .filter(([place, entry]) => place && !entry.link && fits(entry) && (withDevelopment || !entry.dev))
+    .filter(([place, entry]) =>
+      byDeno
+        ? isDirect(folder, place) && !existsSync(path.join(folder, place))
+        : present[place]?.version !== entry.version,
+    )
+    .map(([place]) => place.replace(/^.*node_modules\//, ''));
+}
+
+function readLock(file) {
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).packages : {};
+}
+
+/** Deno keeps only the direct dependencies at the top of node_modules. */
+function isDirect(folder, place) {
+  const { dependencies, optionalDependencies } = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8'));
+  return place.replace('node_modules/', '') in { ...dependencies, ...optionalDependencies };
+}
+
+/** Whether a package is for this platform. */
+function fits({ os, cpu, libc }) {
+  const glibc = process.platform === 'linux' && process.report?.getReport?.().header?.glibcVersionRuntime !== undefined;
+  const matches = (list, value) =>
+    !list || list.includes(value) || list.some((no) => no[0] === '!' && no !== `!${value}`);
+  return (
+    matches(os, process.platform) &&
+    matches(cpu, process.arch) &&
+    (!libc || onDeno || matches(libc, glibc ? 'glibc' : 'musl'))
+  );
+}
+
+/** The Node to run on: this one, or where it is too old the one of scripts/runtime. */
+async function runtime() {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major > oldestNode[0] || (major === oldestNode[0] && minor >= oldestNode[1])) return process.execPath;
+  const folder = path.join(scripts, 'runtime');
+  await install(folder, '--omit=dev');
+  const modules = path.join(folder, 'node_modules');
+  const binaries = readdirSync(modules).flatMap((entry) => [
+    path.join(modules, entry, 'bin', 'node'),
+    path.join(modules, entry, 'bin', 'node.exe'),
+  ]);
+  const node = binaries.find((file) => existsSync(file));
+  if (node) return node;
+  console.error(
+    `Plinth needs Node ${oldestNode.join('.')} or newer, and there is none to fetch for this platform. Install one.`,
+  );
+  process.exit(1);
+}
+
+/** Runs a program to its end with this terminal; signals that come to this process are its to obey. */
+async function run([program, ...before], after) {
+  const folder = path.dirname(program);
+  const env = { ...process.env, PATH: `${folder}${path.delimiter}${process.env.PATH ?? ''}` };
+  // The channel tells the script when this process dies without a word.
+  const stdio = onDeno ? 'inherit' : ['inherit', 'inherit', 'inherit', 'ipc'];
+  const child = spawn(program, [...before, ...after], { stdio, env });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  // npm can be killed without a word, too.
+  const parent = process.ppid;
+  const watch = setInterval(() => process.ppid !== parent && child.kill('SIGTERM'), 500);
+  if (!process.env.npm_lifecycle_event) clearInterval(watch);
+  const code = await finish(child);
+  clearInterval(watch);
+  return code;
+}
+
+/** The exit code of a process, as a shell would tell it. */
+function finish(child) {
+  return new Promise((resolve) => {
+    child.once('error', (error) => {
+      console.error(`${child.spawnfile}: ${error.message}`);
+      resolve(1);
+    });
+    child.once('exit', (code, signal) =>
+      resolve(code ?? 128 + ({ SIGHUP: 1, SIGINT: 2, SIGKILL: 9, SIGTERM: 15 }[signal] ?? 0)),
+    );
+  });
+}

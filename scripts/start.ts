@@ -1,0 +1,74 @@
+import { createServer } from 'node:net';
+import path from 'node:path';
+import { bringUpToDate } from '../functions/apply.ts';
+import { openDatabase } from '../functions/database.ts';
+import { makeLog } from '../functions/log.ts';
+import { Refusal, runScript } from '../functions/refusal.ts';
+import { readSettings, type Settings } from '../functions/settings.ts';
+import { developmentKeys } from '../functions/signing-keys.ts';
+import { startServer } from '../graphql/server.ts';
+import { fileOutbox, noGateway } from '../workers/outbox.ts';
+import { stopAsked } from './stop-signal.ts';
+
+// Brings everything up in order, and takes down what is up in the opposite order: when asked to stop, and when a step
+// fails, so that nothing is left half started.
+
+const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
+const began = performance.now();
+
+function report(message: string): void {
+  console.log(`${((performance.now() - began) / 1000).toFixed(2).padStart(7)} s  ${message}`);
+}
+
+async function start(): Promise<void> {
+  let asked = false;
+  const stop = stopAsked().then(() => {
+    asked = true;
+  });
+  const settings = readSettings(process.env);
+  const keys = settings.jwtKeys ?? developmentKeys(settings);
+  await checkPort(settings);
+  const takeDown: (() => Promise<void>)[] = [];
+  try {
+    report(settings.databaseUrl ? 'Connecting to the database of DATABASE_URL' : 'Starting the embedded Postgres');
+    const database = await openDatabase(settings, { shared: false, log: report });
+    takeDown.push(database.stop);
+    if (asked) return;
+    report('Bringing the database up to date with schema.sql');
+    await bringUpToDate({ databaseUrl: database.url, schemaFile, development: settings.development, report });
+    if (asked) return;
+    report('Starting the server');
+    const log = makeLog(settings);
+    const deliver = settings.development ? fileOutbox(settings.outbox, log) : noGateway();
+    const server = await startServer({ settings, keys, databaseUrl: database.url, log, deliver });
+    takeDown.push(server.close);
+    report('Ctrl-C stops it');
+    console.log(`Plinth is ready at ${server.url}`);
+    const lastWords = await Promise.race([stop, database.ended]);
+    if (!asked) throw new Refusal(`Postgres has ended by itself. The end of its log:\n${lastWords}`);
+    report('Stopping');
+  } finally {
+    for (const down of takeDown.reverse()) await down();
+  }
+}
+
+/** Before anything is started, because a port in use is the commonest mistake. */
+function checkPort({ host, port }: Pick<Settings, 'host' | 'port'>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', (error: NodeJS.ErrnoException) => {
+      const reasons: Record<string, string> = {
+        EADDRINUSE: 'is in use by another program',
+        EACCES: 'may not be used by this user',
+        EADDRNOTAVAIL: 'is not an address of this machine',
+      };
+      const remedy = `Set PORT (and HOST) to another, such as PORT=${port + 1}, or stop the program that uses it.`;
+      const reason = reasons[error.code ?? ''] ?? `cannot be listened on (${error.message})`;
+      reject(new Refusal(`Port ${port} of ${host} (PORT, HOST) ${reason}.`, { remedy, cause: error }));
+    });
+    probe.listen(port, host, () => probe.close(() => resolve()));
+  });
+}
+
+await runScript(start);
+process.exit();

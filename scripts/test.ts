@@ -1,0 +1,66 @@
+import { spawn } from 'node:child_process';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { startEmbedded } from '../functions/embedded.ts';
+import { runScript } from '../functions/refusal.ts';
+import { stopAsked } from './stop-signal.ts';
+import { testReport } from './test-report.ts';
+
+// npm test [-- files and options of tap]: every test against a Postgres of its own that is thrown away, or against the
+// server of TEST_DATABASE_URL. Its last line counts assertions.
+
+const repository = path.join(import.meta.dirname, '..');
+const tap = path.join(repository, 'node_modules/tap/dist/esm/run.mjs');
+const builtPlugins = path.join(repository, 'node_modules/@tapjs/test/test-built/dist/esm/index.js');
+const throwAway = ['fsync=off', 'full_page_writes=off', 'synchronous_commit=off'].flatMap((flag) => ['-c', flag]);
+const secondsForAFile = 300;
+
+/** Runs tap's program with this terminal's input; `take` gets each line that it prints. */
+async function runTap(args: string[], databaseUrl: string, stop: Promise<void>, take: (line: string) => void) {
+  const child = spawn(process.execPath, [tap, ...args], {
+    cwd: repository,
+    env: { ...process.env, TEST_DATABASE_URL: databaseUrl },
+    stdio: ['inherit', 'pipe', 'inherit'],
+  });
+  stop.then(() => child.kill('SIGTERM'));
+  const lines = createInterface({ input: child.stdout });
+  lines.on('line', take);
+  const code = new Promise<number>((resolve) => child.once('exit', (status) => resolve(status ?? 1)));
+  await new Promise((resolve) => lines.once('close', resolve));
+  return code;
+}
+
+/** @returns whether every test passed, and the last line. */
+async function runTests(databaseUrl: string, stop: Promise<void>): Promise<{ code: number; summary: string }> {
+  // tap builds its plugins into node_modules when they are not those of package.json, and only its next run has them.
+  if (readFileSync(builtPlugins, 'utf8').includes('@tapjs/typescript'))
+    await runTap(['build'], databaseUrl, stop, console.log);
+  const report = testReport(console.log);
+  const options = ['run', '--jobs=2', '--reporter=tap', `--timeout=${secondsForAFile}`, ...process.argv.slice(2)];
+  const code = await runTap(options, databaseUrl, stop, report.line);
+  const { passed, failed } = report.counts() ?? { passed: 0, failed: 0 };
+  return { code, summary: `${passed} passed, ${code === 0 ? failed : Math.max(failed, 1)} failed` };
+}
+
+async function onThrowAway(stop: Promise<void>): Promise<{ code: number; summary: string }> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'plinth-test-'));
+  // Where root starts it, the user postgres must get in.
+  chmodSync(folder, 0o711);
+  try {
+    const database = await startEmbedded({ dataDirectory: folder, log: console.log, flags: throwAway });
+    return await runTests(database.url, stop).finally(database.stop);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+await runScript(async () => {
+  const stop = stopAsked();
+  const given = process.env.TEST_DATABASE_URL;
+  const { code, summary } = given ? await runTests(given, stop) : await onThrowAway(stop);
+  console.log(summary);
+  process.exitCode = code;
+});
+process.exit();

@@ -1,0 +1,152 @@
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import t from 'tap';
+import { Refusal } from '../../functions/refusal.ts';
+import { readSettings, settingsSchema } from '../../functions/settings.ts';
+import { developmentKeys } from '../../functions/signing-keys.ts';
+
+const folder = mkdtempSync(path.join(tmpdir(), 'plinth-settings-'));
+t.teardown(() => rmSync(folder, { recursive: true }));
+const documents = path.join(folder, 'documents.json');
+writeFileSync(documents, '{}');
+const secret = Buffer.alloc(32, 7).toString('base64url');
+
+/** The lines of a Refusal that name mistakes, as "NAME problem". */
+function mistakes(env: Record<string, string>): string[] {
+  try {
+    readSettings(env);
+  } catch (error) {
+    if (error instanceof Refusal)
+      return error.message
+        .split('\n')
+        .slice(1)
+        .map((line) => line.trim());
+    throw error;
+  }
+  return [];
+}
+
+t.test('nothing needs to be set in development', async (t) => {
+  const settings = readSettings({ PORT: '', LOG_FORMAT: 'pretty' });
+  t.match(settings, { plinthEnv: 'development', host: 'localhost', port: 4000, introspection: true, graphiql: true });
+  t.equal(settings.outbox, path.join(settings.plinthData, 'outbox'));
+  t.equal(settings.plinthData, path.join(import.meta.dirname, '../../.plinth'));
+});
+
+t.test('every variable is read under its camelCase name', async (t) => {
+  const env = {
+    PLINTH_ENV: 'production',
+    HOST: '0.0.0.0',
+    PORT: '8080',
+    PLINTH_DATA: folder,
+    DATABASE_URL: 'postgres://owner:secret@db:5432/plinth',
+    SERVER_DATABASE_URL: 'postgresql://plinth_server:secret@db:5432/plinth',
+    POOL_SIZE: '20',
+    JWT_KEYS: `new:${secret},old:${secret}`,
+    INTROSPECTION: 'yes',
+    GRAPHIQL: '0',
+    TRUSTED_DOCUMENTS: documents,
+    TRUSTED_DOCUMENTS_ONLY: 'true',
+    CORS_ORIGINS: 'https://a.example, http://localhost:3000',
+    MAX_BODY_BYTES: '1',
+    MAX_QUERY_BYTES: '2',
+    MAX_TOKENS: '3',
+    MAX_DEPTH: '4',
+    MAX_ALIASES: '0',
+    MAX_COST: '6',
+    MAX_PAGE: '7',
+    LOG_LEVEL: 'silent',
+    LOG_FORMAT: 'json',
+    OUTBOX: path.join(folder, 'mail'),
+  };
+  t.same(Object.keys(env).sort(), Object.keys(settingsSchema.shape).sort(), 'this test sets every setting');
+  t.same(readSettings(env), {
+    plinthEnv: 'production',
+    development: false,
+    host: '0.0.0.0',
+    port: 8080,
+    plinthData: folder,
+    databaseUrl: env.DATABASE_URL,
+    serverDatabaseUrl: env.SERVER_DATABASE_URL,
+    poolSize: 20,
+    jwtKeys: [
+      { kid: 'new', key: new Uint8Array(32).fill(7) },
+      { kid: 'old', key: new Uint8Array(32).fill(7) },
+    ],
+    introspection: true,
+    graphiql: false,
+    trustedDocuments: documents,
+    trustedDocumentsOnly: true,
+    corsOrigins: ['https://a.example', 'http://localhost:3000'],
+    maxBodyBytes: 1,
+    maxQueryBytes: 2,
+    maxTokens: 3,
+    maxDepth: 4,
+    maxAliases: 0,
+    maxCost: 6,
+    maxPage: 7,
+    logLevel: 'silent',
+    logFormat: 'json',
+    outbox: path.join(folder, 'mail'),
+  });
+});
+
+t.test('every setting is described', async (t) => {
+  for (const [name, schema] of Object.entries(settingsSchema.shape)) t.match(schema.meta()?.description, /\w\.$/, name);
+});
+
+t.test('all mistakes are reported at once, by name', async (t) => {
+  const wrong = {
+    PLINTH_ENV: 'prod',
+    PORT: '65536',
+    POOL_SIZE: '0',
+    DATABASE_URL: 'mysql://db/plinth',
+    JWT_KEYS: `short:${secret.slice(0, 20)},${secret},twice:${secret},twice:${secret}`,
+    INTROSPECTION: 'perhaps',
+    TRUSTED_DOCUMENTS: path.join(folder, 'missing.json'),
+    CORS_ORIGINS: 'https://a.example/path',
+    MAX_PAGE: '1e3',
+    LOG_LEVEL: 'loud',
+    PLINTH_DTAA: 'x',
+    PLINTH_PORT: '80',
+    PLINTH_SOMETHING_ELSE: 'x',
+    SERVER_DATABASE_URL: 'postgres://db',
+  };
+  const found = mistakes(wrong);
+  for (const name of Object.keys(wrong).filter((name) => name !== 'SERVER_DATABASE_URL')) {
+    t.ok(
+      found.some((line) => line.startsWith(`${name} `)),
+      name,
+    );
+  }
+  t.ok(found.includes('PLINTH_DTAA is not a setting of Plinth; did you mean PLINTH_DATA?'));
+  t.ok(found.includes('PLINTH_PORT is not a setting of Plinth; did you mean PORT?'));
+  t.ok(found.includes('PLINTH_SOMETHING_ELSE is not a setting of Plinth'));
+  t.notOk(
+    found.some((line) => line.includes(secret)),
+    'the values of secrets are not told',
+  );
+});
+
+t.test('mistakes between settings are found beside others', async (t) => {
+  t.match(
+    mistakes({ NODE_ENV: 'production', SERVER_DATABASE_URL: 'postgres://db', TRUSTED_DOCUMENTS_ONLY: 'on', PORT: 'x' }),
+    [/^PORT /, /^JWT_KEYS must be set in production/, /^SERVER_DATABASE_URL /, /^TRUSTED_DOCUMENTS_ONLY /],
+  );
+  t.equal(readSettings({ NODE_ENV: 'production', PLINTH_ENV: 'development' }).plinthEnv, 'development');
+});
+
+t.test('development signs with a key that is made once', async (t) => {
+  const settings = readSettings({ PLINTH_DATA: path.join(folder, 'keys') });
+  const [key] = developmentKeys(settings);
+  t.same(developmentKeys(settings), [key]);
+  t.equal(key?.key.length, 32);
+  t.equal(statSync(path.join(folder, 'keys', 'keys.json')).mode & 0o777, 0o600);
+  const JWT_KEYS = `prod:${Buffer.from(key?.key ?? []).toString('base64url')}`;
+  const production = { PLINTH_ENV: 'production', PLINTH_DATA: settings.plinthData };
+  t.match(mistakes({ ...production, JWT_KEYS }), [/JWT_KEYS key prod is a development key/]);
+  t.throws(() => developmentKeys(readSettings({ ...production, JWT_KEYS: `k:${secret}` })), Refusal);
+  writeFileSync(path.join(folder, 'keys', 'keys.json'), '{"keys":[]}');
+  t.throws(() => developmentKeys(settings), { name: 'Refusal', remedy: /Delete the file/ });
+});
