@@ -25,7 +25,7 @@ export function readKept(dataDirectory: string): Kept | undefined {
   try {
     kept = recordSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
   } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+    const missing = ['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code ?? '');
     if (missing && !existsSync(path.join(dataDirectory, 'postgres'))) return undefined;
     throw new Refusal(
       `${file}, which holds the password of the database, ${missing ? 'is missing' : 'cannot be read'}.`,
