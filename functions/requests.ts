@@ -1,0 +1,115 @@
+import pg from 'pg';
+import type { ApiRole } from './catalog.ts';
+import { type Call, type PipelineError, pipeline, prepare, type Rows } from './pipeline.ts';
+
+/** Who a request comes from: a role and the claims of a verified token, with what the server knows of the connection. */
+export type Caller = { role: ApiRole; claims: Record<string, string> };
+
+/** Statements run as API roles. */
+export type Requests = {
+  /**
+   * Runs statements as a caller in one round trip and one transaction.
+   *
+   * @param options.readOnly refuse writes; also lets it be tried again when the connection is lost.
+   * @param options.signal cancels the statement that runs.
+   * @throws PipelineError; `at` counts from the first of the calls, and is -1 where the caller was refused.
+   */
+  run(caller: Caller, calls: Call[], options: { readOnly: boolean; signal?: AbortSignal }): Promise<Rows[]>;
+  /** The longest a statement of each role may run; told anew when the catalog is. */
+  setTimeouts(timeouts: Record<ApiRole, string>): void;
+  pool: pg.Pool;
+  close(): Promise<void>;
+};
+
+/** What every connection of ours starts with: names are qualified, times are UTC, intervals are ISO 8601. */
+export const connectionOptions =
+  '-c search_path= -c timezone=UTC -c intervalstyle=iso_8601 -c datestyle=ISO -c client_min_messages=error';
+
+const begin = prepare(
+  "select identity.begin_request($1, $2::jsonb, $3), set_config('transaction_read_only', $4, true)",
+);
+const mostWaiting = 1000;
+
+/** A server that is asked for more than it can hold: told at once, not after a wait. */
+export class Overloaded extends Error {
+  readonly code = '53300';
+}
+
+/**
+ * Opens the pool that requests run on.
+ *
+ * @param url the database, as plinth_server.
+ * @param log told of connections that were lost.
+ */
+export function openRequests(
+  url: string,
+  { size, log }: { size: number; log: { warn(details: object, message: string): void } },
+): Requests {
+  const pool = new pg.Pool({
+    connectionString: url,
+    options: connectionOptions,
+    max: size,
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 60_000,
+    application_name: 'plinth',
+    keepAlive: true,
+  });
+  pool.on('error', (error) => log.warn({ error: error.message }, 'A database connection was lost.'));
+  let timeouts: Partial<Record<ApiRole, string>> = {};
+
+  async function once({ role, claims }: Caller, calls: Call[], readOnly: boolean, signal?: AbortSignal): Promise<Rows[]> {
+    if (pool.waitingCount >= mostWaiting) throw new Overloaded('Too many requests wait for the database.');
+    const client = await pool.connect();
+    const values = [role, JSON.stringify(claims), timeouts[role] ?? '10s', readOnly ? 'on' : 'off'];
+    const cancelled = signal && cancelOn(signal, client);
+    let lost: Error | undefined;
+    try {
+      signal?.throwIfAborted();
+      const [, ...results] = await pipeline(client, [{ statement: begin, values }, ...calls]);
+      return results;
+    } catch (error) {
+      if (isLost(error)) lost = error as Error;
+      if (typeof (error as PipelineError).at === 'number') (error as PipelineError & { at: number }).at -= 1;
+      throw error;
+    } finally {
+      // A cancellation under way would hit whatever runs next on this connection.
+      await cancelled?.();
+      client.release(lost);
+    }
+  }
+
+  function cancelOn(signal: AbortSignal, client: pg.PoolClient): () => Promise<unknown> | undefined {
+    let sent: Promise<unknown> | undefined;
+    const cancel = (): void => {
+      const { processID } = client as unknown as { processID: number };
+      sent = pool.query('select pg_catalog.pg_cancel_backend($1)', [processID]).catch(() => {});
+    };
+    signal.addEventListener('abort', cancel, { once: true });
+    return () => {
+      signal.removeEventListener('abort', cancel);
+      return sent;
+    };
+  }
+
+  return {
+    pool,
+    setTimeouts(each) {
+      timeouts = each;
+    },
+    async run(caller, calls, { readOnly, signal }) {
+      try {
+        return await once(caller, calls, readOnly, signal);
+      } catch (error) {
+        if (!readOnly || !isLost(error) || signal?.aborted) throw error;
+        return once(caller, calls, readOnly, signal);
+      }
+    },
+    close: () => pool.end(),
+  };
+}
+
+/** Whether the connection itself failed, so that nothing is known of what it ran. */
+export function isLost(error: unknown): boolean {
+  const { code = '', message = '' } = error as { code?: string; message?: string };
+  return /^(08|57P0[1-3])|^E(CONN|PIPE|TIMEDOUT)/.test(code) || /Connection terminated|connection timeout/i.test(message);
+}

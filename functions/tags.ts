@@ -1,0 +1,52 @@
+import { Refusal } from './refusal.ts';
+
+/** What a comment says to the API, beside its text. */
+export type Tags = {
+  /** What to call it in the API. */
+  name?: string;
+  /** On a foreign key: what to call the way back. */
+  inverse?: string;
+  /** Keep it out of the API. */
+  hide?: true;
+  /** On a function: it never returns null. */
+  notNull?: true;
+  /** The order of its connection unless a client asks for another: `active_at desc`. */
+  order?: string;
+  /** What a call costs, in rows, where it is more than it returns. */
+  cost?: string;
+  /** On a function: an argument that the server hashes before Postgres sees it: `password [salted by schema.function(argument)]`. */
+  argon2id?: string;
+  /** On a domain: the server signs the value, and the API gives the token. */
+  jwt?: true;
+  /** On a domain: the server delivers the value after the commit, and the API does not show it. */
+  deliver?: true;
+};
+
+const withValue = ['name', 'inverse', 'order', 'cost', 'argon2id'];
+const withoutValue = ['hide', 'notNull', 'jwt', 'deliver'];
+
+/**
+ * Takes a comment apart: its text is the documentation, and each line that begins with @ is a tag.
+ *
+ * @param comment the comment as it stands in the catalog.
+ * @param object what it is a comment on, for the message.
+ * @throws Refusal for a tag that there is not, or one whose value is missing.
+ */
+export function readComment(comment: string | null, object: string): { description: string | undefined; tags: Tags } {
+  const lines = (comment ?? '').split('\n');
+  const tags: Record<string, string | true> = {};
+  for (const line of lines.filter((each) => each.startsWith('@'))) {
+    const [, name = '', value = ''] = /^@(\S*)\s*(.*)$/.exec(line) ?? [];
+    if (withValue.includes(name) ? value === '' : !withoutValue.includes(name) || value !== '') {
+      throw new Refusal(`The comment on ${object} has a tag that means nothing: ${line}`, {
+        remedy: `Tags are ${[...withValue.map((tag) => `@${tag} …`), ...withoutValue.map((tag) => `@${tag}`)].join(', ')}.`,
+      });
+    }
+    tags[name] = value === '' ? true : value.trim();
+  }
+  const description = lines
+    .filter((line) => !line.startsWith('@'))
+    .join('\n')
+    .trim();
+  return { description: description || undefined, tags: tags as Tags };
+}

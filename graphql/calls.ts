@@ -1,0 +1,136 @@
+import { GraphQLBoolean, GraphQLInputObjectType, GraphQLList, GraphQLNonNull, GraphQLObjectType, type GraphQLOutputType } from 'graphql';
+import type { PgFunction } from '../functions/catalog.ts';
+import { Refusal } from '../functions/refusal.ts';
+import { readComment, type Tags } from '../functions/tags.ts';
+import type { Types } from './codecs.ts';
+import { notNullIf } from './fields.ts';
+import { camelCase, pascalCase, plural, quote } from './names.ts';
+import type { Codec, Field, FunctionPlan, Row } from './plan.ts';
+import { columnFields, readOrder } from './tables.ts';
+
+export type Call = { fn: PgFunction; name: string; description: string | undefined; tags: Tags; plan: FunctionPlan };
+
+/** What a function is in the API; nothing where its comment hides it. */
+export function readFunction(fn: PgFunction, types: Types): Call | undefined {
+  const object = `function ${fn.schema}.${fn.name}`;
+  const { description, tags } = readComment(fn.comment, object);
+  if (tags.hide) return;
+  const first = fn.arguments[0];
+  const row = first && types.catalog.tables.some(({ rowType }) => rowType === first.type) && types.codec(first.type, object).row;
+  const ofRow = !fn.volatile && row ? row : undefined;
+  const named = (ofRow ? fn.arguments.slice(1) : fn.arguments).map((argument) => {
+    const codec = types.codec(argument.type, `argument ${argument.name} of ${object}`);
+    if (!codec.input || argument.name === '') {
+      throw new Refusal(`The API cannot pass argument ${argument.name || '(without a name)'} of ${object}.`, {
+        remedy: 'Give it a name and a scalar type (jsonb carries anything), or do not grant the function to an API role.',
+      });
+    }
+    return { name: argument.name, apiName: camelCase(argument.name), codec, hasDefault: argument.hasDefault };
+  });
+  const result = readResult(fn, object, types);
+  const plan: FunctionPlan = {
+    sqlName: `${quote(fn.schema)}.${quote(fn.name)}`,
+    ...(ofRow && { ofRow }),
+    arguments: named,
+    result,
+    returnsSet: fn.returnsSet,
+    order: result.kind === 'rows' ? readOrder(tags.order, result.row.columns, object) : [],
+    cost: Number(tags.cost ?? 0),
+    ...(tags.argon2id && { hash: readHash(tags.argon2id, named, object) }),
+  };
+  return { fn, name: camelCase(tags.name ?? fn.name), description, tags, plan };
+}
+
+function readResult(fn: PgFunction, object: string, types: Types): FunctionPlan['result'] {
+  if (fn.columns.length > 1) return { kind: fn.returnsSet ? 'rows' : 'row', row: columnsRow(fn, object, types) };
+  const returned = fn.columns[0]?.type ?? fn.returns;
+  if (types.catalog.types.some(({ oid, name }) => oid === returned && name === 'void')) return { kind: 'void' };
+  const codec = types.codec(returned, `the result of ${object}`);
+  const many = fn.returnsSet && fn.rows !== 1;
+  if (codec.row) return { kind: many ? 'rows' : 'row', row: codec.row };
+  return { kind: many ? 'values' : 'value', codec };
+}
+
+/** The row type of a function that `returns table (…)` or has several out arguments. */
+function columnsRow(fn: PgFunction, object: string, types: Types): Row {
+  const row: Row = {
+    name: types.claim(`${pascalCase(fn.name)}Row`, object),
+    sqlName: 'record',
+    columns: fn.columns,
+    key: [],
+    order: [],
+    codec: (column) => types.codec(column.type, `${object}, column ${column.name}`),
+  };
+  types.addRow(`row of ${fn.oid}`, row, `A row of ${camelCase(fn.name)}.`, () => columnFields(row) as Record<string, never>);
+  return row;
+}
+
+function readHash(tag: string, named: FunctionPlan['arguments'], object: string): NonNullable<FunctionPlan['hash']> {
+  const [, argument = '', saltedBy, saltArguments = ''] = /^(\w+)(?:\s+salted by\s+([\w.]+)\(([\w, ]*)\))?$/.exec(tag) ?? [];
+  const salts = saltArguments.split(',').map((each) => each.trim()).filter(Boolean);
+  if (![argument, ...salts].every((name) => named.some((each) => each.name === name))) {
+    throw new Refusal(`The comment on ${object} hashes what is not an argument of it: @argon2id ${tag}`, {
+      remedy: 'Write it as: @argon2id argument, or @argon2id argument salted by schema.function(argument).',
+    });
+  }
+  const sqlName = saltedBy?.split('.').map(quote).join('.');
+  return { argument, ...(sqlName && { saltedBy: { sqlName, arguments: salts } }) };
+}
+
+export function resultType(plan: FunctionPlan, types: Types): GraphQLOutputType {
+  const { result } = plan;
+  if (result.kind === 'void') return GraphQLBoolean;
+  if (result.kind === 'value') return result.codec.output;
+  if (result.kind === 'values') return list(result.codec.output);
+  return result.kind === 'row' ? types.object(result.row) : list(types.object(result.row));
+}
+
+function list(type: GraphQLOutputType): GraphQLOutputType {
+  return new GraphQLNonNull(new GraphQLList(notNullIf(true, type)));
+}
+
+export function argumentTypes(plan: FunctionPlan): NonNullable<Field['args']> {
+  return Object.fromEntries(
+    plan.arguments.map(({ apiName, codec, hasDefault }) => {
+      const input = codec.input as NonNullable<Codec['input']>;
+      return [apiName, { type: hasDefault ? input : new GraphQLNonNull(input) }];
+    }),
+  );
+}
+
+/** `sendMessage(input: {…}): SendMessagePayload { message }`. */
+export function mutationField(call: Call, types: Types): Field {
+  const name = call.name.charAt(0).toUpperCase() + call.name.slice(1);
+  const object = `function ${call.fn.schema}.${call.fn.name}`;
+  const input =
+    call.plan.arguments.length > 0 &&
+    new GraphQLInputObjectType({
+      name: types.claim(`${name}Input`, object),
+      description: `What ${call.name} is told.`,
+      fields: argumentTypes(call.plan),
+    });
+  const payload = new GraphQLObjectType({
+    name: types.claim(`${name}Payload`, object),
+    description: `What ${call.name} gives back.`,
+    fields: () => ({
+      [payloadField(call.plan)]: {
+        type: call.plan.result.kind === 'void' ? new GraphQLNonNull(GraphQLBoolean) : notNullIf(call.tags.notNull, resultType(call.plan, types)),
+        description: call.plan.result.kind === 'void' ? 'True: it is done.' : 'The result.',
+      },
+    }),
+  });
+  return {
+    type: payload,
+    description: call.description ?? null,
+    ...(input && { args: { input: { type: new GraphQLNonNull(input) } } }),
+    extensions: { plan: { kind: 'mutation', call: call.plan } },
+  };
+}
+
+/** What the one field of a payload is called: after the row type, else `result`; `ok` where nothing is returned. */
+export function payloadField({ result }: FunctionPlan): string {
+  if (result.kind === 'void') return 'ok';
+  if (result.kind === 'value' || result.kind === 'values') return 'result';
+  const name = result.row.name.charAt(0).toLowerCase() + result.row.name.slice(1);
+  return result.kind === 'row' ? name : plural(name);
+}

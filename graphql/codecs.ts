@@ -1,0 +1,157 @@
+import { GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLObjectType } from 'graphql';
+import type { Catalog, Column, PgType } from '../functions/catalog.ts';
+import { Refusal } from '../functions/refusal.ts';
+import { readComment } from '../functions/tags.ts';
+import { pascalCase, upperCase } from './names.ts';
+import type { Codec, Row } from './plan.ts';
+import { jwt, scalars } from './scalars.ts';
+
+/** The types of one schema while it is built: by oid, each made once, each name given once. */
+export type Types = {
+  catalog: Catalog;
+  codec(oid: string, usedBy: string): Codec;
+  /** The GraphQL object of a row type; the fields are given when the schema is complete. */
+  object(row: Row): GraphQLObjectType;
+  /** Makes the row type known by which a table is read and functions return it. */
+  addRow(oid: string, row: Row, description: string | undefined, fields: () => Record<string, never>): void;
+  /** Every name of a type may be given once. */
+  claim(name: string, object: string): string;
+};
+
+/**
+ * Codecs for the types of a catalog.
+ *
+ * @param compositeFields gives the fields of a composite type that is not a table's.
+ */
+export function readTypes(
+  catalog: Catalog,
+  compositeFields: (row: Row, types: Types) => Record<string, never>,
+): Types {
+  const pgTypes = new Map(catalog.types.map((type) => [type.oid, type]));
+  const codecs = new Map<string, Codec>();
+  const objects = new Map<string, GraphQLObjectType>();
+  const names = new Map<string, string>();
+
+  const types: Types = {
+    catalog,
+    codec(oid, usedBy) {
+      const known = codecs.get(oid);
+      if (known) return known;
+      const type = pgTypes.get(oid);
+      if (!type) throw unmapped(`the type with oid ${oid}`, usedBy);
+      const made = makeCodec(type, usedBy);
+      codecs.set(oid, made);
+      return made;
+    },
+    object(row) {
+      return objects.get(row.name) as GraphQLObjectType;
+    },
+    addRow(oid, row, description, fields) {
+      const object = new GraphQLObjectType({ name: row.name, description: description ?? null, fields });
+      objects.set(row.name, object);
+      codecs.set(oid, rowCodec(row, object));
+    },
+    claim(name, object) {
+      const other = names.get(name);
+      if (other) {
+        throw new Refusal(`Two things are called ${name} in the API: ${other} and ${object}.`, {
+          remedy: `Give one of them another name: a line "@name other_name" in its comment.`,
+        });
+      }
+      if (!/^(?!__)[_A-Za-z]\w*$/.test(name)) {
+        throw new Refusal(`${object} would be called ${name} in the API, which GraphQL does not allow.`, {
+          remedy: 'Give it a name of letters, digits and underscores: a line "@name other_name" in its comment.',
+        });
+      }
+      names.set(name, object);
+      return name;
+    },
+  };
+
+  function makeCodec(type: PgType, usedBy: string): Codec {
+    const { description, tags } = readComment(type.comment, `type ${type.sqlName}`);
+    if (type.kind === 'array') return listCodec(type, types.codec(type.of as string, usedBy));
+    if (type.kind === 'enum') return enumCodec(type, description, tags.name);
+    if (type.kind === 'domain') {
+      const base = types.codec(type.of as string, usedBy);
+      if (tags.jwt) return { ...base, sqlName: type.sqlName, output: jwt, input: null, finish: 'sign' };
+      if (tags.deliver) return { ...base, sqlName: type.sqlName, input: null, finish: 'deliver' };
+      return { ...base, sqlName: type.sqlName };
+    }
+    if (type.kind === 'composite' && type.attributes.length > 0) {
+      const row: Row = {
+        name: types.claim(pascalCase(tags.name ?? type.name), `type ${type.sqlName}`),
+        sqlName: type.sqlName,
+        columns: type.attributes,
+        key: [],
+        order: [],
+        codec: (column: Column) => types.codec(column.type, `${type.sqlName}.${column.name}`),
+      };
+      types.addRow(type.oid, row, description, () => compositeFields(row, types));
+      return codecs.get(type.oid) as Codec;
+    }
+    const scalar = type.schema === 'pg_catalog' ? scalars[type.name] : undefined;
+    if (!scalar) throw unmapped(type.sqlName, usedBy);
+    return {
+      sqlName: type.sqlName,
+      output: scalar.scalar,
+      input: scalar.scalar,
+      encode: scalar.encode,
+      toJson: scalar.toJson ?? ((sql) => sql),
+      ordered: scalar.ordered,
+    };
+  }
+
+  function enumCodec(type: PgType, description: string | undefined, name: string | undefined): Codec {
+    const values = Object.fromEntries(type.labels.map((label) => [upperCase(label), { value: label }]));
+    const plain = type.labels.every((label) => /^[a-z][a-z0-9_]*$/.test(label));
+    if (!plain) {
+      throw new Refusal(`The enum ${type.sqlName} has labels that the API cannot carry: ${type.labels.join(', ')}.`, {
+        remedy: 'Use lower-case letters, digits and underscores: alter type … rename value ….',
+      });
+    }
+    const enumType = new GraphQLEnumType({
+      name: types.claim(pascalCase(name ?? type.name), `type ${type.sqlName}`),
+      description: description ?? null,
+      values,
+    });
+    return {
+      sqlName: type.sqlName,
+      output: enumType,
+      input: enumType,
+      encode: String,
+      toJson: (sql) => `upper(${sql}::text)`,
+      ordered: true,
+    };
+  }
+
+  return types;
+}
+
+function listCodec(type: PgType, element: Codec): Codec {
+  return {
+    sqlName: type.sqlName,
+    output: new GraphQLList(element.output),
+    input: element.input && new GraphQLList(new GraphQLNonNull(element.input)),
+    encode: (value) =>
+      `{${(value as unknown[]).map((each) => `"${element.encode(each).replace(/(["\\])/g, '\\$1')}"`).join(',')}}`,
+    toJson: (sql) =>
+      element.toJson('x') === 'x'
+        ? sql
+        : `(select json_agg(${element.toJson('item.value')} order by item.n) from unnest(${sql}) with ordinality as item (value, n))`,
+    ordered: false,
+  };
+}
+
+function rowCodec(row: Row, output: GraphQLObjectType): Codec {
+  const none = (): never => {
+    throw new Error(`${row.sqlName} is a row and is selected field by field`);
+  };
+  return { sqlName: row.sqlName, output, input: null, encode: none, toJson: none, ordered: false, row };
+}
+
+function unmapped(type: string, usedBy: string): Refusal {
+  return new Refusal(`${usedBy} is of type ${type}, for which the API has no type.`, {
+    remedy: `Hide it with a line "@hide" in its comment, do not grant it, or give it another type (jsonb carries anything).`,
+  });
+}

@@ -1,0 +1,216 @@
+import { GraphQLError, type GraphQLObjectType, getNamedType, type OperationDefinitionNode } from 'graphql';
+import { type Prepared, prepare } from '../functions/pipeline.ts';
+import { payloadField } from './calls.ts';
+import { type Context, collectFields, enter, type Input, input, limitError, type Read, type Request } from './context.ts';
+import { compileConnection } from './compile-connection.ts';
+import { quote } from './names.ts';
+import type { FunctionPlan, Row } from './plan.ts';
+import { argumentList, jsonObject, newAlias, literal, type Selected, scopeOf, select } from './select.ts';
+
+/** A statement and where its values come from. */
+export type Compiled = { statement: Prepared; reads: Read[] };
+
+/** A field of a mutation: what it does, what it then reads, and what the server does for it before and after. */
+export type CompiledMutation = {
+  key: string;
+  effect: Compiled;
+  selection: Compiled;
+  /** The value at `index` of the effect's values is hashed first, with the salt that a statement of its own gives. */
+  hash?: { index: number; salt?: Compiled };
+  /** Where in the answer values stand that the server has to sign. */
+  signs: string[][];
+};
+
+/** An operation as SQL, for one role and one shape of variables. */
+export type CompiledOperation = {
+  query?: Compiled;
+  mutations: CompiledMutation[];
+  /** The keys under which a mutation asks for the name of its type. */
+  typenames: string[];
+  /** Whether the schema itself is asked for. */
+  introspects: boolean;
+};
+
+/**
+ * Compiles an operation: a query to one statement, each field of a mutation to two.
+ *
+ * @throws GraphQLError where the operation goes over a limit, or an argument is out of range.
+ */
+export function compileOperation(request: Request, operation: OperationDefinitionNode): CompiledOperation {
+  const context = enter(request);
+  const type = request.schema.getRootType(operation.operation) as GraphQLObjectType;
+  const fields = collectFields(context, type, [operation.selectionSet]);
+  const introspects = [...fields.values()].some((nodes) => /^__(schema|type)$/.test(nodes[0]?.name.value ?? ''));
+  for (const [key, nodes] of fields) {
+    if (/^__(schema|type)$/.test(nodes[0]?.name.value ?? '')) fields.delete(key);
+  }
+  if (operation.operation === 'query') {
+    return { query: compileQuery(context, type, fields), mutations: [], typenames: [], introspects };
+  }
+  const mutations: CompiledMutation[] = [];
+  const typenames: string[] = [];
+  for (const [key, nodes] of fields) {
+    if (nodes[0]?.name.value === '__typename') typenames.push(key);
+    else mutations.push(compileMutation(request, context, type, key, nodes));
+  }
+  return { mutations, typenames, introspects };
+}
+
+type Fields = ReturnType<typeof collectFields>;
+
+function compileQuery(context: Context, type: GraphQLObjectType, fields: Fields): Compiled {
+  const { pairs, joins, rows } = select(context, type, fields, undefined, 1, compileConnection);
+  const text = `select ${jsonObject(pairs)}::text, ${total(rows)}::text from (values (0)) as o${joins.join('')}`;
+  return { statement: prepare(text), reads: context.reads };
+}
+
+function total(rows: string[]): string {
+  return rows.length > 0 ? `(${rows.map((each) => `coalesce(${each}, 0)`).join(' + ')})` : '0';
+}
+
+// What the function returned waits in a setting of the transaction, in Postgres's own text form, so that both statements go in
+// one round trip and a row that the function locked is not held for the time of another.
+const result = `current_setting('plinth.result')`;
+
+function compileMutation(
+  request: Request,
+  counted: Context,
+  type: GraphQLObjectType,
+  key: string,
+  nodes: Fields extends Map<string, infer Nodes> ? Nodes : never,
+): CompiledMutation {
+  const node = nodes[0] as (typeof nodes)[number];
+  const field = type.getFields()[node.name.value];
+  const plan = field?.extensions.plan;
+  if (plan?.kind !== 'mutation' || !field) throw new Error(`${node.name.value} is not a mutation`);
+  const { call } = plan;
+
+  const effect = enter(request, counted);
+  const given = input(effect, field, node, 'input');
+  const hash = call.hash && compileHash(request, counted, call, given);
+  const list = argumentList(effect, call, undefined, (apiName) => given?.field(apiName), hash?.marks);
+  const text = `select set_config('plinth.refused', '', true), set_config('plinth.result', ${keep(call, list)}, true)`;
+
+  const selection = enter(request, counted);
+  const payload = getNamedType(field.type) as GraphQLObjectType;
+  const signs: string[][] = [];
+  const pairs: [string, string][] = [];
+  const joins: string[] = [];
+  let rows: string[] = [];
+  for (const [payloadKey, payloadNodes] of collectFields(selection, payload, sets(nodes))) {
+    if (payloadNodes[0]?.name.value === '__typename') pairs.push([payloadKey, literal(payload.name)]);
+    else {
+      const kept = readKept(selection, call, payload, payloadNodes, [key, payloadKey], signs);
+      pairs.push([payloadKey, kept.json]);
+      joins.push(...kept.joins);
+      rows = [...rows, ...kept.rows];
+    }
+  }
+  const deliveries = deliveryOf(call);
+  const read =
+    `select ${jsonObject(pairs)}::text, ${total(rows)}::text, nullif(current_setting('plinth.refused'), ''), ` +
+    `${deliveries ?? 'null'}::text from (values (0)) as o${joins.join('')}`;
+  return {
+    key,
+    effect: { statement: prepare(text), reads: effect.reads },
+    selection: { statement: prepare(read), reads: selection.reads },
+    ...(hash && { hash: { index: effect.reads.indexOf(hash.marks.read), ...(hash.salt && { salt: hash.salt }) } }),
+    signs,
+  };
+}
+
+function sets(nodes: { selectionSet?: OperationDefinitionNode['selectionSet'] | undefined }[]) {
+  return nodes.flatMap(({ selectionSet }) => selectionSet ?? []);
+}
+
+/** The SQL that calls the function and gives its result as text. */
+function keep({ sqlName, result, returnsSet }: FunctionPlan, list: string): string {
+  const call = `${sqlName}(${list})`;
+  if (result.kind === 'void') return `(select count(*)::text from ${call} as r)`;
+  if (result.kind === 'value' && !returnsSet) return `coalesce('=' || ${call}::text, '')`;
+  if (result.kind === 'value') return `coalesce((select '=' || r::text from ${call} as r), '')`;
+  if (result.kind === 'values') return `coalesce((select array_agg(r)::text from ${call} as r), '')`;
+  const kept = result.row.sqlName === 'record' ? 'jsonb_agg(to_jsonb(r))' : 'array_agg(r)';
+  return `coalesce((select ${kept}::text from ${call} as r where not (r is null)), '')`;
+}
+
+function keptRows(row: Row): string {
+  if (row.sqlName !== 'record') return `unnest(nullif(${result}, '')::${row.sqlName}[])`;
+  const columns = row.columns.map((column) => `${quote(column.name)} ${row.codec(column).sqlName}`);
+  return `jsonb_to_recordset(nullif(${result}, '')::jsonb) as r (${columns.join(', ')})`;
+}
+
+/** The one field of a payload, read from what the function returned. */
+function readKept(
+  context: Context,
+  call: FunctionPlan,
+  payload: GraphQLObjectType,
+  nodes: Parameters<typeof sets>[0],
+  path: string[],
+  signs: string[][],
+): { json: string; joins: string[]; rows: string[] } {
+  const { result: shape } = call;
+  if (shape.kind === 'void') return { json: 'true', joins: [], rows: [] };
+  if (shape.kind === 'value') {
+    return { json: shape.codec.toJson(`substr(nullif(${result}, ''), 2)::${shape.codec.sqlName}`), joins: [], rows: [] };
+  }
+  if (shape.kind === 'values') {
+    const item = shape.codec.toJson('item.value');
+    const list = `unnest(nullif(${result}, '')::${shape.codec.sqlName}[]) as item (value)`;
+    return { json: `(select coalesce(json_agg(${item}), '[]'::json) from ${list})`, joins: [], rows: [] };
+  }
+  const type = getNamedType(payload.getFields()[payloadField(call)]?.type) as GraphQLObjectType;
+  const scope = scopeOf(context, shape.row);
+  const fields = collectFields(context, type, sets(nodes));
+  for (const [key, [node]] of fields) {
+    const plan = type.getFields()[node?.name.value ?? '']?.extensions.plan;
+    if (plan?.kind === 'column' && plan.codec.finish === 'sign') signs.push([...path, key]);
+  }
+  const selected: Selected = select(context, type, fields, scope, 2, compileConnection);
+  const json = jsonObject(selected.pairs);
+  const many = shape.kind === 'rows';
+  const from = `(select * from ${keptRows(shape.row)}) as ${scope.alias}${selected.joins.join('')}`;
+  const inner = many
+    ? `select coalesce(json_agg(${json}), '[]'::json) as data, count(*) + coalesce(sum(${total(selected.rows)}), 0) as n from ${from}`
+    : `select ${json} as data, ${total(selected.rows)} as n from ${from}`;
+  const alias = newAlias(context);
+  return { json: `${alias}.data`, joins: [` left join lateral (${inner}) as ${alias} on true`], rows: [`${alias}.n`] };
+}
+
+/** What the server has to deliver: the hidden attributes of the row that the function returned. */
+function deliveryOf({ result: shape }: FunctionPlan): string | undefined {
+  if (shape.kind !== 'row') return;
+  const { row } = shape;
+  const columns = row.columns.filter((column) => row.codec(column).finish === 'deliver');
+  if (columns.length === 0) return;
+  const list = columns.map(({ name }) => `r.${quote(name)}`).join(', ');
+  return `(select json_build_array(${list}) from (select * from ${keptRows(row)}) as r)`;
+}
+
+function compileHash(request: Request, counted: Context, call: FunctionPlan, given: Input | undefined) {
+  const { argument, saltedBy } = call.hash as NonNullable<FunctionPlan['hash']>;
+  const apiName = call.arguments.find(({ name }) => name === argument)?.apiName ?? '';
+  const password = given?.field(apiName);
+  if (typeof password?.now === 'string' && password.now.length > 1000) {
+    throw limitError(`${apiName} is longer than 1,000 characters.`);
+  }
+  const read: Read = (variables) => {
+    const value = password?.read(variables);
+    if (typeof value !== 'string' || value.length < 8 || value.length > 1000) {
+      throw new GraphQLError('A password has 8 to 1,000 characters.', {
+        extensions: { code: 'BAD_USER_INPUT', argument: apiName },
+      });
+    }
+    return value;
+  };
+  const marks = { argument, read };
+  if (!saltedBy) return { marks };
+  const salt = enter(request, counted);
+  const list = saltedBy.arguments.map((name) => {
+    const used = call.arguments.find((each) => each.name === name) as FunctionPlan['arguments'][number];
+    const value = given?.field(used.apiName);
+    return `${salt.bind((variables) => used.codec.encode(value?.read(variables)))}::${used.codec.sqlName}`;
+  });
+  const statement = prepare(`select ${saltedBy.sqlName}(${list.join(', ')})`);
+  return { marks, salt: { statement, reads: salt.reads } };
+}

@@ -1,0 +1,165 @@
+import {
+  coerceInputLiteral,
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  GraphQLError,
+  type GraphQLField,
+  type GraphQLObjectType,
+  type GraphQLSchema,
+  Kind,
+  type SelectionSetNode,
+  type ValueNode,
+  type VariableValues,
+} from 'graphql';
+import type { ApiRole } from '../functions/catalog.ts';
+
+/** The limits of one operation. */
+export type Limits = { maxDepth: number; maxAliases: number; maxCost: number; maxPage: number };
+
+/** An operation with the variables of its first execution: what depends on them is compiled in, the rest is bound. */
+export type Request = {
+  schema: GraphQLSchema;
+  document: DocumentNode;
+  variables: VariableValues;
+  role: ApiRole;
+  limits: Limits;
+};
+
+/** Gives the text of a parameter from the variables of an execution; null is SQL's null. */
+export type Read = (variables: VariableValues) => string | null;
+
+/** The state of compiling one statement. */
+export type Context = Request & {
+  reads: Read[];
+  fragments: Map<string, FragmentDefinitionNode>;
+  /** Counted over the whole operation. */
+  counts: { aliases: number; cost: number; names: number };
+  /** Adds a parameter; the result is its `$n`. */
+  bind(read: Read): string;
+};
+
+/** The state for a statement of its own; `counted` is one before it in the same operation. */
+export function enter(request: Request, counted?: Context): Context {
+  const reads: Read[] = [];
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  for (const definition of request.document.definitions) {
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
+  }
+  return {
+    ...request,
+    reads,
+    fragments,
+    counts: counted?.counts ?? { aliases: 0, cost: 0, names: 0 },
+    bind(read) {
+      reads.push(read);
+      return `$${reads.length}`;
+    },
+  };
+}
+
+export function limitError(message: string): GraphQLError {
+  return new GraphQLError(message, { extensions: { code: 'LIMIT_EXCEEDED' } });
+}
+
+/** Counts rows that an operation may make Postgres read. */
+export function spend(context: Context, rows: number): void {
+  context.counts.cost += rows;
+  if (context.counts.cost > context.limits.maxCost) {
+    throw limitError(`The operation may read more than ${context.limits.maxCost} rows; ask for smaller pages.`);
+  }
+}
+
+/** The fields that selection sets ask of an object type, by the key of each in the answer. */
+export function collectFields(
+  context: Context,
+  type: GraphQLObjectType,
+  selectionSets: SelectionSetNode[],
+  fields = new Map<string, FieldNode[]>(),
+): Map<string, FieldNode[]> {
+  for (const selection of selectionSets.flatMap((set) => set.selections)) {
+    if (!isIncluded(context, selection)) continue;
+    if (selection.kind === Kind.FIELD) {
+      if (selection.alias) countAlias(context);
+      const key = selection.alias?.value ?? selection.name.value;
+      fields.set(key, [...(fields.get(key) ?? []), selection]);
+    } else {
+      const fragment = selection.kind === Kind.FRAGMENT_SPREAD ? context.fragments.get(selection.name.value) : selection;
+      if (fragment) collectFields(context, type, [fragment.selectionSet], fields);
+    }
+  }
+  return fields;
+}
+
+function countAlias(context: Context): void {
+  context.counts.aliases += 1;
+  if (context.counts.aliases > context.limits.maxAliases) {
+    throw limitError(`The operation has more than ${context.limits.maxAliases} aliases.`);
+  }
+}
+
+function isIncluded(context: Context, { directives = [] }: { directives?: FieldNode['directives'] | undefined }): boolean {
+  return directives.every(({ name, arguments: given = [] }) => {
+    if (name.value !== 'include' && name.value !== 'skip') return true;
+    const value = given[0]?.value;
+    const condition =
+      value?.kind === Kind.VARIABLE ? context.variables.coerced[value.name.value] : value?.kind === Kind.BOOLEAN && value.value;
+    return name.value === 'include' ? Boolean(condition) : !condition;
+  });
+}
+
+/** A value that a client gives: what it is now, and how to read it in a later execution of the same shape. */
+export type Input = {
+  now: unknown;
+  read(variables: VariableValues): unknown;
+  field(name: string): Input | undefined;
+  /** The items of a list. */
+  items(): Input[];
+};
+
+/** The argument of a field; undefined where it is not given. */
+export function input(
+  context: Context,
+  field: GraphQLField<unknown, unknown>,
+  node: FieldNode,
+  name: string,
+): Input | undefined {
+  const argument = node.arguments?.find((each) => each.name.value === name);
+  const type = field.args.find((each) => each.name === name)?.type;
+  if (!argument || !type) return;
+  const { value } = argument;
+  if (value.kind === Kind.VARIABLE) {
+    const variable = value.name.value;
+    if (!(variable in context.variables.coerced)) return;
+    return asInput(context.variables.coerced[variable], (variables) => variables.coerced[variable]);
+  }
+  const now = coerceInputLiteral(value, type, context.variables);
+  return asInput(now, hasVariables(value) ? (variables) => coerceInputLiteral(value, type, variables) : () => now);
+}
+
+function hasVariables(node: ValueNode): boolean {
+  if (node.kind === Kind.VARIABLE) return true;
+  if (node.kind === Kind.LIST) return node.values.some(hasVariables);
+  return node.kind === Kind.OBJECT && node.fields.some((field) => hasVariables(field.value));
+}
+
+function asInput(now: unknown, read: (variables: VariableValues) => unknown): Input {
+  const get = (of: unknown, key: string | number): unknown => (of as Record<string | number, unknown> | undefined)?.[key];
+  return {
+    now,
+    read,
+    field(name) {
+      const value = get(now, name);
+      return value === undefined ? undefined : asInput(value, (variables) => get(read(variables), name));
+    },
+    items() {
+      const list = Array.isArray(now) ? now : [now];
+      return list.map((item, index) =>
+        asInput(item, (variables) => {
+          const current = read(variables);
+          return Array.isArray(current) ? current[index] : current;
+        }),
+      );
+    },
+  };
+}

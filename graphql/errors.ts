@@ -1,0 +1,45 @@
+import { GraphQLError, type GraphQLFormattedError } from 'graphql';
+import type { ErrorCode } from '../functions/catalog.ts';
+import { isLost } from '../functions/requests.ts';
+import { camelCase } from './names.ts';
+
+/** What Postgres says of an error; the names are those of `raise … using`. */
+type PostgresError = Error & { code?: string; hint?: string; constraint?: string; column?: string };
+
+/** Told of errors that nobody foresaw. */
+export type Unforeseen = (error: unknown, id: string) => void;
+
+/**
+ * What a client is told of an error: a message, a code, and the argument or constraint that it is about; never SQL, a stack or
+ * another row's data. An error that nobody foresaw is masked and logged under the request's id, which the client gets too.
+ *
+ * @param codes the table public.error_codes.
+ * @param id the request's id.
+ */
+export function tellError(error: unknown, codes: ErrorCode[], id: string, unforeseen: Unforeseen): GraphQLFormattedError {
+  if (error instanceof GraphQLError) return error.toJSON();
+  const { code: sqlstate = '', message, hint, constraint, column } = error as PostgresError;
+  const known =
+    codes.find((each) => each.sqlstate === sqlstate) ??
+    codes.find((each) => each.sqlstate === (isLost(error) ? '08' : sqlstate.slice(0, 2)));
+  if (!known || (sqlstate === '' && !isLost(error))) {
+    unforeseen(error, id);
+    return { message: 'Something went wrong on our side.', extensions: { code: 'INTERNAL', id } };
+  }
+  const ours = sqlstate.startsWith('PT');
+  return {
+    message: ours ? message : constraint && sqlstate === '23514' ? `${sentence(constraint)}.` : known.description,
+    extensions: {
+      code: known.code,
+      ...(column && ours && { argument: camelCase(column) }),
+      ...(constraint && { constraint }),
+      ...(hint && ours && { hint }),
+    },
+  };
+}
+
+/** `room_has_a_name` → `Room has a name`: constraints are named as sentences. */
+function sentence(constraint: string): string {
+  const words = constraint.replaceAll('_', ' ');
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}

@@ -1,0 +1,67 @@
+import { type GraphQLInputObjectType, getNamedType } from 'graphql';
+import { arrayText } from '../functions/pipeline.ts';
+import type { Context, Input } from './context.ts';
+import { quote } from './names.ts';
+import type { Codec } from './plan.ts';
+import { newAlias } from './select.ts';
+
+/**
+ * The condition that a filter makes on the rows of an alias. Which conditions there are, and which of their values are null, is part
+ * of the shape that an operation is compiled for; the values are bound.
+ */
+export function filterSql(context: Context, filter: Input, type: unknown, alias: string): string {
+  const fields = (type as GraphQLInputObjectType).getFields();
+  const conditions = Object.keys(filter.now as object).map((name) => {
+    const value = filter.field(name);
+    const inner = getNamedType(fields[name]?.type);
+    const plan = fields[name]?.extensions.plan;
+    if (!value || value.now === null) return 'true';
+    if (!plan) {
+      if (name === 'not') return `not coalesce(${filterSql(context, value, type, alias)}, false)`;
+      const parts = value.items().map((item) => filterSql(context, item, type, alias));
+      if (parts.length === 0) return name === 'and' ? 'true' : 'false';
+      return `(${parts.join(name === 'and' ? ' and ' : ' or ')})`;
+    }
+    if (plan.kind === 'column') return columnSql(context, value, plan.codec, `${alias}.${quote(plan.column.name)}`);
+
+    const other = newAlias(context, 'f');
+    const joined = plan.on.map(([mine, theirs]) => `${other}.${quote(theirs)} = ${alias}.${quote(mine)}`).join(' and ');
+    const exists = (condition: string): string =>
+      `exists (select from ${plan.table} as ${other} where ${joined} and ${condition})`;
+    if (plan.kind === 'one') return exists(filterSql(context, value, inner, other));
+    const rowFilter = getNamedType((inner as GraphQLInputObjectType).getFields().some?.type);
+    const lists = Object.keys(value.now as object).map((quantifier) => {
+      const each = value.field(quantifier);
+      if (!each || each.now === null) return 'true';
+      const condition = filterSql(context, each, rowFilter, other);
+      if (quantifier === 'some') return exists(condition);
+      return `not ${exists(quantifier === 'none' ? condition : `not coalesce(${condition}, false)`)}`;
+    });
+    return lists.join(' and ') || 'true';
+  });
+  return conditions.length > 0 ? `(${conditions.join(' and ')})` : 'true';
+}
+
+const comparisons: Record<string, string> = { eq: '=', ne: 'is distinct from', lt: '<', lte: '<=', gt: '>', gte: '>=' };
+
+function columnSql(context: Context, filter: Input, codec: Codec, column: string): string {
+  const conditions = Object.keys(filter.now as object).map((operator) => {
+    const value = filter.field(operator) as Input;
+    if (operator === 'isNull') {
+      if (value.now === null) return 'true';
+      return `${column} is ${value.now ? '' : 'not '}null`;
+    }
+    if (value.now === null) return operator === 'eq' ? `${column} is null` : operator === 'ne' ? `${column} is not null` : 'false';
+    if (operator === 'in' || operator === 'notIn') {
+      const list = context.bind((variables) => {
+        const items = value.read(variables);
+        return arrayText((Array.isArray(items) ? items : [items]).map((item) => codec.encode(item)));
+      });
+      return operator === 'in' ? `${column} = any (${list}::${codec.sqlName}[])` : `${column} <> all (${list}::${codec.sqlName}[])`;
+    }
+    const bound = context.bind((variables) => codec.encode(value.read(variables)));
+    if (operator === 'startsWith') return `starts_with(${column}, ${bound}::text)`;
+    return `${column} ${comparisons[operator]} ${bound}::${codec.sqlName}`;
+  });
+  return conditions.join(' and ') || 'true';
+}

@@ -1,0 +1,102 @@
+import { createHash } from 'node:crypto';
+import type { GraphQLSchema } from 'graphql';
+import pg from 'pg';
+import type { Logger } from 'pino';
+import { type Catalog, readCatalog } from '../functions/catalog.ts';
+import { connectionOptions } from '../functions/requests.ts';
+import { buildSchema } from './schema.ts';
+
+/** The API as the database is now. */
+export type Api = { catalog: Catalog; schema: GraphQLSchema };
+
+/** An API that follows its database: what DDL changes is served within a second. */
+export type LiveApi = { current: Api; close(): Promise<void> };
+
+// A burst of DDL, such as a whole section applied, is one change.
+const quiet = 50;
+const between = 1000;
+
+/**
+ * Builds the API and follows the database from then on: an event trigger notifies, and where a superuser did not make it, the catalog is
+ * asked every second. A change that cannot be served (two things of one name, …) is logged, and the API stays as it was.
+ *
+ * @param url the database, as plinth_server.
+ * @param changed told of each new API, the first one included.
+ * @throws Refusal where the first API cannot be built.
+ */
+export async function followDatabase(url: string, log: Logger, changed: (api: Api) => void): Promise<LiveApi> {
+  let client = await connect();
+  let closed = false;
+  let timer: NodeJS.Timeout | undefined;
+  let built = '';
+  const live: LiveApi = {
+    current: await load(),
+    async close() {
+      closed = true;
+      clearTimeout(timer);
+      clearInterval(poll);
+      await client.end().catch(() => {});
+    },
+  };
+  changed(live.current);
+
+  async function connect(): Promise<pg.Client> {
+    const made = new pg.Client({
+      connectionString: url,
+      options: connectionOptions,
+      application_name: 'plinth listener',
+      connectionTimeoutMillis: 10_000,
+      keepAlive: true,
+    });
+    made.on('error', () => {});
+    made.on('notification', () => soon());
+    made.on('end', () => void reconnect(made));
+    await made.connect();
+    await made.query('listen plinth_ddl');
+    return made;
+  }
+
+  async function reconnect(lost: pg.Client): Promise<void> {
+    for (let wait = 100; !closed && client === lost; wait = Math.min(wait * 2, 5000)) {
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      if (closed) return;
+      try {
+        client = await connect();
+        // What changed meanwhile was not heard.
+        soon();
+      } catch (error) {
+        log.warn({ error: (error as Error).message }, 'The database cannot be reached; trying again.');
+      }
+    }
+  }
+
+  function soon(): void {
+    clearTimeout(timer);
+    timer = setTimeout(() => void reload(), quiet);
+  }
+
+  async function reload(): Promise<void> {
+    try {
+      const before = built;
+      const api = await load();
+      if (closed || built === before) return;
+      live.current = api;
+      changed(api);
+      log.info('The schema has changed: the API was built anew.');
+    } catch (error) {
+      if (!closed) log.error({ error: (error as Error).message }, 'The schema has changed, but its API cannot be served.');
+    }
+  }
+
+  async function load(): Promise<Api> {
+    const catalog = await readCatalog(client);
+    const schema = buildSchema(catalog);
+    built = createHash('sha256').update(JSON.stringify(catalog)).digest('hex');
+    return { catalog, schema };
+  }
+
+  const { rows } = await client.query("select from pg_catalog.pg_event_trigger where evtname = 'plinth_ddl'");
+  const poll = rows.length > 0 ? undefined : setInterval(() => void reload(), between);
+  poll?.unref();
+  return live;
+}

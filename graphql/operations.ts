@@ -1,0 +1,167 @@
+import {
+  type DocumentNode,
+  GraphQLError,
+  type GraphQLSchema,
+  getNamedType,
+  getOperationAST,
+  getVariableValues,
+  isEnumType,
+  isInputObjectType,
+  Kind,
+  NoSchemaIntrospectionCustomRule,
+  type OperationDefinitionNode,
+  parse,
+  specifiedRules,
+  type VariableValues,
+  validate,
+  visit,
+} from 'graphql';
+import type { ApiRole } from '../functions/catalog.ts';
+import { type CompiledOperation, compileOperation } from './compile.ts';
+import type { Limits } from './context.ts';
+
+/** An operation that was parsed and validated, with what it compiled to so far. */
+export type Operation = {
+  document: DocumentNode;
+  name: string | undefined;
+  kind: 'query' | 'mutation' | 'subscription';
+  /** The variables of one execution, checked. @throws GraphQLError */
+  variables(given: Record<string, unknown>): VariableValues;
+  /** The SQL for a role and the shape of these variables; compiled once. @throws GraphQLError */
+  compiled(role: ApiRole, variables: VariableValues): CompiledOperation;
+};
+
+export type DocumentLimits = Limits & { maxQueryBytes: number; maxTokens: number; introspection: boolean };
+
+const mostDocuments = 1000;
+const mostShapes = 50;
+
+/** Keeps the newest `most` entries of a map, oldest use first. */
+function remember<Value>(map: Map<string, Value>, key: string, value: Value, most: number): Value {
+  map.delete(key);
+  map.set(key, value);
+  if (map.size > most) map.delete(map.keys().next().value as string);
+  return value;
+}
+
+/** The rules that documents are validated by. */
+export function validationRules({ introspection }: { introspection: boolean }) {
+  return introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule];
+}
+
+/**
+ * Operations of one schema: each document is parsed, validated and compiled once.
+ *
+ * @returns a function that gives the operation of a document. It throws a list of GraphQLErrors where the document is not valid.
+ */
+export function openOperations(schema: GraphQLSchema, limits: DocumentLimits) {
+  const operations = new Map<string, Operation>();
+  const rules = validationRules(limits);
+
+  return (text: string, name: string | undefined): Operation => {
+    const key = name === undefined ? text : `${name}\n${text}`;
+    const known = operations.get(key);
+    if (known) return remember(operations, key, known, mostDocuments);
+    return remember(operations, key, open(text, name), mostDocuments);
+  };
+
+  function open(text: string, name: string | undefined): Operation {
+    const document = parseDocument(text, limits);
+    const errors = validate(schema, document, rules);
+    if (errors.length > 0) throw errors;
+    const operation = getOperationAST(document, name);
+    if (!operation) {
+      throw [new GraphQLError(name ? `The document has no operation ${name}.` : 'Name the operation to run: operationName.')];
+    }
+    return openOperation(schema, document, operation, limits);
+  }
+}
+
+/** @throws a list of one GraphQLError */
+export function parseDocument(text: string, { maxQueryBytes, maxTokens }: { maxQueryBytes: number; maxTokens: number }): DocumentNode {
+  if (Buffer.byteLength(text) > maxQueryBytes) {
+    throw [
+      new GraphQLError(`The document is longer than ${maxQueryBytes} bytes.`, { extensions: { code: 'LIMIT_EXCEEDED' } }),
+    ];
+  }
+  try {
+    return parse(text, { maxTokens, noLocation: true });
+  } catch (error) {
+    throw [error];
+  }
+}
+
+function openOperation(
+  schema: GraphQLSchema,
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+  limits: Limits,
+): Operation {
+  const definitions = operation.variableDefinitions ?? [];
+  const shapes = shapesOf(schema, document, operation);
+  const compiled = new Map<string, CompiledOperation>();
+  const none: VariableValues = { sources: {}, coerced: {} };
+  return {
+    document,
+    name: operation.name?.value,
+    kind: operation.operation,
+    variables(given) {
+      if (definitions.length === 0) return none;
+      const { variableValues, errors } = getVariableValues(schema, definitions, given);
+      if (!variableValues) throw errors[0];
+      return variableValues;
+    },
+    compiled(role, variables) {
+      const shape = `${role}${shapes.map((shapeOf) => shapeOf(variables.coerced)).join()}`;
+      const known = compiled.get(shape);
+      if (known) return remember(compiled, shape, known, mostShapes);
+      return remember(
+        compiled,
+        shape,
+        compileOperation({ schema, document, variables, role, limits }, operation),
+        mostShapes,
+      );
+    },
+  };
+}
+
+/**
+ * What the SQL depends on in each variable: which parts are there and which are null; and the value itself of enums, booleans
+ * and page sizes. Two executions of one shape run the same statement.
+ */
+function shapesOf(schema: GraphQLSchema, document: DocumentNode, { variableDefinitions = [] }: OperationDefinitionNode) {
+  const pageSizes = new Set<string>();
+  visit(document, {
+    Argument({ name, value }) {
+      if (/^(first|last)$/.test(name.value) && value.kind === Kind.VARIABLE) pageSizes.add(value.name.value);
+    },
+  });
+  return variableDefinitions.map(({ variable, type }) => {
+    const name = variable.name.value;
+    let named = type;
+    while (named.kind !== Kind.NAMED_TYPE) named = named.type;
+    const declared = schema.getType(named.name.value);
+    const whole = pageSizes.has(name) || isEnumType(declared) || declared?.name === 'Boolean';
+    const inner = isInputObjectType(declared);
+    return (values: Readonly<Record<string, unknown>>): string => {
+      const value = values[name];
+      if (value === undefined) return 'u';
+      if (value === null) return 'n';
+      if (whole) return JSON.stringify(value);
+      return inner ? objectShape(value, getNamedType(declared)) : 'v';
+    };
+  });
+}
+
+function objectShape(value: unknown, type: unknown): string {
+  if (value === null) return 'n';
+  if (Array.isArray(value)) {
+    // The length of a list of conditions is part of the SQL; a list of values is one parameter.
+    return isInputObjectType(type) ? `[${value.map((item) => objectShape(item, type)).join()}]` : 'v';
+  }
+  if (!isInputObjectType(type)) return isEnumType(type) || typeof value === 'boolean' ? JSON.stringify(value) : 'v';
+  const fields = type.getFields();
+  return `{${Object.entries(value as object)
+    .map(([name, inner]) => `${name}:${objectShape(inner, getNamedType(fields[name]?.type))}`)
+    .join()}}`;
+}

@@ -1,0 +1,72 @@
+import { GraphQLError, type GraphQLFormattedError } from 'graphql';
+import { type Asked, type Engine, executeOperation } from './execute.ts';
+import type { Operation } from './operations.ts';
+
+/** The parameters of a GraphQL request, as its body or URL carries them. */
+export type Params = {
+  query?: unknown;
+  operationName?: unknown;
+  variables?: unknown;
+  extensions?: unknown;
+  documentId?: unknown;
+};
+
+/** A request that can be answered: its parameters are of the right types. */
+export type GoodParams = { query: string; operationName?: string; variables: Record<string, unknown> };
+
+/** Whether parameters are of the types that the specification gives them. What is not is left to Yoga to explain. */
+export function goodParams({ query, operationName, variables, extensions }: Params): GoodParams | undefined {
+  const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (typeof query !== 'string') return;
+  if (variables !== undefined && variables !== null && !isObject(variables)) return;
+  if (extensions !== undefined && extensions !== null && !isObject(extensions)) return;
+  if (operationName !== undefined && operationName !== null && typeof operationName !== 'string') return;
+  return {
+    query,
+    ...(typeof operationName === 'string' && { operationName }),
+    variables: (variables ?? {}) as Record<string, unknown>,
+  };
+}
+
+/** What a request comes to. `executed` is false where it was refused before anything ran. */
+export type Outcome = {
+  executed: boolean;
+  data: string | null;
+  errors?: GraphQLFormattedError[];
+  rows: number;
+  operation?: Operation;
+};
+
+/** Answers a request: finds or makes its operation, and executes it. Never throws. */
+export async function respond(
+  engine: Engine,
+  operations: (text: string, name: string | undefined) => Operation,
+  { query, operationName, variables }: GoodParams,
+  asked: Asked,
+  { readOnly }: { readOnly: boolean },
+): Promise<Outcome> {
+  let operation: Operation | undefined;
+  try {
+    operation = operations(query, operationName);
+    if (readOnly && operation.kind !== 'query') {
+      throw new GraphQLError('A GET request only reads: send a mutation by POST.', {
+        extensions: { code: 'BAD_REQUEST', http: { status: 405, headers: { allow: 'POST' } } },
+      });
+    }
+    return { executed: true, operation, ...(await executeOperation(engine, operation, variables, asked)) };
+  } catch (thrown) {
+    const list = Array.isArray(thrown) ? thrown : [thrown];
+    const errors = list.map((error: unknown) => {
+      if (error instanceof GraphQLError) return error.toJSON();
+      engine.unforeseen(error, asked.id);
+      return { message: 'Something went wrong on our side.', extensions: { code: 'INTERNAL', id: asked.id } };
+    });
+    return { executed: false, data: null, errors, rows: 0, ...(operation && { operation }) };
+  }
+}
+
+/** The body of an answer. `data` is the text that Postgres wrote; it is not parsed on its way. */
+export function bodyOf({ executed, data, errors }: Outcome): string {
+  const parts = [...(errors ? [`"errors":${JSON.stringify(errors)}`] : []), ...(executed ? [`"data":${data}`] : [])];
+  return `{${parts.join(',')}}`;
+}

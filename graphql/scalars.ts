@@ -1,0 +1,132 @@
+import {
+  GraphQLBoolean,
+  GraphQLError,
+  GraphQLFloat,
+  GraphQLInt,
+  GraphQLScalarType,
+  GraphQLString,
+  valueFromASTUntyped,
+} from 'graphql';
+
+/** How a scalar goes to Postgres and back. */
+export type ScalarCodec = {
+  scalar: GraphQLScalarType;
+  /** A checked value of a client as Postgres's text form. */
+  encode(value: unknown): string;
+  /** The SQL that gives the value as it stands in JSON, from the SQL that gives it in Postgres's own type. */
+  toJson?(sql: string): string;
+  /** Whether values have an order that a client can ask for. */
+  ordered: boolean;
+};
+
+function scalar(
+  name: string,
+  description: string,
+  pattern: RegExp,
+  example: string,
+  specifiedByURL?: string,
+): GraphQLScalarType {
+  const check = (value: unknown): string => {
+    const text = typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value;
+    if (typeof text !== 'string' || !pattern.test(text)) {
+      throw new GraphQLError(`${name} cannot represent ${preview(value)}; write it like "${example}".`);
+    }
+    return text;
+  };
+  return new GraphQLScalarType({
+    name,
+    description,
+    ...(specifiedByURL && { specifiedByURL }),
+    coerceInputValue: check,
+    coerceInputLiteral: (node) => check(valueFromASTUntyped(node)),
+  });
+}
+
+function preview(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+const date = String.raw`\d{4,6}-\d\d-\d\d`;
+const time = String.raw`\d\d:\d\d(:\d\d(\.\d{1,9})?)?`;
+const zone = String.raw`(Z|[+-]\d\d(:?\d\d)?)`;
+
+const uuid = scalar(
+  'UUID',
+  'A UUID.',
+  /^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$/i,
+  '0193f5a2-8c4e-7c31-9d3a-5e2f6b7a8c90',
+  'https://www.rfc-editor.org/rfc/rfc9562',
+);
+const dateTime = scalar(
+  'DateTime',
+  'A point in time, in ISO 8601 with an offset.',
+  new RegExp(`^${date}T${time}${zone}$`, 'i'),
+  '2026-11-21T09:30:00Z',
+  'https://www.rfc-editor.org/rfc/rfc3339',
+);
+const localDateTime = scalar(
+  'LocalDateTime',
+  'A date and time of day without an offset.',
+  new RegExp(`^${date}T${time}$`, 'i'),
+  '2026-11-21T09:30:00',
+);
+const dateOnly = scalar('Date', 'A day, in ISO 8601.', new RegExp(`^${date}$`), '2026-11-21');
+const timeOnly = scalar('Time', 'A time of day.', new RegExp(`^${time}${zone}?$`, 'i'), '09:30:00');
+const interval = scalar('Interval', 'A length of time, in ISO 8601.', /^-?P[-0-9YMWDTHS.]{1,60}$/, 'P1DT2H');
+const bigInt = scalar('BigInt', 'A whole number of up to 64 bits, as text: no digit is lost.', /^-?\d{1,19}$/, '42');
+const decimal = scalar(
+  'Decimal',
+  'A number of any precision, as text: no digit is lost.',
+  /^-?(\d{1,1000}(\.\d{0,1000})?|\.\d{1,1000})(e[+-]?\d{1,3})?$/i,
+  '12.50',
+);
+const base64 = scalar('Base64', 'Bytes, in Base64.', /^[A-Za-z0-9+/\s]*={0,2}$/, 'cGxpbnRo');
+const ipAddress = scalar('IPAddress', 'An IP address or network.', /^[0-9a-fA-F.:]{2,45}(\/\d{1,3})?$/, '192.0.2.1');
+const json = new GraphQLScalarType({
+  name: 'JSON',
+  description: 'Any JSON value.',
+  specifiedByURL: 'https://www.rfc-editor.org/rfc/rfc8259',
+  coerceInputValue: (value) => value,
+  coerceInputLiteral: (node) => valueFromASTUntyped(node),
+});
+export const jwt = new GraphQLScalarType({
+  name: 'JWT',
+  description: 'A JSON Web Token.',
+  specifiedByURL: 'https://www.rfc-editor.org/rfc/rfc7519',
+});
+
+const asText = (sql: string): string => `${sql}::text`;
+const encode = String;
+
+/** The scalar for each built-in type of Postgres that the API can carry. */
+export const scalars: Record<string, ScalarCodec> = {
+  bool: { scalar: GraphQLBoolean, encode, ordered: false },
+  int2: { scalar: GraphQLInt, encode, ordered: true },
+  int4: { scalar: GraphQLInt, encode, ordered: true },
+  int8: { scalar: bigInt, encode, toJson: asText, ordered: true },
+  float4: { scalar: GraphQLFloat, encode, ordered: true },
+  float8: { scalar: GraphQLFloat, encode, ordered: true },
+  numeric: { scalar: decimal, encode, toJson: asText, ordered: true },
+  text: { scalar: GraphQLString, encode, ordered: true },
+  varchar: { scalar: GraphQLString, encode, ordered: true },
+  bpchar: { scalar: GraphQLString, encode, ordered: true },
+  name: { scalar: GraphQLString, encode, ordered: true },
+  uuid: { scalar: uuid, encode, ordered: true },
+  timestamptz: { scalar: dateTime, encode, ordered: true },
+  timestamp: { scalar: localDateTime, encode, ordered: true },
+  date: { scalar: dateOnly, encode, ordered: true },
+  time: { scalar: timeOnly, encode, ordered: true },
+  timetz: { scalar: timeOnly, encode, ordered: true },
+  interval: { scalar: interval, encode, ordered: true },
+  jsonb: { scalar: json, encode: (value) => JSON.stringify(value), ordered: false },
+  json: { scalar: json, encode: (value) => JSON.stringify(value), ordered: false },
+  bytea: {
+    scalar: base64,
+    encode: (value) => `\\x${Buffer.from(String(value), 'base64').toString('hex')}`,
+    toJson: (sql) => `translate(encode(${sql}, 'base64'), E'\\n', '')`,
+    ordered: false,
+  },
+  inet: { scalar: ipAddress, encode, ordered: true },
+  cidr: { scalar: ipAddress, encode, ordered: true },
+};

@@ -1,0 +1,227 @@
+import { randomUUID } from 'node:crypto';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { isIP } from 'node:net';
+import type { Logger } from 'pino';
+import { openRequests } from '../functions/requests.ts';
+import { serverUrl } from '../functions/server-role.ts';
+import type { Settings } from '../functions/settings.ts';
+import type { SigningKey } from '../functions/signing-keys.ts';
+import { type Claims, openTokens } from '../functions/tokens.ts';
+import { corsHeaders } from './cors.ts';
+import type { Asked, Deliver, Engine } from './execute.ts';
+import { readinessOf } from './health.ts';
+import { followDatabase } from './live.ts';
+import { openOperations, type Operation } from './operations.ts';
+import { bodyOf, goodParams, type Outcome, type Params, respond } from './respond.ts';
+import { readTrustedDocuments } from './trusted.ts';
+import { openYoga } from './yoga.ts';
+
+export type Server = { url: string; close(): Promise<void> };
+
+type Sent = { status: number; headers: Record<string, string>; body: string };
+
+/**
+ * Serves the API of a database: GraphQL at /graphql, the health of the process at /health and of all at /ready.
+ *
+ * @param databaseUrl the owner's connection; the server logs in as plinth_server.
+ * @param deliver sends the texts and mails that functions ask for.
+ * @throws Refusal where the database does not let it in, or the catalog cannot be served.
+ */
+export async function startServer({
+  settings,
+  keys,
+  databaseUrl,
+  log,
+  deliver,
+}: {
+  settings: Settings;
+  keys: SigningKey[];
+  databaseUrl: string;
+  log: Logger;
+  deliver: Deliver;
+}): Promise<Server> {
+  const url = settings.serverDatabaseUrl ?? (await serverUrl(databaseUrl));
+  const tokens = openTokens(keys);
+  const trusted = readTrustedDocuments(settings.trustedDocuments, settings.trustedDocumentsOnly);
+  const requests = openRequests(url, { size: settings.poolSize, log });
+  let engine: Engine;
+  let operations: (text: string, name: string | undefined) => Operation;
+  const live = await followDatabase(url, log, ({ catalog, schema }) => {
+    requests.setTimeouts(catalog.statementTimeouts);
+    operations = openOperations(schema, settings);
+    engine = {
+      schema,
+      errorCodes: catalog.errorCodes,
+      requests,
+      sign: tokens.sign,
+      deliver,
+      unforeseen: (error, id) => log.error({ id, err: error }, 'an unforeseen error'),
+    };
+  }).catch(async (error) => {
+    await requests.close();
+    throw error;
+  });
+
+  const answer = async (params: Params, asked: Asked, readOnly: boolean): Promise<Outcome | undefined> => {
+    const started = performance.now();
+    let given: Params;
+    try {
+      given = trusted.resolve(params);
+    } catch (error) {
+      return { executed: false, data: null, errors: [(error as { toJSON(): Outcome['errors'] }).toJSON()] as never, rows: 0 };
+    }
+    const good = goodParams(given);
+    if (!good) return;
+    const outcome = await respond(engine, operations, good, asked, { readOnly });
+    const code = outcome.errors?.[0]?.extensions?.code;
+    log.info(
+      {
+        id: asked.id,
+        operation: outcome.operation?.name ?? outcome.operation?.kind,
+        role: asked.caller.role,
+        ms: Math.round((performance.now() - started) * 100) / 100,
+        rows: outcome.rows,
+        ...(outcome.errors && { code: code ?? 'BAD_REQUEST' }),
+      },
+      'request',
+    );
+    return outcome;
+  };
+  const yoga = openYoga(settings, answer);
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<Sent> {
+    const id = requestId(request);
+    response.setHeader('x-request-id', id);
+    for (const [name, value] of corsHeaders(request, settings.corsOrigins)) response.setHeader(name, value);
+    const path = (request.url ?? '/').split('?', 1)[0];
+    if (path === '/health') return json(200, { status: 'ok', uptime: Math.round(process.uptime()) });
+    if (path === '/ready') return json(...(await readinessOf(requests.pool, live)));
+    if (path === '/') return { status: 302, headers: { location: '/graphql' }, body: '' };
+    if (path !== '/graphql') return refuse(404, 'NOT_FOUND', `There is nothing at ${path}; GraphQL is at /graphql.`);
+    if (request.method === 'OPTIONS') return { status: 204, headers: {}, body: '' };
+
+    const body = await readBody(request, settings.maxBodyBytes);
+    if (body === undefined) return refuse(413, 'LIMIT_EXCEEDED', `The body is larger than ${settings.maxBodyBytes} bytes.`);
+    const [scheme, token] = (request.headers.authorization ?? '').split(' ');
+    let claims: Claims = { role: 'anonymous' };
+    if (token && scheme?.toLowerCase() === 'bearer') {
+      try {
+        claims = await tokens.verify(token);
+      } catch (error) {
+        return refuse(401, 'UNAUTHENTICATED', (error as Error).message, { 'www-authenticate': 'Bearer' });
+      }
+    }
+    const gone = new AbortController();
+    response.on('close', () => {
+      if (!response.writableFinished) gone.abort();
+    });
+    const asked: Asked = { caller: callerOf(request, claims, id), id, signal: gone.signal };
+    return (await answerPlain(request, body, asked)) ?? yoga(request, body, asked);
+  }
+
+  // What nearly every client sends, a JSON body by POST, is answered here. Everything else (GET, GraphiQL, other media types,
+  // malformed requests and how to say so) is Yoga's, through the same `answer`.
+  async function answerPlain(request: IncomingMessage, body: string, asked: Asked): Promise<Sent | undefined> {
+    const type = mediaType(request);
+    if (!type) return;
+    let params: Params;
+    try {
+      params = JSON.parse(body);
+    } catch {
+      return;
+    }
+    if (typeof params !== 'object' || params === null || Array.isArray(params)) return;
+    const outcome = await answer(params, asked, false);
+    if (!outcome) return;
+    // What was refused before it ran is an error of the request; older clients expect 200 for it all the same.
+    const status = outcome.executed || type.startsWith('application/json') ? 200 : 400;
+    return { status, headers: { 'content-type': type }, body: bodyOf(outcome) };
+  }
+
+  const server = createServer((request, response) => {
+    handle(request, response)
+      .catch((error): Sent => {
+        log.error({ err: error }, 'a request failed');
+        return refuse(500, 'INTERNAL', 'Something went wrong on our side.');
+      })
+      .then(({ status, headers, body }) => {
+        response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
+        response.end(body);
+      });
+  });
+  server.keepAliveTimeout = 65_000;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(settings.port, settings.host, resolve);
+  }).catch(async (error) => {
+    await Promise.all([live.close(), requests.close()]);
+    throw error;
+  });
+  const { port } = server.address() as { port: number };
+  return {
+    url: `http://${settings.host}:${port}/`,
+    async close() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeIdleConnections();
+      // What is being answered may finish; connections kept open for later requests may not hold the end up.
+      setTimeout(() => server.closeAllConnections(), 5000).unref();
+      await closed;
+      await live.close();
+      await requests.close();
+    },
+  };
+}
+
+/** The id that the client gave, if it is a plain one, else a new one. */
+function requestId(request: IncomingMessage): string {
+  const given = request.headers['x-request-id'];
+  return typeof given === 'string' && /^[\w.:-]{1,100}$/.test(given) ? given : randomUUID();
+}
+
+function callerOf(request: IncomingMessage, { role, sub, sid }: Claims, id: string): Asked['caller'] {
+  const address = request.socket.remoteAddress?.replace(/^::ffff:/, '') ?? '';
+  return {
+    role,
+    claims: {
+      ...(sub && { sub }),
+      ...(sid && { sid }),
+      ...(isIP(address) && { address }),
+      user_agent: (request.headers['user-agent'] ?? '').slice(0, 500),
+      request_id: id,
+    },
+  };
+}
+
+/** The media type to answer a plain request with; undefined where it is not one. */
+function mediaType({ method, headers }: IncomingMessage): string | undefined {
+  if (method !== 'POST' || !/^application\/json(\s*;\s*charset="?utf-?8"?)?\s*$/i.test(headers['content-type'] ?? '')) return;
+  const accept = headers.accept ?? '*/*';
+  if (accept.includes('application/graphql-response+json')) return 'application/graphql-response+json; charset=utf-8';
+  if (/application\/json|\*\/\*|application\/\*/.test(accept)) return 'application/json; charset=utf-8';
+  return undefined;
+}
+
+function readBody(request: IncomingMessage, most: number): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > most) {
+        request.pause();
+        resolve(undefined);
+      } else chunks.push(chunk);
+    });
+    request.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')));
+    request.on('error', reject);
+  });
+}
+
+function json(status: number, value: unknown): Sent {
+  return { status, headers: { 'content-type': 'application/json; charset=utf-8' }, body: JSON.stringify(value) };
+}
+
+function refuse(status: number, code: string, message: string, headers: Record<string, string> = {}): Sent {
+  const sent = json(status, { errors: [{ message, extensions: { code } }] });
+  return { ...sent, headers: { ...sent.headers, ...headers, ...(status === 413 && { connection: 'close' }) } };
+}

@@ -1,0 +1,132 @@
+import { GraphQLNonNull } from 'graphql';
+import type { Column, ForeignKey, Table } from '../functions/catalog.ts';
+import { Refusal } from '../functions/refusal.ts';
+import { readComment } from '../functions/tags.ts';
+import type { Types } from './codecs.ts';
+import { add, type Fields, notNullIf } from './fields.ts';
+import { camelCase, pascalCase, plural, quote, singular } from './names.ts';
+import type { Codec, Field, FieldPlan, FilterPlan, Order, Row } from './plan.ts';
+
+export type TableNode = { table: Table; row: Row; sqlName: string; description: string | undefined };
+export type Relation = { name: string; description: string; row: Row; plan: FieldPlan & { on: [string, string][]; table: string } };
+
+export function readTables(types: Types): TableNode[] {
+  return types.catalog.tables.flatMap((table) => {
+    const object = `table ${table.schema}.${table.name}`;
+    const { description, tags } = readComment(table.comment, object);
+    if (tags.hide) return [];
+    const sqlName = `${quote(table.schema)}.${quote(table.name)}`;
+    const key = table.primaryKey.length > 0 ? table.primaryKey : (table.uniques[0] ?? []);
+    const row: Row = {
+      name: types.claim(pascalCase(tags.name ?? singular(table.name)), object),
+      sqlName,
+      columns: table.columns,
+      key,
+      order: readOrder(tags.order, table.columns, object),
+      codec: (column) => types.codec(column.type, `${table.schema}.${table.name}.${column.name}`),
+    };
+    for (const suffix of ['Connection', 'Edge', 'Order', 'Filter', 'ListFilter']) types.claim(row.name + suffix, object);
+    return [{ table, row, sqlName, description }];
+  });
+}
+
+export function readOrder(order: string | undefined, columns: Column[], object: string): Order[] {
+  if (!order) return [];
+  return order.split(',').map((part) => {
+    const [column = '', direction = 'asc'] = part.trim().split(/\s+/);
+    if (!columns.some(({ name }) => name === column) || !['asc', 'desc'].includes(direction)) {
+      throw new Refusal(`The comment on ${object} orders by "${part.trim()}", which is not one of its columns.`, {
+        remedy: 'Write it as: @order column, or @order column desc.',
+      });
+    }
+    return { column, descending: direction === 'desc' };
+  });
+}
+
+/** The columns that some role may read; those of a composite type are all readable. */
+export function columnFields(row: Row): Fields {
+  const fields: Fields = {};
+  const isTable = row.key.length > 0 || row.columns.some(({ roles }) => roles.length > 0);
+  for (const column of row.columns) {
+    const { description, tags } = readComment(column.comment, `column ${row.sqlName}.${column.name}`);
+    if (tags.hide || (isTable && column.roles.length === 0)) continue;
+    const codec = row.codec(column);
+    if (codec.finish === 'deliver') continue;
+    add(fields, camelCase(tags.name ?? column.name), {
+      type: notNullIf(column.notNull || tags.notNull, codec.output),
+      description: description ?? null,
+      extensions: {
+        plan: codec.row ? { kind: 'attribute', column, row: codec.row } : { kind: 'column', column, codec },
+      },
+    });
+  }
+  return fields;
+}
+
+/** One field to the one side of a foreign key, and one back: a connection where an index finds the rows, one row where the key is unique. */
+export function addRelations(
+  node: TableNode,
+  key: ForeignKey,
+  byOid: Map<string, TableNode>,
+  relations: Map<TableNode, Relation[]>,
+): void {
+  const target = byOid.get(key.table);
+  const { tags } = readComment(key.comment, `constraint ${key.name}`);
+  const readable = (columns: string[], row: Row): boolean =>
+    columns.every((name) => row.columns.some((column) => column.name === name && column.roles.length > 0));
+  if (!target || tags.hide || !readable(key.columns, node.row)) return;
+
+  const column = key.columns[0] as string;
+  const stem = /_id$/.test(column) ? column.replace(/_id$/, '') : `${column}_${singular(target.table.name)}`;
+  const on = key.columns.map((name, index): [string, string] => [name, key.foreignColumns[index] as string]);
+  relations.get(node)?.push({
+    name: camelCase(tags.name ?? stem),
+    description: `The ${target.row.name} that ${key.columns.map(camelCase).join(', ')} names.`,
+    row: target.row,
+    plan: { kind: 'one', table: target.sqlName, row: target.row, on },
+  });
+
+  const same = (columns: string[]): boolean =>
+    columns.length === key.columns.length && columns.every((name) => key.columns.includes(name));
+  const leads = (columns: string[]): boolean => key.columns.every((name) => columns.slice(0, key.columns.length).includes(name));
+  const back = on.map(([own, foreign]): [string, string] => [foreign, own]);
+  const unique = node.table.uniques.some(same);
+  const name = unique ? singular(node.table.name) : node.table.name;
+  const namesTarget = stem === singular(target.table.name);
+  if (unique || node.table.indexes.some(leads)) {
+    relations.get(target)?.push({
+      name: camelCase(tags.inverse ?? (namesTarget ? name : `${name}_by_${stem}`)),
+      description: unique
+        ? `The ${node.row.name} whose ${key.columns.map(camelCase).join(', ')} names this.`
+        : `The ${node.row.name} rows whose ${key.columns.map(camelCase).join(', ')} names this.`,
+      row: node.row,
+      plan: { kind: unique ? 'one' : 'connection', table: node.sqlName, row: node.row, on: back } as Relation['plan'],
+    });
+  }
+}
+
+/** `message(id)` and `messages(…)`. */
+export function addRootFields(query: Fields, node: TableNode, connection: Pick<Field, 'type' | 'args'>, types: Types): void {
+  const { row, sqlName } = node;
+  const name = camelCase(row.name.charAt(0).toLowerCase() + row.name.slice(1));
+  if (row.key.length > 0) {
+    const columns = row.key.map((each) => {
+      const codec = row.codec(row.columns.find((column) => column.name === each) as Column);
+      return { name: each, apiName: camelCase(each), codec };
+    });
+    add(query, name, {
+      type: types.object(row),
+      description: `One ${row.name}, by its key.`,
+      args: Object.fromEntries(
+        columns.map(({ apiName, codec }) => [apiName, { type: new GraphQLNonNull(codec.input as NonNullable<Codec['input']>) }]),
+      ),
+      extensions: { plan: { kind: 'key', table: sqlName, row, columns } },
+    });
+  }
+  add(query, plural(name) === name ? `all${row.name}` : plural(name), {
+    ...connection,
+    description: `The ${row.name} rows that the caller may see. ${node.description ?? ''}`.trim(),
+    extensions: { plan: { kind: 'connection', table: sqlName, row, on: [] } },
+  });
+}
+

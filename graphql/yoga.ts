@@ -1,0 +1,89 @@
+import type { IncomingMessage } from 'node:http';
+import { createYoga, type Plugin } from '@graphql-yoga/node';
+import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
+import { GraphQLError } from 'graphql';
+import type { Settings } from '../functions/settings.ts';
+import type { Asked } from './execute.ts';
+import { bodyOf, type Outcome, type Params } from './respond.ts';
+
+/**
+ * Yoga for what is not a plain JSON request: GET, GraphiQL, other media types, and malformed requests, each told as the
+ * specification of GraphQL over HTTP says. What to answer is ours.
+ *
+ * @param answer gives the outcome of a request; undefined where its parameters are malformed.
+ */
+export function openYoga(
+  { graphiql }: Pick<Settings, 'graphiql'>,
+  answer: (params: Params, asked: Asked, readOnly: boolean) => Promise<Outcome | undefined>,
+) {
+  const ours: Plugin<{ asked: Asked }> = {
+    async onParams({ params, request, context, setResult }) {
+      const outcome = await answer(params as Params, (context as unknown as { asked: Asked }).asked, request.method === 'GET');
+      if (!outcome) return;
+      const errors = outcome.errors?.map(({ message, ...rest }) => new GraphQLError(message, rest as object));
+      const result = { ...(outcome.executed && { data: {} }), ...(errors && { errors }) };
+      setResult({ ...result, stringify: () => bodyOf(withoutHttp(outcome)) } as never);
+    },
+  };
+  const yoga = createYoga<{ asked: Asked }>({
+    graphqlEndpoint: '/graphql',
+    graphiql: graphiql && { title: 'Plinth', defaultQuery: firstQuery, shouldPersistHeaders: true },
+    ...(graphiql && { renderGraphiQL }),
+    landingPage: false,
+    logging: false,
+    maskedErrors: false,
+    cors: false,
+    batching: false,
+    multipart: false,
+    parserAndValidationCache: false,
+    plugins: [ours],
+  });
+
+  return async (request: IncomingMessage, body: string, asked: Asked) => {
+    const { method = 'GET' } = request;
+    const headers = Object.entries(request.headers).flatMap(([name, value]): [string, string][] =>
+      value === undefined || name.startsWith(':') ? [] : [[name, String(value)]],
+    );
+    const init = { method, headers, ...(method !== 'GET' && method !== 'HEAD' && { body }) };
+    const response = await yoga.fetch(new Request(new URL(request.url ?? '/', 'http://localhost'), init), { asked });
+    return {
+      status: response.status,
+      headers: Object.fromEntries(response.headers),
+      body: await response.text(),
+    };
+  };
+}
+
+/** `extensions.http` tells Yoga the status; clients do not need it. */
+function withoutHttp(outcome: Outcome): Outcome {
+  if (!outcome.errors) return outcome;
+  const errors = outcome.errors.map(({ extensions, ...error }) => {
+    const { http: _, ...rest } = (extensions ?? {}) as Record<string, unknown>;
+    return Object.keys(rest).length > 0 ? { ...error, extensions: rest } : error;
+  });
+  return { ...outcome, errors };
+}
+
+const firstQuery = `# Without a token you are anonymous. \`npm run token -- alice\` prints one for the Headers below:
+# { "Authorization": "Bearer …" }
+
+query MyChannels {
+  me {
+    username
+  }
+  myChannels(first: 10) {
+    nodes {
+      id
+      kind
+      name
+      unread
+      lastMessage {
+        text
+        sender {
+          username
+        }
+      }
+    }
+  }
+}
+`;
