@@ -1026,7 +1026,6 @@ grant execute on function identity.request_code, identity.sign_up, identity.veri
 grant execute on function identity.refresh_session, identity.me to anonymous;
 grant execute on function identity.log_out, identity.revoke_sessions, identity.update_profile, identity.update_account to member;
 grant execute on function identity.remove_account, identity.search_users to member;
-grant execute on function identity.expire_codes to service;
 
 -- ============================================================================================
 -- chat: channels, members, messages, unread, search, import
