@@ -870,6 +870,13 @@ language sql stable security definer set search_path = ''
 return (select person from identity.users as person where person.id = identity.current_user_id());
 comment on function identity.me is 'The signed-in user; null where nobody is.';
 
+create function identity.user_by_username(username text) returns setof identity.users
+language sql stable rows 1
+begin atomic
+  select person.* from identity.users as person where lower(person.username) = lower(user_by_username.username);
+end;
+comment on function identity.user_by_username is 'The user of that name, in any case; null for none.';
+
 create function identity.update_profile(
   username text default null, display_name text default null, bio text default null,
   avatar_url text default null, location text default null, website text default null
@@ -1025,7 +1032,7 @@ grant execute on function identity.current_user_id, identity.password_salt to an
 grant execute on function identity.request_code, identity.sign_up, identity.verify_code, identity.log_in to anonymous;
 grant execute on function identity.refresh_session, identity.me to anonymous;
 grant execute on function identity.log_out, identity.revoke_sessions, identity.update_profile, identity.update_account to member;
-grant execute on function identity.remove_account, identity.search_users to member;
+grant execute on function identity.remove_account, identity.search_users, identity.user_by_username to member;
 
 -- ============================================================================================
 -- chat: channels, members, messages, unread, search, import

@@ -57,9 +57,11 @@ function columnsRow(fn: PgFunction, object: string, types: Types): Row {
     name: types.claim(`${pascalCase(fn.name)}Row`, object),
     sqlName: 'record',
     columns: fn.columns,
+    isTable: false,
     key: [],
     order: [],
     codec: (column) => types.codec(column.type, `${object}, column ${column.name}`),
+    typeName: (column) => types.typeName(column.type),
   };
   types.addRow(`row of ${fn.oid}`, row, `A row of ${camelCase(fn.name)}.`, () => columnFields(row) as Record<string, never>);
   return row;

@@ -1,5 +1,5 @@
 import { GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLObjectType } from 'graphql';
-import type { Catalog, Column, PgType } from '../functions/catalog.ts';
+import type { Catalog, PgType } from '../functions/catalog.ts';
 import { Refusal } from '../functions/refusal.ts';
 import { readComment } from '../functions/tags.ts';
 import { pascalCase, upperCase } from './names.ts';
@@ -10,6 +10,8 @@ import { jwt, scalars } from './scalars.ts';
 export type Types = {
   catalog: Catalog;
   codec(oid: string, usedBy: string): Codec;
+  /** A type as it stands in a cast. */
+  typeName(oid: string): string;
   /** The GraphQL object of a row type; the fields are given when the schema is complete. */
   object(row: Row): GraphQLObjectType;
   /** Makes the row type known by which a table is read and functions return it. */
@@ -43,6 +45,7 @@ export function readTypes(
       codecs.set(oid, made);
       return made;
     },
+    typeName: (oid) => pgTypes.get(oid)?.sqlName ?? 'text',
     object(row) {
       return objects.get(row.name) as GraphQLObjectType;
     },
@@ -83,9 +86,11 @@ export function readTypes(
         name: types.claim(pascalCase(tags.name ?? type.name), `type ${type.sqlName}`),
         sqlName: type.sqlName,
         columns: type.attributes,
+        isTable: false,
         key: [],
         order: [],
-        codec: (column: Column) => types.codec(column.type, `${type.sqlName}.${column.name}`),
+        codec: (column) => types.codec(column.type, `${type.sqlName}.${column.name}`),
+        typeName: (column) => types.typeName(column.type),
       };
       types.addRow(type.oid, row, description, () => compositeFields(row, types));
       return codecs.get(type.oid) as Codec;

@@ -136,7 +136,7 @@ function keep({ sqlName, result, returnsSet }: FunctionPlan, list: string): stri
 
 function keptRows(row: Row): string {
   if (row.sqlName !== 'record') return `unnest(nullif(${result}, '')::${row.sqlName}[])`;
-  const columns = row.columns.map((column) => `${quote(column.name)} ${row.codec(column).sqlName}`);
+  const columns = row.columns.map((column) => `${quote(column.name)} ${row.typeName(column)}`);
   return `jsonb_to_recordset(nullif(${result}, '')::jsonb) as r (${columns.join(', ')})`;
 }
 
@@ -179,7 +179,7 @@ function readKept(
 
 /** What the server has to deliver: the hidden attributes of the row that the function returned. */
 function deliveryOf({ result: shape }: FunctionPlan): string | undefined {
-  if (shape.kind !== 'row') return;
+  if (shape.kind !== 'row' || shape.row.isTable) return;
   const { row } = shape;
   const columns = row.columns.filter((column) => row.codec(column).finish === 'deliver');
   if (columns.length === 0) return;

@@ -25,11 +25,15 @@ export type Row = {
   /** The row type, as it stands in a cast. */
   sqlName: string;
   columns: Column[];
+  /** Whether it is the row of a table or view: roles may read some of its columns, and others not. */
+  isTable: boolean;
   /** What tells rows apart; empty where nothing does. */
   key: string[];
   /** The order of connections unless a client asks for another. */
   order: Order[];
   codec(column: Column): Codec;
+  /** The type of a column, as it stands in a cast; also where the API has none for it. */
+  typeName(column: Column): string;
 };
 
 export type Order = { column: string; descending: boolean };

@@ -231,7 +231,7 @@ export function argumentList(
 /** A row to pass to a function. What the role may not read is null in it, as Postgres would refuse the whole row. */
 function wholeRow(context: Context, row: Row, own: Scope): string {
   const columns = row.columns.map((column) =>
-    column.roles.includes(context.role) ? own.column(column.name) : `null::${row.codec(column).sqlName}`,
+    column.roles.includes(context.role) ? own.column(column.name) : `null::${row.typeName(column)}`,
   );
   return `row(${columns.join(', ')})::${row.sqlName}`;
 }

@@ -21,9 +21,11 @@ export function readTables(types: Types): TableNode[] {
       name: types.claim(pascalCase(tags.name ?? singular(table.name)), object),
       sqlName,
       columns: table.columns,
+      isTable: true,
       key,
       order: readOrder(tags.order, table.columns, object),
       codec: (column) => types.codec(column.type, `${table.schema}.${table.name}.${column.name}`),
+      typeName: (column) => types.typeName(column.type),
     };
     for (const suffix of ['Connection', 'Edge', 'Order', 'Filter', 'ListFilter']) types.claim(row.name + suffix, object);
     return [{ table, row, sqlName, description }];
@@ -46,10 +48,9 @@ export function readOrder(order: string | undefined, columns: Column[], object: 
 /** The columns that some role may read; those of a composite type are all readable. */
 export function columnFields(row: Row): Fields {
   const fields: Fields = {};
-  const isTable = row.key.length > 0 || row.columns.some(({ roles }) => roles.length > 0);
   for (const column of row.columns) {
     const { description, tags } = readComment(column.comment, `column ${row.sqlName}.${column.name}`);
-    if (tags.hide || (isTable && column.roles.length === 0)) continue;
+    if (tags.hide || (row.isTable && column.roles.length === 0)) continue;
     const codec = row.codec(column);
     if (codec.finish === 'deliver') continue;
     add(fields, camelCase(tags.name ?? column.name), {
