@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
 import { Refusal } from './refusal.ts';
 import { type Change, compareSchemas, listChanges, sameGrants } from './schema-changes.ts';
 import { inTransaction, withClient } from './schema-connection.ts';
@@ -57,23 +57,6 @@ export async function applySchema(client: pg.ClientBase, text: string, fileName:
   await inTransaction(client, () => applyToEmpty(client, file));
 }
 
-/**
- * Drops every schema of a database with all that is in it and applies the file, in one transaction: when the file does
- * not apply, nothing is lost.
- */
-export async function resetDatabase({ databaseUrl, schemaFile, report }: Target & { report: Report }): Promise<void> {
-  const { text, fileName } = await readSchema(schemaFile);
-  const file = await parseSchema(text, fileName);
-  await withClient(databaseUrl, async (client) => {
-    const started = performance.now();
-    const done = await inTransaction(client, async () => {
-      await dropEverything(client);
-      return applyToEmpty(client, file);
-    });
-    report(`Emptied; ${done} in ${seconds(started)}`);
-  });
-}
-
 /** Compares a database with the schema file and changes nothing. */
 export async function schemaStatus({ databaseUrl, schemaFile }: Target): Promise<SchemaStatus> {
   const { text, fileName } = await readSchema(schemaFile);
@@ -86,16 +69,8 @@ export async function schemaStatus({ databaseUrl, schemaFile }: Target): Promise
   });
 }
 
-/** The schemas of a database that are not Postgres's own: what `resetDatabase` drops. */
-export async function schemasIn(client: pg.ClientBase): Promise<string[]> {
-  const { rows } = await client.query<{ name: string }>(`
-    select nspname as name from pg_catalog.pg_namespace
-    where nspname !~ '^pg_' and nspname <> 'information_schema'
-    order by nspname`);
-  return rows.map(({ name }) => name);
-}
-
-async function applyToEmpty(client: pg.ClientBase, file: SchemaFile): Promise<string> {
+/** Applies a schema to an empty database, inside the caller's transaction; gives back a line that says so. */
+export async function applyToEmpty(client: pg.ClientBase, file: SchemaFile): Promise<string> {
   await refuseForeign(client, file);
   // First of all, while the role is the one that connected: the file may change it for what follows.
   await createVersions(client);
@@ -123,9 +98,7 @@ async function update(
   if (planned.length > 0) {
     throw new Refusal(
       `${fileName} has changes that a database with data does not take by itself:\n${listChanges(planned, fileName)}`,
-      {
-        remedy: wayOn,
-      },
+      { remedy: wayOn },
     );
   }
   try {
@@ -145,9 +118,12 @@ const wayOn =
   'To go on, take them back, or run `npm run db -- reset`: it empties the database and applies the file; development data is lost.';
 
 async function refuseForeign(client: pg.ClientBase, file: SchemaFile): Promise<void> {
-  const wanted = schemasOf([file]);
-  const found = (await schemasIn(client)).filter((name) => wanted.includes(name));
-  if (found.length === 0) return;
+  const { rows } = await client.query(
+    'select nspname from pg_catalog.pg_namespace where nspname = any ($1) order by 1',
+    [schemasOf([file])],
+  );
+  if (rows.length === 0) return;
+  const found = rows.map(({ nspname }) => nspname);
   throw new Refusal(
     `The database has ${found.join(', ')} already, but not from Plinth: it keeps no record of a schema.`,
     {
@@ -156,14 +132,8 @@ async function refuseForeign(client: pg.ClientBase, file: SchemaFile): Promise<v
   );
 }
 
-async function dropEverything(client: pg.ClientBase): Promise<void> {
-  for (const name of await schemasIn(client)) await client.query(`drop schema ${pg.escapeIdentifier(name)} cascade`);
-  await client.query('create schema public');
-  await client.query('alter schema public owner to pg_database_owner');
-  await client.query('grant usage on schema public to public');
-}
-
-async function readSchema(schemaFile: string): Promise<{ text: string; fileName: string }> {
+/** The text of a schema file, and what messages call it. */
+export async function readSchema(schemaFile: string): Promise<{ text: string; fileName: string }> {
   try {
     return { text: await readFile(schemaFile, 'utf8'), fileName: spoken(schemaFile) };
   } catch (cause) {
@@ -180,6 +150,7 @@ function spoken(file: string): string {
   return fromHere.length < file.length ? fromHere : file;
 }
 
-function seconds(since: number): string {
+/** How long it has been, for a person. */
+export function seconds(since: number): string {
   return `${((performance.now() - since) / 1000).toFixed(1)} s`;
 }

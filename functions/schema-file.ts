@@ -13,7 +13,7 @@ export type Statement = {
   text: string;
   /** The line it begins at, from 1. */
   line: number;
-  /** Two statements with the same meaning differ at most in white space, comments, case and names for one type. */
+  /** Two statements with the same meaning differ at most in white space, comments, case, and `int` for `integer`. */
   meaning: string;
   tree: Node;
 };

@@ -36,9 +36,9 @@ export async function applyLive(client: pg.ClientBase, before: SchemaFile, after
     !sameGrants(before, after) || changes.some((change) => (change.after ?? change.before).kind === 'function');
   if (granting) for (const reset of await privilegeResets(client, [before, after])) await client.query(reset);
   await walk(client, after, (statement) => {
-    if (statement.kind === 'comment')
-      return fresh.has(statement) || /^on (function|procedure|trigger|policy) /.test(statement.name);
-    return /^function (owner|option)$/.test(statement.kind) || (granting && grants(statement));
+    const { kind, name } = statement;
+    if (kind === 'comment') return fresh.has(statement) || /^on (function|procedure|trigger|policy) /.test(name);
+    return /^function (owner|option)$/.test(kind) || (granting && grants(statement));
   });
 }
 

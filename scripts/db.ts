@@ -1,0 +1,103 @@
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { schemaStatus } from '../functions/apply.ts';
+import { type Database, openDatabase } from '../functions/database.ts';
+import { Refusal, runScript } from '../functions/refusal.ts';
+import { listChanges } from '../functions/schema-changes.ts';
+import { databaseContents, resetDatabase } from '../functions/schema-reset.ts';
+import { readSettings } from '../functions/settings.ts';
+import { lintSchema } from './lint/schema.ts';
+
+const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
+
+const commands: Record<string, { run: (args: string[]) => Promise<void>; about: string }> = {
+  status: { run: status, about: 'what differs between the database and schema.sql' },
+  reset: { run: reset, about: 'empties the database and applies schema.sql (development only; --yes does not ask)' },
+  lint: { run: lint, about: 'what schema.sql (or another file) does not do as the conventions say' },
+};
+
+async function main(): Promise<void> {
+  const [name = '', ...args] = process.argv.slice(2);
+  const command = commands[name];
+  if (command) return command.run(args);
+  const list = Object.entries(commands).map(([each, { about }]) => `  npm run db -- ${each.padEnd(7)} ${about}`);
+  throw new Refusal(name ? `There is no command "${name}".` : 'Which command?', {
+    remedy: `There are:\n${list.join('\n')}`,
+  });
+}
+
+async function status(): Promise<void> {
+  await withDatabase(async ({ url }) => {
+    const found = await schemaStatus({ databaseUrl: url, schemaFile });
+    if (found.state === 'empty') return console.log('The database is empty; `npm start` applies schema.sql.');
+    const applied = `schema.sql was last applied at ${found.appliedAt.toISOString()}`;
+    if (found.state === 'current') return console.log(`${applied}; nothing has changed since.`);
+    const { changes } = found;
+    if (changes.length === 0) return console.log(`${applied}; only comments, space and order have changed since.`);
+    const planned = changes.filter(({ live }) => !live);
+    const lists = [
+      ...section(
+        'Applied at the next start in development:',
+        changes.filter(({ live }) => live),
+      ),
+      ...section('Not applied to a database with data (npm run db -- reset empties it):', planned),
+    ];
+    console.log(`${applied}.\n${lists.join('\n')}`);
+  });
+}
+
+function section(title: string, changes: Parameters<typeof listChanges>[0]): string[] {
+  return changes.length > 0 ? [title, listChanges(changes, 'schema.sql')] : [];
+}
+
+async function reset(args: string[]): Promise<void> {
+  const settings = readSettings(process.env);
+  if (!settings.development) {
+    throw new Refusal('This is production (PLINTH_ENV): its database is not emptied.', {
+      remedy: 'If that is what you want, drop the database and create it again with the tools of Postgres.',
+    });
+  }
+  await withDatabase(async ({ url }) => {
+    if (!args.includes('--yes')) await confirm(url);
+    await resetDatabase({ databaseUrl: url, schemaFile, report: console.log });
+  });
+}
+
+/** Nobody loses data by a slip: who cannot be asked has to say --yes. */
+async function confirm(url: string): Promise<void> {
+  const { host, pathname } = new URL(url);
+  const contents = await databaseContents(url);
+  if (contents.length === 0) return;
+  const lines = contents.map(({ schema, tables, rows }) => `  ${schema}: ${tables} tables, about ${rows} rows`);
+  console.log(`Everything in the database ${pathname.slice(1)} at ${host} is going to be lost:\n${lines.join('\n')}`);
+  if (!process.stdin.isTTY)
+    throw new Refusal('There is no terminal to ask at.', { remedy: 'Run it again with --yes.' });
+  const terminal = createInterface({ input: process.stdin, output: process.stdout });
+  const answer = await Promise.race([
+    terminal.question('Type yes to go on: ').catch(() => ''), // Ctrl-C
+    once(terminal, 'close').then(() => ''), // the end of the input, which leaves the question open
+  ]);
+  terminal.close();
+  if (answer.trim().toLowerCase() !== 'yes') throw new Refusal('Nothing was changed.');
+}
+
+async function lint([file = schemaFile]: string[]): Promise<void> {
+  const fileName = path.relative('', file);
+  const findings = await lintSchema(await readFile(file, 'utf8'), fileName);
+  for (const { line, rule, message } of findings) console.log(`${fileName}:${line}: ${rule}: ${message}`);
+  if (findings.length > 0) throw new Refusal(`${findings.length} ${findings.length === 1 ? 'finding' : 'findings'}`);
+  console.log(`${fileName}: nothing to report`);
+}
+
+async function withDatabase(work: (database: Database) => Promise<void>): Promise<void> {
+  const database = await openDatabase(readSettings(process.env), { shared: true, log: console.log });
+  try {
+    await work(database);
+  } finally {
+    await database.stop();
+  }
+}
+
+await runScript(main);
