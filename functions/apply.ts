@@ -17,7 +17,7 @@ export type Target = { databaseUrl: string; schemaFile: string };
 export type Report = (line: string) => void;
 
 /** How a database stands to the schema file. */
-export type SchemaStatus =
+type SchemaStatus =
   | { state: 'empty' }
   | { state: 'current'; appliedAt: Date }
   | { state: 'changed'; appliedAt: Date; changes: Change[] };

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import type { SchemaFile } from './schema-file.ts';
 
 /** What schema.sql was when it was last applied to a database. */
-export type SchemaVersion = { applied_at: Date; sha256: string; content: string };
+type SchemaVersion = { applied_at: Date; sha256: string; content: string };
 
 export function sha256(text: string): string {
   return createHash('sha256').update(text).digest('hex');
