@@ -57,7 +57,12 @@ export function openRequests(
   pool.on('error', (error) => log.warn({ error: error.message }, 'A database connection was lost.'));
   let timeouts: Partial<Record<ApiRole, string>> = {};
 
-  async function once({ role, claims }: Caller, calls: Call[], readOnly: boolean, signal?: AbortSignal): Promise<Rows[]> {
+  async function once(
+    { role, claims }: Caller,
+    calls: Call[],
+    readOnly: boolean,
+    signal?: AbortSignal,
+  ): Promise<Rows[]> {
     if (pool.waitingCount >= mostWaiting) throw new Overloaded('Too many requests wait for the database.');
     const client = await pool.connect();
     const values = [role, JSON.stringify(claims), timeouts[role] ?? '10s', readOnly ? 'on' : 'off'];
@@ -111,5 +116,7 @@ export function openRequests(
 /** Whether the connection itself failed, so that nothing is known of what it ran. */
 export function isLost(error: unknown): boolean {
   const { code = '', message = '' } = error as { code?: string; message?: string };
-  return /^(08|57P0[1-3])|^E(CONN|PIPE|TIMEDOUT)/.test(code) || /Connection terminated|connection timeout/i.test(message);
+  return (
+    /^(08|57P0[1-3])|^E(CONN|PIPE|TIMEDOUT)/.test(code) || /Connection terminated|connection timeout/i.test(message)
+  );
 }

@@ -15,7 +15,9 @@ export async function serverUrl(ownerUrl: string): Promise<string> {
   const url = new URL(ownerUrl);
   const { username: owner, password: secret } = url;
   url.username = role;
-  url.password = secret ? createHmac('sha256', decodeURIComponent(secret)).update(`${role} of ${owner}`).digest('hex') : '';
+  url.password = secret
+    ? createHmac('sha256', decodeURIComponent(secret)).update(`${role} of ${owner}`).digest('hex')
+    : '';
   const first = await logIn(url.href);
   if (!first) return url.href;
   if (secret) {
@@ -48,10 +50,13 @@ async function setPassword(ownerUrl: string, password: string): Promise<void> {
     await client.connect();
     await client.query(`alter role ${role} password ${client.escapeLiteral(password)}`);
   } catch (cause) {
-    throw new Refusal(`The role ${role} has another password, and the owner may not set it: ${(cause as Error).message}`, {
-      remedy: 'Set SERVER_DATABASE_URL to the connection of plinth_server.',
-      cause,
-    });
+    throw new Refusal(
+      `The role ${role} has another password, and the owner may not set it: ${(cause as Error).message}`,
+      {
+        remedy: 'Set SERVER_DATABASE_URL to the connection of plinth_server.',
+        cause,
+      },
+    );
   } finally {
     client.end().catch(() => {});
   }

@@ -56,9 +56,12 @@ export function openTokens(keys: SigningKey[]): Tokens {
       } catch (cause) {
         remembered.delete(token);
         const expired = cause instanceof errors.JWTExpired;
-        throw new Error(expired ? 'The access token has expired; refresh the session.' : 'The access token is not valid.', {
-          cause,
-        });
+        throw new Error(
+          expired ? 'The access token has expired; refresh the session.' : 'The access token is not valid.',
+          {
+            cause,
+          },
+        );
       }
     },
   };

@@ -1,4 +1,11 @@
-import { GraphQLBoolean, GraphQLInputObjectType, GraphQLList, GraphQLNonNull, GraphQLObjectType, type GraphQLOutputType } from 'graphql';
+import {
+  GraphQLBoolean,
+  GraphQLInputObjectType,
+  GraphQLList,
+  GraphQLNonNull,
+  GraphQLObjectType,
+  type GraphQLOutputType,
+} from 'graphql';
 import type { PgFunction } from '../functions/catalog.ts';
 import { Refusal } from '../functions/refusal.ts';
 import { readComment, type Tags } from '../functions/tags.ts';
@@ -16,13 +23,15 @@ export function readFunction(fn: PgFunction, types: Types): Call | undefined {
   const { description, tags } = readComment(fn.comment, object);
   if (tags.hide) return;
   const first = fn.arguments[0];
-  const row = first && types.catalog.tables.some(({ rowType }) => rowType === first.type) && types.codec(first.type, object).row;
+  const row =
+    first && types.catalog.tables.some(({ rowType }) => rowType === first.type) && types.codec(first.type, object).row;
   const ofRow = !fn.volatile && row ? row : undefined;
   const named = (ofRow ? fn.arguments.slice(1) : fn.arguments).map((argument) => {
     const codec = types.codec(argument.type, `argument ${argument.name} of ${object}`);
     if (!codec.input || argument.name === '') {
       throw new Refusal(`The API cannot pass argument ${argument.name || '(without a name)'} of ${object}.`, {
-        remedy: 'Give it a name and a scalar type (jsonb carries anything), or do not grant the function to an API role.',
+        remedy:
+          'Give it a name and a scalar type (jsonb carries anything), or do not grant the function to an API role.',
       });
     }
     return { name: argument.name, apiName: camelCase(argument.name), codec, hasDefault: argument.hasDefault };
@@ -63,13 +72,22 @@ function columnsRow(fn: PgFunction, object: string, types: Types): Row {
     codec: (column) => types.codec(column.type, `${object}, column ${column.name}`),
     typeName: (column) => types.typeName(column.type),
   };
-  types.addRow(`row of ${fn.oid}`, row, `A row of ${camelCase(fn.name)}.`, () => columnFields(row) as Record<string, never>);
+  types.addRow(
+    `row of ${fn.oid}`,
+    row,
+    `A row of ${camelCase(fn.name)}.`,
+    () => columnFields(row) as Record<string, never>,
+  );
   return row;
 }
 
 function readHash(tag: string, named: FunctionPlan['arguments'], object: string): NonNullable<FunctionPlan['hash']> {
-  const [, argument = '', saltedBy, saltArguments = ''] = /^(\w+)(?:\s+salted by\s+([\w.]+)\(([\w, ]*)\))?$/.exec(tag) ?? [];
-  const salts = saltArguments.split(',').map((each) => each.trim()).filter(Boolean);
+  const [, argument = '', saltedBy, saltArguments = ''] =
+    /^(\w+)(?:\s+salted by\s+([\w.]+)\(([\w, ]*)\))?$/.exec(tag) ?? [];
+  const salts = saltArguments
+    .split(',')
+    .map((each) => each.trim())
+    .filter(Boolean);
   if (![argument, ...salts].every((name) => named.some((each) => each.name === name))) {
     throw new Refusal(`The comment on ${object} hashes what is not an argument of it: @argon2id ${tag}`, {
       remedy: 'Write it as: @argon2id argument, or @argon2id argument salted by schema.function(argument).',
@@ -116,7 +134,10 @@ export function mutationField(call: Call, types: Types): Field {
     description: `What ${call.name} gives back.`,
     fields: () => ({
       [payloadField(call.plan)]: {
-        type: call.plan.result.kind === 'void' ? new GraphQLNonNull(GraphQLBoolean) : notNullIf(call.tags.notNull, resultType(call.plan, types)),
+        type:
+          call.plan.result.kind === 'void'
+            ? new GraphQLNonNull(GraphQLBoolean)
+            : notNullIf(call.tags.notNull, resultType(call.plan, types)),
         description: call.plan.result.kind === 'void' ? 'True: it is done.' : 'The result.',
       },
     }),

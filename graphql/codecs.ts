@@ -25,10 +25,7 @@ export type Types = {
  *
  * @param compositeFields gives the fields of a composite type that is not a table's.
  */
-export function readTypes(
-  catalog: Catalog,
-  compositeFields: (row: Row, types: Types) => Record<string, never>,
-): Types {
+export function readTypes(catalog: Catalog, compositeFields: (row: Row, types: Types) => Record<string, never>): Types {
   const pgTypes = new Map(catalog.types.map((type) => [type.oid, type]));
   const codecs = new Map<string, Codec>();
   const objects = new Map<string, GraphQLObjectType>();

@@ -4,7 +4,7 @@ import { cursorOf, type Key, keyOf, keyset, orderBy, readCursor } from './cursor
 import { filterSql } from './filter.ts';
 import { quote } from './names.ts';
 import type { Order } from './plan.ts';
-import { type CompileConnection, jsonObject, newAlias, literal, scopeOf, select } from './select.ts';
+import { type CompileConnection, jsonObject, literal, newAlias, scopeOf, select } from './select.ts';
 
 const defaultPage = 20;
 
@@ -36,7 +36,10 @@ export const compileConnection: CompileConnection = (context, parent, name, node
   };
   const rowsOfAll = [...source.where(base)];
   const filter = given('filter');
-  if (filter) rowsOfAll.push(filterSql(context, filter, getNamedType(field.args.find((each) => each.name === 'filter')?.type), base));
+  if (filter)
+    rowsOfAll.push(
+      filterSql(context, filter, getNamedType(field.args.find((each) => each.name === 'filter')?.type), base),
+    );
   const rowsOfPage = [...rowsOfAll];
   for (const [argument, forward] of [
     ['after', true],
@@ -85,10 +88,9 @@ export const compileConnection: CompileConnection = (context, parent, name, node
   };
 
   // Each member is told what it needs first, and written when all of them are known: one may ask for a row more, or a column.
-  const members = [...collectFields(context, connectionType, sets(nodes))].map(([key, each]): [string, () => string] => [
-    key,
-    member(each),
-  ]);
+  const members = [...collectFields(context, connectionType, sets(nodes))].map(
+    ([key, each]): [string, () => string] => [key, member(each)],
+  );
   const pairs = members.map(([key, write]): [string, string] => [key, write()]);
 
   function member(each: FieldNode[]): () => string {
@@ -116,7 +118,10 @@ export const compileConnection: CompileConnection = (context, parent, name, node
         }
         return () =>
           jsonObject(
-            asked.map(([key, [inner]]): [string, string] => [key, info[inner?.name.value ?? '']?.() ?? literal(type.name)]),
+            asked.map(([key, [inner]]): [string, string] => [
+              key,
+              info[inner?.name.value ?? '']?.() ?? literal(type.name),
+            ]),
           );
       }
       case 'totalCount': {
@@ -146,7 +151,11 @@ export const compileConnection: CompileConnection = (context, parent, name, node
   return { sql: `${alias}.data`, join: ` left join lateral (${text}) as ${alias} on true`, rows: `${alias}.n` };
 };
 
-function pageOf(context: Context, first: Input | undefined, last: Input | undefined): { size: number; backward: boolean } {
+function pageOf(
+  context: Context,
+  first: Input | undefined,
+  last: Input | undefined,
+): { size: number; backward: boolean } {
   const refuse = (message: string): never => {
     throw new GraphQLError(message, { extensions: { code: 'BAD_USER_INPUT', argument: last ? 'last' : 'first' } });
   };

@@ -1,11 +1,20 @@
 import { GraphQLError, type GraphQLObjectType, getNamedType, type OperationDefinitionNode } from 'graphql';
 import { type Prepared, prepare } from '../functions/pipeline.ts';
 import { payloadField } from './calls.ts';
-import { type Context, collectFields, enter, type Input, input, limitError, type Read, type Request } from './context.ts';
 import { compileConnection } from './compile-connection.ts';
+import {
+  type Context,
+  collectFields,
+  enter,
+  type Input,
+  input,
+  limitError,
+  type Read,
+  type Request,
+} from './context.ts';
 import { quote } from './names.ts';
 import type { FunctionPlan, Row } from './plan.ts';
-import { argumentList, jsonObject, newAlias, literal, type Selected, scopeOf, select } from './select.ts';
+import { argumentList, jsonObject, literal, newAlias, type Selected, scopeOf, select } from './select.ts';
 
 /** A statement and where its values come from. */
 export type Compiled = { statement: Prepared; reads: Read[] };
@@ -152,7 +161,11 @@ function readKept(
   const { result: shape } = call;
   if (shape.kind === 'void') return { json: 'true', joins: [], rows: [] };
   if (shape.kind === 'value') {
-    return { json: shape.codec.toJson(`substr(nullif(${result}, ''), 2)::${shape.codec.sqlName}`), joins: [], rows: [] };
+    return {
+      json: shape.codec.toJson(`substr(nullif(${result}, ''), 2)::${shape.codec.sqlName}`),
+      joins: [],
+      rows: [],
+    };
   }
   if (shape.kind === 'values') {
     const item = shape.codec.toJson('item.value');

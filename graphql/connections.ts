@@ -167,7 +167,14 @@ export function filterTypes() {
       name: `${row.name}Filter`,
       description: `Which ${row.name} rows; all conditions given must hold.`,
       fields: () => {
-        const fields: Record<string, { type: GraphQLInputObjectType | GraphQLList<GraphQLNonNull<GraphQLInputObjectType>>; description: string; extensions?: { plan: FilterPlan } }> = {
+        const fields: Record<
+          string,
+          {
+            type: GraphQLInputObjectType | GraphQLList<GraphQLNonNull<GraphQLInputObjectType>>;
+            description: string;
+            extensions?: { plan: FilterPlan };
+          }
+        > = {
           and: { type: new GraphQLList(new GraphQLNonNull(filter)), description: 'All of these hold.' },
           or: { type: new GraphQLList(new GraphQLNonNull(filter)), description: 'One of these holds.' },
           not: { type: filter, description: 'This does not hold.' },

@@ -84,7 +84,8 @@ export function collectFields(
       const key = selection.alias?.value ?? selection.name.value;
       fields.set(key, [...(fields.get(key) ?? []), selection]);
     } else {
-      const fragment = selection.kind === Kind.FRAGMENT_SPREAD ? context.fragments.get(selection.name.value) : selection;
+      const fragment =
+        selection.kind === Kind.FRAGMENT_SPREAD ? context.fragments.get(selection.name.value) : selection;
       if (fragment) collectFields(context, type, [fragment.selectionSet], fields);
     }
   }
@@ -98,12 +99,17 @@ function countAlias(context: Context): void {
   }
 }
 
-function isIncluded(context: Context, { directives = [] }: { directives?: FieldNode['directives'] | undefined }): boolean {
+function isIncluded(
+  context: Context,
+  { directives = [] }: { directives?: FieldNode['directives'] | undefined },
+): boolean {
   return directives.every(({ name, arguments: given = [] }) => {
     if (name.value !== 'include' && name.value !== 'skip') return true;
     const value = given[0]?.value;
     const condition =
-      value?.kind === Kind.VARIABLE ? context.variables.coerced[value.name.value] : value?.kind === Kind.BOOLEAN && value.value;
+      value?.kind === Kind.VARIABLE
+        ? context.variables.coerced[value.name.value]
+        : value?.kind === Kind.BOOLEAN && value.value;
     return name.value === 'include' ? Boolean(condition) : !condition;
   });
 }
@@ -144,7 +150,8 @@ function hasVariables(node: ValueNode): boolean {
 }
 
 function asInput(now: unknown, read: (variables: VariableValues) => unknown): Input {
-  const get = (of: unknown, key: string | number): unknown => (of as Record<string | number, unknown> | undefined)?.[key];
+  const get = (of: unknown, key: string | number): unknown =>
+    (of as Record<string | number, unknown> | undefined)?.[key];
   return {
     now,
     read,

@@ -16,7 +16,12 @@ export type Unforeseen = (error: unknown, id: string) => void;
  * @param codes the table public.error_codes.
  * @param id the request's id.
  */
-export function tellError(error: unknown, codes: ErrorCode[], id: string, unforeseen: Unforeseen): GraphQLFormattedError {
+export function tellError(
+  error: unknown,
+  codes: ErrorCode[],
+  id: string,
+  unforeseen: Unforeseen,
+): GraphQLFormattedError {
   if (error instanceof GraphQLError) return error.toJSON();
   const { code: sqlstate = '', message, hint, constraint, column } = error as PostgresError;
   const known =

@@ -126,7 +126,8 @@ function refusedError({ sqlstate, message }: { sqlstate: string; message: string
   return Object.assign(new Error(message), { code: sqlstate });
 }
 
-function callOf({ statement, reads }: Compiled, values: VariableValues) {
+/** A compiled statement with its values. */
+export function callOf({ statement, reads }: Compiled, values: VariableValues) {
   return { statement, values: reads.map((read) => read(values)) };
 }
 
@@ -136,7 +137,10 @@ async function effectOf(engine: Engine, { effect, hash }: CompiledMutation, valu
   if (!hash) return call;
   let like: string | undefined;
   if (hash.salt) {
-    const [rows] = await engine.requests.run(asked.caller, [callOf(hash.salt, values)], { readOnly: true, signal: asked.signal });
+    const [rows] = await engine.requests.run(asked.caller, [callOf(hash.salt, values)], {
+      readOnly: true,
+      signal: asked.signal,
+    });
     like = rows?.[0]?.[0] ?? undefined;
   }
   call.values[hash.index] = await hashPassword(call.values[hash.index] as string, like);

@@ -7,9 +7,13 @@ export type Fields = Record<string, Field>;
 /** Adds a field; two of one name stop the start. */
 export function add(fields: Fields, name: string, field: Field): void {
   if (fields[name]) {
-    throw new Refusal(`Two things are called ${name} in the same place of the API: ${fields[name].description} / ${field.description}`, {
-      remedy: 'Give one of them another name: a line "@name other_name" in its comment (on a constraint for a relation).',
-    });
+    throw new Refusal(
+      `Two things are called ${name} in the same place of the API: ${fields[name].description} / ${field.description}`,
+      {
+        remedy:
+          'Give one of them another name: a line "@name other_name" in its comment (on a constraint for a relation).',
+      },
+    );
   }
   fields[name] = field;
 }

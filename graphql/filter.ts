@@ -51,13 +51,16 @@ function columnSql(context: Context, filter: Input, codec: Codec, column: string
       if (value.now === null) return 'true';
       return `${column} is ${value.now ? '' : 'not '}null`;
     }
-    if (value.now === null) return operator === 'eq' ? `${column} is null` : operator === 'ne' ? `${column} is not null` : 'false';
+    if (value.now === null)
+      return operator === 'eq' ? `${column} is null` : operator === 'ne' ? `${column} is not null` : 'false';
     if (operator === 'in' || operator === 'notIn') {
       const list = context.bind((variables) => {
         const items = value.read(variables);
         return arrayText((Array.isArray(items) ? items : [items]).map((item) => codec.encode(item)));
       });
-      return operator === 'in' ? `${column} = any (${list}::${codec.sqlName}[])` : `${column} <> all (${list}::${codec.sqlName}[])`;
+      return operator === 'in'
+        ? `${column} = any (${list}::${codec.sqlName}[])`
+        : `${column} <> all (${list}::${codec.sqlName}[])`;
     }
     const bound = context.bind((variables) => codec.encode(value.read(variables)));
     if (operator === 'startsWith') return `starts_with(${column}, ${bound}::text)`;

@@ -12,7 +12,9 @@ type Readiness = {
 /** Whether requests can be answered now: status 200 or 503, with the state of what they stand on. */
 export async function readinessOf(pool: pg.Pool, live: LiveApi): Promise<[number, Readiness]> {
   const { schema } = live.current;
-  const fields = [schema.getQueryType(), schema.getMutationType()].flatMap((type) => Object.keys(type?.getFields() ?? {}));
+  const fields = [schema.getQueryType(), schema.getMutationType()].flatMap((type) =>
+    Object.keys(type?.getFields() ?? {}),
+  );
   const shared = {
     api: { fields: fields.length },
     connections: { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount },

@@ -84,7 +84,8 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
       changed(api);
       log.info('The schema has changed: the API was built anew.');
     } catch (error) {
-      if (!closed) log.error({ error: (error as Error).message }, 'The schema has changed, but its API cannot be served.');
+      if (!closed)
+        log.error({ error: (error as Error).message }, 'The schema has changed, but its API cannot be served.');
     }
   }
 

@@ -71,17 +71,24 @@ export function openOperations(schema: GraphQLSchema, limits: DocumentLimits) {
     if (errors.length > 0) throw errors;
     const operation = getOperationAST(document, name);
     if (!operation) {
-      throw [new GraphQLError(name ? `The document has no operation ${name}.` : 'Name the operation to run: operationName.')];
+      throw [
+        new GraphQLError(name ? `The document has no operation ${name}.` : 'Name the operation to run: operationName.'),
+      ];
     }
     return openOperation(schema, document, operation, limits);
   }
 }
 
 /** @throws a list of one GraphQLError */
-export function parseDocument(text: string, { maxQueryBytes, maxTokens }: { maxQueryBytes: number; maxTokens: number }): DocumentNode {
+export function parseDocument(
+  text: string,
+  { maxQueryBytes, maxTokens }: { maxQueryBytes: number; maxTokens: number },
+): DocumentNode {
   if (Buffer.byteLength(text) > maxQueryBytes) {
     throw [
-      new GraphQLError(`The document is longer than ${maxQueryBytes} bytes.`, { extensions: { code: 'LIMIT_EXCEEDED' } }),
+      new GraphQLError(`The document is longer than ${maxQueryBytes} bytes.`, {
+        extensions: { code: 'LIMIT_EXCEEDED' },
+      }),
     ];
   }
   try {
@@ -129,7 +136,11 @@ function openOperation(
  * What the SQL depends on in each variable: which parts are there and which are null; and the value itself of enums, booleans
  * and page sizes. Two executions of one shape run the same statement.
  */
-function shapesOf(schema: GraphQLSchema, document: DocumentNode, { variableDefinitions = [] }: OperationDefinitionNode) {
+function shapesOf(
+  schema: GraphQLSchema,
+  document: DocumentNode,
+  { variableDefinitions = [] }: OperationDefinitionNode,
+) {
   const pageSizes = new Set<string>();
   visit(document, {
     Argument({ name, value }) {

@@ -1,4 +1,11 @@
-import type { GraphQLEnumType, GraphQLFieldConfig, GraphQLInputType, GraphQLList, GraphQLOutputType, GraphQLScalarType } from 'graphql';
+import type {
+  GraphQLEnumType,
+  GraphQLFieldConfig,
+  GraphQLInputType,
+  GraphQLList,
+  GraphQLOutputType,
+  GraphQLScalarType,
+} from 'graphql';
 import type { Column } from '../functions/catalog.ts';
 
 /** How values of a Postgres type are read, written and typed. */

@@ -1,5 +1,6 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql';
 import { type Asked, type Engine, executeOperation } from './execute.ts';
+import { type Explanation, explainOperation } from './explain.ts';
 import type { Operation } from './operations.ts';
 
 /** The parameters of a GraphQL request, as its body or URL carries them. */
@@ -12,7 +13,13 @@ export type Params = {
 };
 
 /** A request that can be answered: its parameters are of the right types. */
-export type GoodParams = { query: string; operationName?: string; variables: Record<string, unknown> };
+export type GoodParams = {
+  query: string;
+  operationName?: string;
+  variables: Record<string, unknown>;
+  /** Asked for with `extensions: {explain: true}`; operators get the SQL and the plan beside the answer. */
+  explain: boolean;
+};
 
 /** Whether parameters are of the types that the specification gives them. What is not is left to Yoga to explain. */
 export function goodParams({ query, operationName, variables, extensions }: Params): GoodParams | undefined {
@@ -25,6 +32,7 @@ export function goodParams({ query, operationName, variables, extensions }: Para
     query,
     ...(typeof operationName === 'string' && { operationName }),
     variables: (variables ?? {}) as Record<string, unknown>,
+    explain: (extensions as { explain?: unknown } | null | undefined)?.explain === true,
   };
 }
 
@@ -34,6 +42,7 @@ export type Outcome = {
   data: string | null;
   errors?: GraphQLFormattedError[];
   rows: number;
+  explanation?: Explanation[];
   operation?: Operation;
 };
 
@@ -41,7 +50,7 @@ export type Outcome = {
 export async function respond(
   engine: Engine,
   operations: (text: string, name: string | undefined) => Operation,
-  { query, operationName, variables }: GoodParams,
+  { query, operationName, variables, explain }: GoodParams,
   asked: Asked,
   { readOnly }: { readOnly: boolean },
 ): Promise<Outcome> {
@@ -53,7 +62,10 @@ export async function respond(
         extensions: { code: 'BAD_REQUEST', http: { status: 405, headers: { allow: 'POST' } } },
       });
     }
-    return { executed: true, operation, ...(await executeOperation(engine, operation, variables, asked)) };
+    const answer = await executeOperation(engine, operation, variables, asked);
+    if (!explain || asked.caller.role !== 'operator') return { executed: true, operation, ...answer };
+    const explanation = await explainOperation(engine, operation, variables, asked);
+    return { executed: true, operation, ...answer, explanation };
   } catch (thrown) {
     const list = Array.isArray(thrown) ? thrown : [thrown];
     const errors = list.map((error: unknown) => {
@@ -66,7 +78,8 @@ export async function respond(
 }
 
 /** The body of an answer. `data` is the text that Postgres wrote; it is not parsed on its way. */
-export function bodyOf({ executed, data, errors }: Outcome): string {
+export function bodyOf({ executed, data, errors, explanation }: Outcome): string {
   const parts = [...(errors ? [`"errors":${JSON.stringify(errors)}`] : []), ...(executed ? [`"data":${data}`] : [])];
+  if (explanation) parts.push(`"extensions":${JSON.stringify({ explanation })}`);
   return `{${parts.join(',')}}`;
 }

@@ -5,7 +5,7 @@ import { readTypes } from './codecs.ts';
 import { connectionArguments, connectionType, filterTypes, orderType } from './connections.ts';
 import { add, type Fields, notNullIf } from './fields.ts';
 import type { Field, FilterPlan, Row } from './plan.ts';
-import { addRelations, addRootFields, columnFields, readTables, type Relation, type TableNode } from './tables.ts';
+import { addRelations, addRootFields, columnFields, type Relation, readTables, type TableNode } from './tables.ts';
 
 /**
  * The GraphQL schema of what a catalog grants. Each field carries in its extensions what it is in SQL (graphql/plan.ts).

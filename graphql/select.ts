@@ -119,11 +119,16 @@ function compileField(
     spend(context, multiplicity);
     const inner = scopeOf(context, row);
     const object = getNamedType(field.type) as GraphQLObjectType;
-    const fields = collectFields(context, object, nodes.flatMap(({ selectionSet }) => selectionSet ?? []));
+    const fields = collectFields(
+      context,
+      object,
+      nodes.flatMap(({ selectionSet }) => selectionSet ?? []),
+    );
     const selected = select(context, object, fields, inner, depth + 1, connection, multiplicity);
     const alias = newAlias(context);
     const conditions = where(inner.alias);
-    const counted = selected.rows.length > 0 ? `, ${selected.rows.map((each) => `coalesce(${each}, 0)`).join(' + ')} as n` : '';
+    const counted =
+      selected.rows.length > 0 ? `, ${selected.rows.map((each) => `coalesce(${each}, 0)`).join(' + ')} as n` : '';
     const text =
       `select ${jsonObject(selected.pairs)} as data${counted} from ${from(inner.alias)}${selected.joins.join('')}` +
       (conditions.length > 0 ? ` where ${conditions.join(' and ')}` : '');
@@ -143,7 +148,11 @@ function compileField(
       return { sql: plan.codec.toJson(own.column(plan.column.name)) };
     case 'attribute': {
       const value = own.column(plan.column.name);
-      return one(plan.row, (alias) => `(select (${value}).*) as ${alias}`, () => [`not (${value} is null)`]);
+      return one(
+        plan.row,
+        (alias) => `(select (${value}).*) as ${alias}`,
+        () => [`not (${value} is null)`],
+      );
     }
     case 'one':
       return one(
@@ -176,22 +185,37 @@ function compileField(
       const { result } = call;
       if (result.kind === 'row') {
         // A function that is not a set gives a row of nulls for null.
-        return one(result.row, (alias) => `${text} as ${alias}`, (alias) => (call.returnsSet ? [] : [`not (${alias} is null)`]));
+        return one(
+          result.row,
+          (alias) => `${text} as ${alias}`,
+          (alias) => (call.returnsSet ? [] : [`not (${alias} is null)`]),
+        );
       }
       if (result.kind === 'rows' && plan.connection) {
-        return page({ from: text, row: result.row, where: () => [], ordinal: call.order.length === 0, order: call.order });
+        return page({
+          from: text,
+          row: result.row,
+          where: () => [],
+          ordinal: call.order.length === 0,
+          order: call.order,
+        });
       }
       const alias = newAlias(context);
       if (result.kind === 'rows') {
         spend(context, multiplicity * context.limits.maxPage);
-        const row = one(result.row, (inner) => `${text} as ${inner}`, () => []);
+        const row = one(
+          result.row,
+          (inner) => `${text} as ${inner}`,
+          () => [],
+        );
         const list = `select coalesce(json_agg(r.data), '[]'::json) as data from (values (0)) as z${row.joins?.join('').replace(/ as \w+ on true$/, ' as r on true')}`;
         return { sql: `${alias}.data`, joins: [` left join lateral (${list}) as ${alias} on true`] };
       }
       if (result.kind === 'void') return { sql: `(${text} is null)` };
       if (!call.returnsSet) return { sql: result.codec.toJson(text) };
       const value = result.codec.toJson(`${alias}.value`);
-      if (result.kind === 'value') return { sql: value, joins: [` left join lateral ${text} as ${alias} (value) on true`] };
+      if (result.kind === 'value')
+        return { sql: value, joins: [` left join lateral ${text} as ${alias} (value) on true`] };
       return { sql: `(select coalesce(json_agg(${value}), '[]'::json) from ${text} as ${alias} (value))` };
     }
     default:

@@ -11,7 +11,7 @@ import { corsHeaders } from './cors.ts';
 import type { Asked, Deliver, Engine } from './execute.ts';
 import { readinessOf } from './health.ts';
 import { followDatabase } from './live.ts';
-import { openOperations, type Operation } from './operations.ts';
+import { type Operation, openOperations } from './operations.ts';
 import { bodyOf, goodParams, type Outcome, type Params, respond } from './respond.ts';
 import { readTrustedDocuments } from './trusted.ts';
 import { openYoga } from './yoga.ts';
@@ -68,7 +68,12 @@ export async function startServer({
     try {
       given = trusted.resolve(params);
     } catch (error) {
-      return { executed: false, data: null, errors: [(error as { toJSON(): Outcome['errors'] }).toJSON()] as never, rows: 0 };
+      return {
+        executed: false,
+        data: null,
+        errors: [(error as { toJSON(): Outcome['errors'] }).toJSON()] as never,
+        rows: 0,
+      };
     }
     const good = goodParams(given);
     if (!good) return;
@@ -101,7 +106,8 @@ export async function startServer({
     if (request.method === 'OPTIONS') return { status: 204, headers: {}, body: '' };
 
     const body = await readBody(request, settings.maxBodyBytes);
-    if (body === undefined) return refuse(413, 'LIMIT_EXCEEDED', `The body is larger than ${settings.maxBodyBytes} bytes.`);
+    if (body === undefined)
+      return refuse(413, 'LIMIT_EXCEEDED', `The body is larger than ${settings.maxBodyBytes} bytes.`);
     const [scheme, token] = (request.headers.authorization ?? '').split(' ');
     let claims: Claims = { role: 'anonymous' };
     if (token && scheme?.toLowerCase() === 'bearer') {
@@ -194,7 +200,8 @@ function callerOf(request: IncomingMessage, { role, sub, sid }: Claims, id: stri
 
 /** The media type to answer a plain request with; undefined where it is not one. */
 function mediaType({ method, headers }: IncomingMessage): string | undefined {
-  if (method !== 'POST' || !/^application\/json(\s*;\s*charset="?utf-?8"?)?\s*$/i.test(headers['content-type'] ?? '')) return;
+  if (method !== 'POST' || !/^application\/json(\s*;\s*charset="?utf-?8"?)?\s*$/i.test(headers['content-type'] ?? ''))
+    return;
   const accept = headers.accept ?? '*/*';
   if (accept.includes('application/graphql-response+json')) return 'application/graphql-response+json; charset=utf-8';
   if (/application\/json|\*\/\*|application\/\*/.test(accept)) return 'application/json; charset=utf-8';

@@ -8,7 +8,12 @@ import { camelCase, pascalCase, plural, quote, singular } from './names.ts';
 import type { Codec, Field, FieldPlan, FilterPlan, Order, Row } from './plan.ts';
 
 export type TableNode = { table: Table; row: Row; sqlName: string; description: string | undefined };
-export type Relation = { name: string; description: string; row: Row; plan: FieldPlan & { on: [string, string][]; table: string } };
+export type Relation = {
+  name: string;
+  description: string;
+  row: Row;
+  plan: FieldPlan & { on: [string, string][]; table: string };
+};
 
 export function readTables(types: Types): TableNode[] {
   return types.catalog.tables.flatMap((table) => {
@@ -27,7 +32,8 @@ export function readTables(types: Types): TableNode[] {
       codec: (column) => types.codec(column.type, `${table.schema}.${table.name}.${column.name}`),
       typeName: (column) => types.typeName(column.type),
     };
-    for (const suffix of ['Connection', 'Edge', 'Order', 'Filter', 'ListFilter']) types.claim(row.name + suffix, object);
+    for (const suffix of ['Connection', 'Edge', 'Order', 'Filter', 'ListFilter'])
+      types.claim(row.name + suffix, object);
     return [{ table, row, sqlName, description }];
   });
 }
@@ -89,7 +95,8 @@ export function addRelations(
 
   const same = (columns: string[]): boolean =>
     columns.length === key.columns.length && columns.every((name) => key.columns.includes(name));
-  const leads = (columns: string[]): boolean => key.columns.every((name) => columns.slice(0, key.columns.length).includes(name));
+  const leads = (columns: string[]): boolean =>
+    key.columns.every((name) => columns.slice(0, key.columns.length).includes(name));
   const back = on.map(([own, foreign]): [string, string] => [foreign, own]);
   const unique = node.table.uniques.some(same);
   const name = unique ? singular(node.table.name) : node.table.name;
@@ -107,7 +114,12 @@ export function addRelations(
 }
 
 /** `message(id)` and `messages(…)`. */
-export function addRootFields(query: Fields, node: TableNode, connection: Pick<Field, 'type' | 'args'>, types: Types): void {
+export function addRootFields(
+  query: Fields,
+  node: TableNode,
+  connection: Pick<Field, 'type' | 'args'>,
+  types: Types,
+): void {
   const { row, sqlName } = node;
   const name = camelCase(row.name.charAt(0).toLowerCase() + row.name.slice(1));
   if (row.key.length > 0) {
@@ -119,7 +131,10 @@ export function addRootFields(query: Fields, node: TableNode, connection: Pick<F
       type: types.object(row),
       description: `One ${row.name}, by its key.`,
       args: Object.fromEntries(
-        columns.map(({ apiName, codec }) => [apiName, { type: new GraphQLNonNull(codec.input as NonNullable<Codec['input']>) }]),
+        columns.map(({ apiName, codec }) => [
+          apiName,
+          { type: new GraphQLNonNull(codec.input as NonNullable<Codec['input']>) },
+        ]),
       ),
       extensions: { plan: { kind: 'key', table: sqlName, row, columns } },
     });
@@ -130,4 +145,3 @@ export function addRootFields(query: Fields, node: TableNode, connection: Pick<F
     extensions: { plan: { kind: 'connection', table: sqlName, row, on: [] } },
   });
 }
-

@@ -18,7 +18,11 @@ export function openYoga(
 ) {
   const ours: Plugin<{ asked: Asked }> = {
     async onParams({ params, request, context, setResult }) {
-      const outcome = await answer(params as Params, (context as unknown as { asked: Asked }).asked, request.method === 'GET');
+      const outcome = await answer(
+        params as Params,
+        (context as unknown as { asked: Asked }).asked,
+        request.method === 'GET',
+      );
       if (!outcome) return;
       const errors = outcome.errors?.map(({ message, ...rest }) => new GraphQLError(message, rest as object));
       const result = { ...(outcome.executed && { data: {} }), ...(errors && { errors }) };

@@ -46,7 +46,10 @@ export type World = {
  * @param options.schema another schema.sql, as text.
  * @param options.env settings that differ from the defaults.
  */
-export async function openWorld(t: Test, { schema, env = {} }: { schema?: string; env?: Record<string, string> } = {}): Promise<World> {
+export async function openWorld(
+  t: Test,
+  { schema, env = {} }: { schema?: string; env?: Record<string, string> } = {},
+): Promise<World> {
   const scratch = await openScratch();
   const databaseUrl = await cloneTemplate(scratch, schema ?? readFileSync(schemaFile, 'utf8'));
   const owner = new pg.Pool({ connectionString: databaseUrl, max: 4 });
@@ -59,7 +62,10 @@ export async function openWorld(t: Test, { schema, env = {} }: { schema?: string
     settings,
     keys,
     databaseUrl,
-    log: pino({ level: settings.logLevel, base: null }, { write: (line: string) => void logged.push(JSON.parse(line)) }),
+    log: pino(
+      { level: settings.logLevel, base: null },
+      { write: (line: string) => void logged.push(JSON.parse(line)) },
+    ),
     deliver: async (delivery) => void delivered.push(delivery),
   });
   t.teardown(async () => {
@@ -95,7 +101,9 @@ export async function openWorld(t: Test, { schema, env = {} }: { schema?: string
         select user_id from account`,
         [username, operator],
       );
-      const { rows } = await owner.query('select (identity.open_session($1)).access_token as claims', [made.rows[0].user_id]);
+      const { rows } = await owner.query('select (identity.open_session($1)).access_token as claims', [
+        made.rows[0].user_id,
+      ]);
       return { id: made.rows[0].user_id, username, token: await tokens.sign(rows[0].claims) };
     },
   };
