@@ -5,7 +5,7 @@ import { readComment } from '../functions/tags.ts';
 import type { Types } from './codecs.ts';
 import { add, type Fields, notNullIf } from './fields.ts';
 import { camelCase, pascalCase, plural, quote, singular } from './names.ts';
-import type { Codec, Field, FieldPlan, FilterPlan, Order, Row } from './plan.ts';
+import type { Codec, Field, FieldPlan, Order, Row } from './plan.ts';
 
 export type TableNode = { table: Table; row: Row; sqlName: string; description: string | undefined };
 export type Relation = {
