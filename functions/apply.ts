@@ -89,29 +89,27 @@ async function update(
   const changes = compareSchemas(before, after);
   await recordVersion(client, after);
   if (changes.length === 0 && sameGrants(before, after)) return `${fileName} differs in its comments only: noted`;
+  const list = listChanges(changes, fileName) || '  the order of its grants';
   if (!development) {
-    throw new Refusal(`${fileName} is not the one that this database has:\n${listChanges(changes, fileName)}`, {
+    throw new Refusal(`${fileName} is not the one that this database has:\n${list}`, {
       remedy: 'In production nothing is changed by itself. Apply the changes by hand, or start with the former file.',
     });
   }
   const planned = changes.filter(({ live }) => !live);
   if (planned.length > 0) {
-    throw new Refusal(
-      `${fileName} has changes that a database with data does not take by itself:\n${listChanges(planned, fileName)}`,
-      { remedy: wayOn },
-    );
+    const inTheWay = listChanges(planned, fileName);
+    throw new Refusal(`${fileName} has changes that a database with data does not take by itself:\n${inTheWay}`, {
+      remedy: wayOn,
+    });
   }
   try {
     await applyLive(client, before, after, changes);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    const list = listChanges(changes, fileName);
-    throw new Refusal(`${error.message}\n\nIt was one of these changes:\n${list}`, {
-      remedy: wayOn,
-      cause: error.cause,
-    });
+    const { message, cause } = error;
+    throw new Refusal(`${message}\n\nIt was one of these changes:\n${list}`, { remedy: wayOn, cause });
   }
-  return `${fileName}: ${changes.length} ${changes.length === 1 ? 'change' : 'changes'} applied`;
+  return `${fileName} has changed, and the database with it:\n${list}\napplied`;
 }
 
 const wayOn =
