@@ -1,6 +1,6 @@
 // Runs a script of this folder: node scripts/run.mjs <name> [arguments]. Plain JavaScript, because it must run on every
 // Node from 20 on and before anything is installed: it installs what the lock file names and is missing, and fetches a
-// newer Node only where the machine's cannot run TypeScript. On Deno it does the same for Deno.
+// newer Node only where the machine's cannot run TypeScript. On Deno it installs the same and runs on Deno.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -36,11 +36,10 @@ async function install(folder, development) {
   const where = path.relative(repository, folder) || 'this folder';
   const some = missing.slice(0, 3).join(', ') + (missing.length > 3 ? ', …' : '');
   console.log(`Installing what ${where} lacks: ${missing.length} packages (${some})`);
-  // Not npm ci: it refuses a lock file without the optional packages of platforms that a registry does not carry.
-  const command =
-    onDeno && folder === repository
-      ? [process.execPath, 'install', '--frozen', '--quiet']
-      : [...npm(), 'install', '--no-save', development, '--no-audit', '--no-fund', '--loglevel=error'];
+  // Not npm ci: it refuses a lock file without the optional packages of platforms that a registry does not carry. No
+  // package needs its install scripts (functions/embedded/binaries.ts makes the links of Postgres itself).
+  const options = ['--no-save', development, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
+  const command = [...npm(), 'install', ...options];
   const code = await finish(spawn(command[0], command.slice(1), { cwd: folder, stdio: 'inherit' }));
   if (code !== 0) {
     console.error(`Installing failed. Check the network and the disk, then try again; what ran: ${command.join(' ')}`);
@@ -49,8 +48,10 @@ async function install(folder, development) {
   console.log(`Installed in ${((Date.now() - began) / 1000).toFixed(1)} s`);
 }
 
-/** npm as it was called, else the one on the path. */
+/** npm as it was called, else the one on the path; on Deno, npm run by Deno, so that there is one lock file. */
 function npm() {
+  if (onDeno)
+    return [process.execPath, 'run', '-A', '--quiet', '--no-lock', '--node-modules-dir=none', 'npm:npm@11.21.2'];
   const cli = process.env.npm_execpath;
   return cli && path.basename(cli).startsWith('npm') ? [process.execPath, cli] : ['npm'];
 }
@@ -59,14 +60,9 @@ function npm() {
 function missingPackages(folder, withDevelopment) {
   const wanted = readLock(path.join(folder, 'package-lock.json'));
   const present = readLock(path.join(folder, 'node_modules', '.package-lock.json'));
-  const byDeno = existsSync(path.join(folder, 'node_modules', '.deno'));
   return Object.entries(wanted)
     .filter(([place, entry]) => place && !entry.link && fits(entry) && (withDevelopment || !entry.dev))
-    .filter(([place, entry]) =>
-      byDeno
-        ? isDirect(folder, place) && !existsSync(path.join(folder, place))
-        : present[place]?.version !== entry.version,
-    )
+    .filter(([place, entry]) => present[place]?.version !== entry.version)
     .map(([place]) => place.replace(/^.*node_modules\//, ''));
 }
 
@@ -74,21 +70,17 @@ function readLock(file) {
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).packages : {};
 }
 
-/** Deno keeps only the direct dependencies at the top of node_modules. */
-function isDirect(folder, place) {
-  const { dependencies, optionalDependencies } = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8'));
-  return place.replace('node_modules/', '') in { ...dependencies, ...optionalDependencies };
-}
-
 /** Whether a package is for this platform. */
 function fits({ os, cpu, libc }) {
-  const glibc = process.platform === 'linux' && process.report?.getReport?.().header?.glibcVersionRuntime !== undefined;
+  const glibc = onDeno
+    ? globalThis.Deno.build.target.endsWith('-gnu')
+    : process.report?.getReport().header.glibcVersionRuntime !== undefined;
   const matches = (list, value) =>
     !list || [list].flat().some((item) => item === value || (item[0] === '!' && item !== `!${value}`));
   return (
     matches(os, process.platform) &&
     matches(cpu, process.arch) &&
-    (!libc || onDeno || matches(libc, glibc ? 'glibc' : 'musl'))
+    (process.platform !== 'linux' || matches(libc, glibc ? 'glibc' : 'musl'))
   );
 }
 
