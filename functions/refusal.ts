@@ -13,7 +13,7 @@ export class Refusal extends Error {
 }
 
 /** What to print for an error: problem and remedy of a Refusal, the whole stack of anything else. */
-export function explain(error: unknown): string {
+function explain(error: unknown): string {
   if (error instanceof Refusal) return error.remedy ? `${error.message}\n${error.remedy}` : error.message;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
