@@ -77,7 +77,11 @@ begin
 end;
 $$;
 
+revoke all on schema public from public;
 grant usage, create on schema public to plinth_owner;
+grant usage on schema public to plinth_server, anonymous, member, operator, service;
+
+-- Everything below belongs to it.
 set local role plinth_owner;
 
 -- --------------------------------------------------------------------------------------------
@@ -95,7 +99,7 @@ create table public.error_codes (
 comment on table public.error_codes is
   'What a client is told for an SQLSTATE, or for a class of them (its first two characters).';
 
--- The PT codes are ours, raised by the functions below; the others are Postgres''s.
+-- The PT codes are ours, raised by the functions below; the others are Postgres's.
 insert into public.error_codes (sqlstate, code, status, description)
 values
   ('PT400', 'BAD_USER_INPUT',    400, 'An argument is missing, malformed or out of range.'),
@@ -163,7 +167,8 @@ comment on function public.uuid_v7_at is 'A UUIDv7 of the time `at`, greater tha
 -- Postgres 18 has it built in.
 do $do$
 begin
-  execute 'create function public.uuid_v7() returns uuid language sql volatile parallel safe set search_path = '''' return '
+  execute 'create function public.uuid_v7() returns uuid '
+    || 'language sql volatile parallel safe set search_path = '''' return '
     || case
       when current_setting('server_version_num')::integer >= 180000 then 'uuidv7()'
       else 'public.uuid_v7_at(clock_timestamp(), null)'
@@ -192,11 +197,17 @@ end;
 $$;
 
 -- --------------------------------------------------------------------------------------------
+-- Policies
+-- --------------------------------------------------------------------------------------------
+
+alter table public.error_codes enable row level security;
+create policy the_server_reads_error_codes on public.error_codes for select to plinth_server
+  using (true);
+
+-- --------------------------------------------------------------------------------------------
 -- Grants: none of this is API, but what the sections below are made of
 -- --------------------------------------------------------------------------------------------
 
-revoke all on schema public from public;
-grant usage on schema public to plinth_server, anonymous, member, operator, service;
 revoke execute on function
   public.refuse, public._uuid_v7_ticks(uuid), public._uuid_v7_ticks(timestamptz), public.uuid_v7_at,
   public.uuid_v7(), public.uuid_v7_floor, public.uuid_v7_time, public._touch_updated_at from public;
@@ -269,7 +280,7 @@ comment on column identity.users.last_seen_at is 'When they were last active; nu
 comment on column identity.users.removed_at   is 'When the account was removed; null while it is in use.';
 comment on column identity.users.created_at   is 'When they signed up.';
 comment on column identity.users.updated_at   is 'When this profile last changed.';
-comment on column identity.users.external_ref is 'Where they were imported from, and their id there; null for who signed up here.';
+comment on column identity.users.external_ref is 'Where they were imported from, and their id there; null otherwise.';
 comment on column identity.users.searched     is 'What search_users looks in.
 
 @hide';
@@ -433,7 +444,7 @@ end;
 $$;
 comment on function identity.require_user_id is 'The signed-in user; an error where nobody is.';
 
--- The role that a session''s requests run as; null: the session is over.
+-- The role that a session's requests run as; null: the session is over.
 create function identity._session_role(session_id uuid, user_id uuid) returns text
 language sql stable security definer set search_path = ''
 return (
@@ -457,7 +468,9 @@ begin
     if role is distinct from identity._session_role((claims ->> 'sid')::uuid, (claims ->> 'sub')::uuid) then
       raise exception using errcode = 'PT401', message = 'The session has ended.', hint = 'Sign in again.';
     end if;
-    perform set_config('plinth.user_id', claims ->> 'sub', true), set_config('plinth.session_id', claims ->> 'sid', true);
+    perform
+      set_config('plinth.user_id', claims ->> 'sub', true),
+      set_config('plinth.session_id', claims ->> 'sid', true);
   end if;
   perform
     set_config('plinth.address', coalesce(claims ->> 'address', ''), true),
@@ -568,7 +581,8 @@ begin
     perform public.refuse('PT401', 'The refresh token was used before; its session has been ended.');
     return null;
   end if;
-  if identity._session_role(token.session_id, (select user_id from identity.sessions where id = token.session_id)) is null then
+  select * into session from identity.sessions as known where known.id = token.session_id;
+  if identity._session_role(session.id, session.user_id) is null then
     raise exception using errcode = 'PT401', message = 'The session has ended.', hint = 'Sign in again.';
   end if;
 
@@ -622,7 +636,8 @@ create function identity._free_username(wanted text) returns text
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  base      text := left(regexp_replace(regexp_replace(wanted, '[^A-Za-z0-9_.-]+', '-', 'g'), '^[^A-Za-z0-9]+', ''), 40);
+  plain     text := regexp_replace(wanted, '[^A-Za-z0-9_.-]+', '-', 'g');
+  base      text := left(regexp_replace(plain, '^[^A-Za-z0-9]+', ''), 40);
   candidate text := base;
 begin
   while char_length(candidate) < 3 or exists (select from identity.users where lower(username) = lower(candidate)) loop
@@ -639,8 +654,9 @@ create function identity._send_code(
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  -- 6 digits from 52 random bits: the bias is below one in a billion.
-  code    text := lpad((('x' || left(replace(gen_random_uuid()::text, '-', ''), 12))::bit(48)::bigint % 1000000)::text, 6, '0');
+  -- 6 digits from 48 random bits: the bias is below one in a hundred million.
+  random  bigint := ('x' || right(gen_random_uuid()::text, 12))::bit(48)::bigint;
+  code    text := lpad((random % 1000000)::text, 6, '0');
   salt    text := gen_random_uuid()::text;
   request identity.code_request;
 begin
@@ -682,7 +698,8 @@ begin
       hint = 'Write it as + and digits only: +77011234567.';
   end if;
   if display_name is not null and char_length(display_name) not between 2 and 100 then
-    raise exception using errcode = 'PT400', message = 'A display name has 2 to 100 characters.', column = 'display_name';
+    raise exception using errcode = 'PT400', column = 'display_name',
+      message = 'A display name has 2 to 100 characters.';
   end if;
   if not identity._may_send_code(phone) then
     perform public.refuse('PT429', 'Too many codes were asked for; try again in an hour.');
@@ -708,11 +725,12 @@ begin
     raise exception using errcode = 'PT400', message = 'That is not an e-mail address.', column = 'email';
   end if;
   if char_length(display_name) not between 2 and 100 then
-    raise exception using errcode = 'PT400', message = 'A display name has 2 to 100 characters.', column = 'display_name';
+    raise exception using errcode = 'PT400', column = 'display_name',
+      message = 'A display name has 2 to 100 characters.';
   end if;
   if username !~ '^[A-Za-z0-9][A-Za-z0-9_.-]{2,49}$' then
-    raise exception using errcode = 'PT400', message = 'A username has 3 to 50 letters, digits, dots, dashes or underscores.',
-      column = 'username';
+    raise exception using errcode = 'PT400', column = 'username',
+      message = 'A username has 3 to 50 letters, digits, dots, dashes or underscores.';
   end if;
   if exists (select from identity.users as taken where lower(taken.username) = lower(sign_up.username)) then
     raise exception using errcode = 'PT409', message = 'The username is taken.', column = 'username';
@@ -798,8 +816,8 @@ $$;
 comment on function identity.verify_code is
   'Spends the code sent to a phone or an e-mail address: signs up who is new, and signs them in.';
 
--- The parameters and salt to hash an offered password with, so that log_in compares hashes and never sees a password. An
--- address without an account gets a salt of its own, so that the answer takes as long.
+-- The parameters and salt to hash an offered password with, so that log_in compares hashes and never sees a password.
+-- An address without an account gets a salt of its own, so that the answer takes as long.
 create function identity.password_salt(email text) returns text
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -817,7 +835,8 @@ begin
       join identity.passwords as stored on stored.user_id = known.user_id
       where lower(known.email) = address
     ),
-    '$argon2id$v=19$m=19456,t=2,p=1$' || rtrim(encode(substr(sha256(convert_to(address, 'UTF8')), 1, 16), 'base64'), '=')
+    '$argon2id$v=19$m=19456,t=2,p=1$'
+      || rtrim(encode(substr(sha256(convert_to(address, 'UTF8')), 1, 16), 'base64'), '=')
   );
 end;
 $$;
@@ -889,10 +908,10 @@ begin
   update identity.users as person set
     username = coalesce(update_profile.username, person.username),
     display_name = coalesce(update_profile.display_name, person.display_name),
-    bio = case when update_profile.bio = '' then null else coalesce(update_profile.bio, person.bio) end,
-    avatar_url = case when update_profile.avatar_url = '' then null else coalesce(update_profile.avatar_url, person.avatar_url) end,
-    location = case when update_profile.location = '' then null else coalesce(update_profile.location, person.location) end,
-    website = case when update_profile.website = '' then null else coalesce(update_profile.website, person.website) end
+    bio = nullif(coalesce(update_profile.bio, person.bio), ''),
+    avatar_url = nullif(coalesce(update_profile.avatar_url, person.avatar_url), ''),
+    location = nullif(coalesce(update_profile.location, person.location), ''),
+    website = nullif(coalesce(update_profile.website, person.website), '')
   where person.id = identity.require_user_id()
   returning * into changed;
   return changed;
@@ -909,7 +928,8 @@ as $$
 declare
   changed identity.accounts;
 begin
-  if time_zone is not null and not exists (select from pg_catalog.pg_timezone_names where name = update_account.time_zone) then
+  if time_zone is not null
+    and not exists (select from pg_catalog.pg_timezone_names where name = update_account.time_zone) then
     raise exception using errcode = 'PT400', message = 'There is no such time zone.', column = 'time_zone',
       hint = 'Use an IANA name: Asia/Almaty.';
   end if;
@@ -970,7 +990,8 @@ as $$
   limit 200;
 $$;
 comment on function identity.search_users is
-  'Users by name or username: any case, part of a word, stems of words, typos. Best match first, then last seen; at most 200.';
+  'Users by name or username: any case, part of a word, stems of words, typos. Best match first, then last seen;
+at most 200.';
 
 create function identity.expire_codes() returns bigint
 language sql volatile security definer set search_path = ''
@@ -1031,7 +1052,8 @@ grant execute on function identity.begin_request, identity._session_role to plin
 grant execute on function identity.current_user_id, identity.password_salt to anonymous;
 grant execute on function identity.request_code, identity.sign_up, identity.verify_code, identity.log_in to anonymous;
 grant execute on function identity.refresh_session, identity.me to anonymous;
-grant execute on function identity.log_out, identity.revoke_sessions, identity.update_profile, identity.update_account to member;
+grant execute on function identity.log_out, identity.revoke_sessions to member;
+grant execute on function identity.update_profile, identity.update_account to member;
 grant execute on function identity.remove_account, identity.search_users, identity.user_by_username to member;
 
 -- ============================================================================================
@@ -1067,7 +1089,7 @@ create table chat.channels (
   name            text,                                     -- null: direct, named after the other
   description     text,
   is_public       boolean           not null default false,
-  owner_id        uuid              references identity.users (id) on delete set null,  -- null: direct, or handed to nobody
+  owner_id        uuid              references identity.users (id) on delete set null,  -- null: direct, or nobody's
   last_seq        bigint            not null default 0,
   last_message_id uuid,                                     -- null: nothing said yet
   active_at       timestamptz       not null default now(),
@@ -1080,7 +1102,8 @@ create table chat.channels (
   constraint description_is_at_most_1000_characters    check (char_length(description) <= 1000),
   constraint only_rooms_are_public                     check (kind = 'room' or not is_public)
 ) with (fillfactor = 50);  -- room for the next version of the row beside this one: sending updates no index
-comment on table  chat.channels                 is 'Where messages are: a direct chat, a room, or a conversation on another platform.
+comment on table  chat.channels                 is
+  'Where messages are: a direct chat, a room, or a conversation on another platform.
 
 @order active_at desc';
 comment on column chat.channels.id              is 'The key; rises with the time of creation.';
@@ -1094,7 +1117,7 @@ comment on column chat.channels.last_message_id is 'The id of its newest message
 comment on column chat.channels.active_at       is 'When the last message was sent, or the channel made.';
 comment on column chat.channels.closed_at       is 'When it was closed for new messages; null while it is open.';
 comment on column chat.channels.created_at      is 'When it was made.';
-comment on column chat.channels.external_ref    is 'Where it was imported from, and its id there; null for one made here.';
+comment on column chat.channels.external_ref    is 'Where it was imported from, and its id there; null otherwise.';
 -- The rooms that anyone may find, the newest first.
 create index channels_public_idx on chat.channels (id desc) where is_public;
 create index channels_owner_id_idx on chat.channels (owner_id);
@@ -1126,14 +1149,14 @@ comment on column chat.members.channel_id    is 'Where.';
 comment on column chat.members.user_id       is 'Who.';
 comment on column chat.members.role          is 'What they may do there.';
 comment on column chat.members.joined_at     is 'When they came.';
-comment on column chat.members.joined_seq    is 'The channel''s `lastSeq` when they came: what is unread begins after it.';
+comment on column chat.members.joined_seq    is 'The channel''s `lastSeq` when they came: unread begins after it.';
 comment on column chat.members.last_read_seq is 'The `seq` up to which they have read; null for never.';
 comment on constraint members_user_id_fkey on chat.members is '@inverse memberships';
 -- The channels of a user.
 create index members_user_id_channel_id_idx on chat.members (user_id, channel_id);
 
--- The time is in the key: a message is found by its id in one partition, a page of a channel reads the newest partition first
--- and stops at the one that fills it. There is no foreign key to a message, so that old partitions can be detached.
+-- The time is in the key: a message is found by its id in one partition, a page of a channel reads the newest partition
+-- first and stops at the one that fills it. No foreign key names a message, so that old partitions can be detached.
 create table chat.messages (
   id          uuid              not null,
   channel_id  uuid              not null references chat.channels (id) on delete cascade,
@@ -1164,7 +1187,7 @@ comment on column chat.messages.seq         is 'Its number in the channel, from 
 comment on column chat.messages.sender_id   is 'Who said it; null for the system.';
 comment on column chat.messages.kind        is 'Text, image, file, or from the system or a bot.';
 comment on column chat.messages.text        is 'What was said, up to 10,000 characters; null once deleted.';
-comment on column chat.messages.language    is 'The language it was recognised as, for search; `simple` for none of them.';
+comment on column chat.messages.language    is 'The language it was recognised as, for search; or `simple`.';
 comment on column chat.messages.metadata    is 'What a client adds for showing it, up to 16 kB.';
 comment on column chat.messages.reply_to_id is 'The message it answers; null for none.';
 comment on column chat.messages.sent_at     is 'When it was sent.';
@@ -1181,7 +1204,8 @@ create index messages_sender_id_id_idx on chat.messages (sender_id, id desc);
 create index messages_reply_to_id_id_idx on chat.messages (reply_to_id, id) where reply_to_id is not null;
 -- Search by stems and by parts of words: one index serves either.
 create index messages_searched_idx on chat.messages using gin (searched, text public.gin_trgm_ops);
--- No default partition: with one, Postgres cannot read the months one after another. _ensure_partition makes what is missing.
+-- No default partition: with one, Postgres cannot read the months one after another. _ensure_partition makes what is
+-- missing.
 
 create table chat.message_edits (
   message_id uuid        not null,
@@ -1236,16 +1260,24 @@ comment on table chat.common_words is 'Words that tell the language of a text.';
 insert into chat.common_words (language, word)
 select listed.language, unnest(string_to_array(listed.words, ' '))
 from (values
-  ('english', 'the and is to of you in it that for i what not have with this are my on how be can your just but was do if '
-    || 'like so they we all me about would there get know from will when an or don as at has any some want need thanks'),
-  ('portuguese', 'que não de um uma para com você é os as do da dos das eu mas isso por está na no nos se muito obrigado '
-    || 'como mais ele ela são foi tem meu minha também já só quando seu sua bom olá aqui quem'),
-  ('spanish', 'que de el la los las en un una por con no es para como pero está lo yo qué si del al muy gracias más hola '
-    || 'ya se su sus mi eso esto bien también cuando donde porque hay tengo todo este quien'),
-  ('german', 'der die das und ist nicht ich du ein eine zu mit auf wie es den von auch wir sie dem im für aber wenn noch '
-    || 'nur hat bin bist sind war kann man schon mal danke einen sich oder mir dir was aus bei nach'),
-  ('french', 'le la les de et est un une je pas que vous pour avec des ce en il qui mais du au aux sur dans nous on tu elle '
-    || 'mon ma ça bonjour merci comme plus sont fait être cette très oui non c''est j''ai')
+  ('english',
+    'the and is to of you in it that for i what not have with this are my on how be can your just but '
+    || 'was do if like so they we all me about would there get know from will when an or don as at has '
+    || 'any some want need thanks'),
+  ('portuguese',
+    'que não de um uma para com você é os as do da dos das eu mas isso por está na no nos se muito '
+    || 'obrigado como mais ele ela são foi tem meu minha também já só quando seu sua bom olá aqui quem'),
+  ('spanish',
+    'que de el la los las en un una por con no es para como pero está lo yo qué si del al muy gracias '
+    || 'más hola ya se su sus mi eso esto bien también cuando donde porque hay tengo todo este quien'),
+  ('german',
+    'der die das und ist nicht ich du ein eine zu mit auf wie es den von auch wir sie dem im für aber '
+    || 'wenn noch nur hat bin bist sind war kann man schon mal danke einen sich oder mir dir was aus bei '
+    || 'nach'),
+  ('french',
+    'le la les de et est un une je pas que vous pour avec des ce en il qui mais du au aux sur dans '
+    || 'nous on tu elle mon ma ça bonjour merci comme plus sont fait être cette très oui non c''est '
+    || 'j''ai')
 ) as listed (language, words)
 on conflict do nothing;
 
@@ -1263,7 +1295,8 @@ comment on column chat.import_result.rejected is 'Those refused: a list of {line
 -- Views: what the caller belongs to
 -- --------------------------------------------------------------------------------------------
 
--- Made with the owner''s rights, so that policies on members can use it without asking themselves; it shows only the caller''s own.
+-- Made with the owner's rights, so that policies on members can use it without asking themselves; it shows only the
+-- caller's own.
 create view chat._memberships as
 select
   mine.channel_id,
@@ -1291,8 +1324,8 @@ comment on view chat._readable is
 -- --------------------------------------------------------------------------------------------
 -- Functions: what a channel tells
 -- --------------------------------------------------------------------------------------------
--- Those that are read for every row of a list are plain SQL without `set search_path`, run with the caller''s rights: Postgres
--- then inlines them into the statement. Their bodies are standard SQL, resolved when they are made.
+-- Those that are read for every row of a list are plain SQL without `set search_path`, run with the caller's rights:
+-- Postgres then inlines them into the statement. Their bodies are standard SQL, resolved when they are made.
 
 create function chat.can_read(channel_id uuid) returns boolean
 language sql stable security definer set search_path = ''
@@ -1446,8 +1479,8 @@ return case
     || plainto_tsquery('pg_catalog.french', query)
 end;
 
--- With the owner''s rights: under row level security Postgres may not use these indexes for a caller''s own condition. What the
--- caller may read is therefore a condition here.
+-- With the owner's rights: under row level security Postgres may not use these indexes for a caller's own condition.
+-- What the caller may read is therefore a condition here.
 create function chat.search_messages(query text, channel_id uuid default null) returns setof chat.messages
 language plpgsql stable security definer rows 100 set search_path = ''
 as $$
@@ -1476,8 +1509,8 @@ begin
 end;
 $$;
 comment on function chat.search_messages is
-  'Messages in one channel, or in all that the caller may read: by words in any form in the language of the text, and by parts
-of words. Best match first, then newest; at most 500.';
+  'Messages in one channel, or in all that the caller may read: by words in any form in the language of the text, and
+by parts of words. Best match first, then newest; at most 500.';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: channels and members
@@ -1532,7 +1565,7 @@ begin
     raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
   end if;
 
-  -- The pair''s row decides between two who open it at the same moment.
+  -- The pair's row decides between two who open it at the same moment.
   loop
     select * into pair
     from chat.direct_pairs
@@ -1586,7 +1619,8 @@ begin
   return chat._join(channel, caller, 'member');
 end;
 $$;
-comment on function chat.join_room is 'Makes the caller a member of a public room; nothing changes for who is one already.';
+comment on function chat.join_room is
+  'Makes the caller a member of a public room; nothing changes for who is one already.';
 
 create function chat.add_member(channel_id uuid, user_id uuid) returns chat.members
 language plpgsql volatile security definer set search_path = ''
@@ -1620,7 +1654,9 @@ begin
   select * into removed
   from chat.members as member
   where member.channel_id = channel.id and member.user_id = remove_member.user_id;
-  if chat._caller_role(channel.id) is null or removed.role <= chat._caller_role(channel.id) or channel.kind <> 'room' then
+  if chat._caller_role(channel.id) is null
+    or removed.role <= chat._caller_role(channel.id)
+    or channel.kind <> 'room' then
     raise exception using errcode = 'PT403', message = 'Only a member with a higher role in the room removes someone.';
   end if;
   if removed.user_id is null then
@@ -1703,7 +1739,7 @@ begin
 end;
 $$;
 
--- Puts a message into a channel whose row is locked. A text of null is one that was deleted before it came here (import).
+-- Puts a message into a channel whose row is locked. A text of null was deleted before it came here (import).
 create function chat._post(
   channel chat.channels, sender_id uuid, kind chat.message_kind, text text, nonce text, reply_to_id uuid,
   metadata jsonb, sent_at timestamptz
@@ -1717,7 +1753,7 @@ declare
 begin
   perform chat._ensure_partition(public.uuid_v7_time(new_id));
 
-  -- The nonce''s row decides between copies of one message.
+  -- The nonce's row decides between copies of one message.
   if nonce is not null then
     insert into chat.nonces (sender_id, nonce, message_id)
     values (_post.sender_id, _post.nonce, new_id)
@@ -1839,7 +1875,8 @@ begin
   return message;
 end;
 $$;
-comment on function chat.edit_message is 'Replaces the text of one''s own message; what it said before is kept in `edits`.';
+comment on function chat.edit_message is
+  'Replaces the text of one''s own message; what it said before is kept in `edits`.';
 
 create function chat.delete_message(id uuid) returns chat.messages
 language plpgsql volatile security definer set search_path = ''
@@ -1902,12 +1939,15 @@ begin
   if item ->> 'message_id' is null or item ->> 'user_id' is null or item ->> 'room_id' is null then
     raise exception using errcode = 'PT400', message = 'A message needs message_id, user_id and room_id.';
   end if;
-  if (item ->> 'sent_at')::timestamptz not between timestamptz '1990-01-01' and clock_timestamp() + interval '1 hour' then
+  if (item ->> 'sent_at')::timestamptz
+    not between timestamptz '1990-01-01' and clock_timestamp() + interval '1 hour' then
     raise exception using errcode = 'PT400', message = format('It cannot have been sent at %s.', item ->> 'sent_at');
   end if;
 
   -- Who said it, and where: made when they are met first.
-  select known.id into sender from identity.users as known where known.external_ref = source || ':' || (item ->> 'user_id');
+  select known.id into sender
+  from identity.users as known
+  where known.external_ref = source || ':' || (item ->> 'user_id');
   if sender is null then
     insert into identity.users (username, display_name, external_ref)
     values (
@@ -1949,7 +1989,8 @@ begin
     raise exception using errcode = 'PT400', message = 'A source is a short lower-case name.', column = 'source';
   end if;
   if jsonb_typeof(batch) <> 'array' or jsonb_array_length(batch) > 10000 then
-    raise exception using errcode = 'PT400', message = 'A batch is a list of at most 10,000 messages.', column = 'batch';
+    raise exception using errcode = 'PT400', column = 'batch',
+      message = 'A batch is a list of at most 10,000 messages.';
   end if;
   for item in select value from jsonb_array_elements(batch) loop
     begin
@@ -1967,15 +2008,16 @@ begin
 end;
 $$;
 comment on function chat.import_messages is
-  'Takes over messages from elsewhere, oldest first: a list of {line, room_id, room, sent_at, user_id, username, message_id,
-text}. Rooms and users are made as they are met; an empty text is a deleted message; what was imported before is left as it is.';
+  'Takes over messages from elsewhere, oldest first: a list of {line, room_id, room, sent_at, user_id, username,
+message_id, text}. Rooms and users are made as they are met; an empty text is a deleted message; what was imported
+before is left as it is.';
 
 -- --------------------------------------------------------------------------------------------
 -- Triggers
 -- --------------------------------------------------------------------------------------------
 
--- A removed account owns no room and opens no direct chat: its rooms go to the next in rank, its direct chats stay with the
--- other side, to read.
+-- A removed account owns no room and opens no direct chat: its rooms go to the next in rank, its direct chats stay with
+-- the other side, to read.
 create function chat._leave_everything() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -2039,7 +2081,8 @@ grant select on chat.channels, chat.members, chat.messages, chat.message_edits t
 grant select on chat._memberships, chat._readable to member;
 
 revoke execute on all functions in schema chat from public;
-grant execute on function chat.my_channels, chat.last_message, chat.unread, chat.other_user, chat.unread_total to member;
+grant execute on function chat.my_channels, chat.unread_total to member;
+grant execute on function chat.last_message, chat.unread, chat.other_user to member;
 grant execute on function chat.reply_to, chat.replies, chat.edits, chat.search_messages to member;
 grant execute on function chat.open_direct, chat.create_room, chat.join_room, chat.leave_channel to member;
 grant execute on function chat.add_member, chat.remove_member to member;
@@ -2047,7 +2090,7 @@ grant execute on function chat.send_message, chat.edit_message, chat.delete_mess
 grant execute on function chat.import_messages to service;
 
 -- ============================================================================================
--- operations: upkeep
+-- operations: upkeep: partitions made ahead, what has expired removed
 -- ============================================================================================
 
 create schema operations;
@@ -2080,7 +2123,8 @@ comment on function operations.ensure_partitions is
 create function operations.expire_codes() returns bigint
 language sql volatile security definer set search_path = ''
 return identity.expire_codes();
-comment on function operations.expire_codes is 'Removes codes, counts of tries and sessions that are over; returns how many rows.';
+comment on function operations.expire_codes is
+  'Removes codes, counts of tries and sessions that are over; returns how many rows.';
 
 -- --------------------------------------------------------------------------------------------
 -- Grants: this is the API
