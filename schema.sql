@@ -36,13 +36,27 @@ begin
     end if;
   end loop;
 
-  -- An operator may do what a member may, a member what anyone may.
-  grant anonymous to member;
-  grant member to operator;
-  grant anonymous, member, operator, service to plinth_server;
+  -- An operator may do what a member may, a member what anyone may. What is so already is left: to grant it again takes
+  -- rights that the owner of another database on this cluster may not have.
+  for wanted in
+    select *
+    from (values
+      ('anonymous', 'member'), ('member', 'operator'),
+      ('anonymous', 'plinth_server'), ('member', 'plinth_server'),
+      ('operator', 'plinth_server'), ('service', 'plinth_server')
+    ) as listed (role, taker)
+  loop
+    if not exists (
+      select
+      from pg_catalog.pg_auth_members
+      where roleid = wanted.role::regrole and member = wanted.taker::regrole
+    ) then
+      execute format('grant %I to %I', wanted.role, wanted.taker);
+    end if;
+  end loop;
 
   -- Whoever applies this file makes the objects as their owner.
-  if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
+  if not pg_has_role('plinth_owner', 'member') then
     execute format('grant plinth_owner to %I', current_user);
   end if;
   execute format('grant create on database %I to plinth_owner', current_database());
@@ -1934,7 +1948,7 @@ as $$
 declare
   sender  uuid;
   channel chat.channels;
-  nonce   text := source || ':' || (item ->> 'message_id');
+  name    text := source || ':' || (item ->> 'message_id');
 begin
   if item ->> 'message_id' is null or item ->> 'user_id' is null or item ->> 'room_id' is null then
     raise exception using errcode = 'PT400', message = 'A message needs message_id, user_id and room_id.';
@@ -1956,7 +1970,7 @@ begin
     on conflict (external_ref) do update set external_ref = excluded.external_ref
     returning id into sender;
   end if;
-  if exists (select from chat.nonces as used where used.sender_id = sender and used.nonce = _import_message.nonce) then
+  if exists (select from chat.nonces as used where used.sender_id = sender and used.nonce = name) then
     return false;
   end if;
   insert into chat.channels (kind, name, is_public, active_at, external_ref)
@@ -1971,7 +1985,7 @@ begin
   on conflict on constraint members_pkey do nothing;
 
   perform chat._post(
-    channel, sender, 'text', nullif(trim(item ->> 'text', E' \t\r\n'), ''), nonce, null, '{}',
+    channel, sender, 'text', nullif(trim(item ->> 'text', E' \t\r\n'), ''), name, null, '{}',
     (item ->> 'sent_at')::timestamptz
   );
   return true;
