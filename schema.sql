@@ -83,6 +83,8 @@ begin
   perform pg_catalog.pg_notify('plinth_ddl', '');
 end;
 $$;
+revoke execute on function public._announce_ddl from public;
+
 do $$
 begin
   if (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
