@@ -51,8 +51,14 @@ export async function openWorld(
   { schema, env = {} }: { schema?: string; env?: Record<string, string> } = {},
 ): Promise<World> {
   const scratch = await openScratch();
+  // The last opened is closed first; what fails on the way leaves nothing behind.
+  const closing = [scratch.close];
+  t.teardown(async () => {
+    for (const close of closing) await close();
+  });
   const databaseUrl = await cloneTemplate(scratch, schema ?? readFileSync(schemaFile, 'utf8'));
   const owner = new pg.Pool({ connectionString: databaseUrl, max: 4 });
+  closing.unshift(() => owner.end());
   owner.on('error', () => {});
   const keys = [{ kid: 'test', key: randomBytes(32) }];
   const delivered: Delivery[] = [];
@@ -68,11 +74,7 @@ export async function openWorld(
     ),
     deliver: async (delivery) => void delivered.push(delivery),
   });
-  t.teardown(async () => {
-    await server.close();
-    await owner.end();
-    await scratch.close();
-  });
+  closing.unshift(server.close);
   const tokens = openTokens(keys);
 
   return {
