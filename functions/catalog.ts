@@ -115,7 +115,9 @@ with roles as (
   select attribute.attrelid, attribute.attnum, json_build_object(
     'name', attribute.attname,
     'type', attribute.atttypid,
-    'notNull', attribute.attnotnull,
+    'notNull', attribute.attnotnull or exists (
+      select from pg_catalog.pg_type as type where type.oid = attribute.atttypid and type.typtype = 'd' and type.typnotnull
+    ),
     'comment', col_description(attribute.attrelid, attribute.attnum),
     'roles', coalesce(rights.roles, '[]'::json)
   ) as description
@@ -222,7 +224,8 @@ with roles as (
     'oid', type.oid,
     'schema', namespace.nspname,
     'name', type.typname,
-    'sqlName', format_type(type.oid, null),
+    -- -1 is any length: without it, character would be one character.
+    'sqlName', format_type(type.oid, -1),
     'kind', case
       when type.typelem <> 0 and type.typlen = -1 and type.typcategory = 'A' then 'array'
       else (array['enum', 'domain', 'composite', 'pseudo', 'base'])[position(type.typtype in 'edcpb')]

@@ -69,8 +69,14 @@ export function readTypes(catalog: Catalog, compositeFields: (row: Row, types: T
   };
 
   function makeCodec(type: PgType, usedBy: string): Codec {
-    const { description, tags } = readComment(type.comment, `type ${type.sqlName}`);
-    if (type.kind === 'array') return listCodec(type, types.codec(type.of as string, usedBy));
+    // The comments on Postgres's own types are not meant for the API.
+    const comment = type.schema === 'pg_catalog' ? null : type.comment;
+    const { description, tags } = readComment(comment, `type ${type.sqlName}`);
+    if (type.kind === 'array') {
+      const element = types.codec(type.of as string, usedBy);
+      if (element.row) throw unmapped(type.sqlName, usedBy);
+      return listCodec(type, element);
+    }
     if (type.kind === 'enum') return enumCodec(type, description, tags.name);
     if (type.kind === 'domain') {
       const base = types.codec(type.of as string, usedBy);
@@ -140,7 +146,8 @@ function listCodec(type: PgType, element: Codec): Codec {
     toJson: (sql) =>
       element.toJson('x') === 'x'
         ? sql
-        : `(select json_agg(${element.toJson('item.value')} order by item.n) from unnest(${sql}) with ordinality as item (value, n))`,
+        : // Of no items there is nothing to gather: an empty list, or null.
+          `coalesce((select json_agg(${element.toJson('item.value')} order by item.n) from unnest(${sql}) with ordinality as item (value, n)), to_json(${sql}))`,
     ordered: false,
   };
 }

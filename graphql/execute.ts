@@ -31,7 +31,7 @@ export type Answer = { data: string | null; errors?: GraphQLFormattedError[]; ro
  * Executes an operation.
  *
  * @param variables as the client gave them.
- * @throws GraphQLError where they do not fit the operation, or it goes over a limit: nothing was run.
+ * @throws GraphQLErrors, one or a list, where they do not fit the operation or it goes over a limit: nothing was run.
  */
 export async function executeOperation(
   engine: Engine,

@@ -25,7 +25,7 @@ export type Operation = {
   document: DocumentNode;
   name: string | undefined;
   kind: 'query' | 'mutation' | 'subscription';
-  /** The variables of one execution, checked. @throws GraphQLError */
+  /** The variables of one execution, checked. @throws a list of GraphQLErrors */
   variables(given: Record<string, unknown>): VariableValues;
   /** The SQL for a role and the shape of these variables; compiled once. @throws GraphQLError */
   compiled(role: ApiRole, variables: VariableValues): CompiledOperation;
@@ -115,8 +115,8 @@ function openOperation(
     variables(given) {
       if (definitions.length === 0) return none;
       const { variableValues, errors } = getVariableValues(schema, definitions, given);
-      if (!variableValues) throw errors[0];
-      return variableValues;
+      if (variableValues) return variableValues;
+      throw errors.map(({ message, nodes }) => new GraphQLError(message, { nodes, extensions: { code: 'BAD_USER_INPUT' } }));
     },
     compiled(role, variables) {
       const shape = `${role}${shapes.map((shapeOf) => shapeOf(variables.coerced)).join()}`;

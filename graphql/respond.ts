@@ -69,7 +69,8 @@ export async function respond(
   } catch (thrown) {
     const list = Array.isArray(thrown) ? thrown : [thrown];
     const errors = list.map((error: unknown) => {
-      if (error instanceof GraphQLError) return error.toJSON();
+      // What graphql-js finds wrong with a document comes without a code.
+      if (error instanceof GraphQLError) return { ...error.toJSON(), extensions: { code: 'BAD_REQUEST', ...error.extensions } };
       engine.unforeseen(error, asked.id);
       return { message: 'Something went wrong on our side.', extensions: { code: 'INTERNAL', id: asked.id } };
     });

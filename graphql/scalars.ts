@@ -38,7 +38,8 @@ function scalar(
     description,
     ...(specifiedByURL && { specifiedByURL }),
     coerceInputValue: check,
-    coerceInputLiteral: (node) => check(valueFromASTUntyped(node)),
+    // A number is taken as it is written: as a number of JavaScript it would lose digits.
+    coerceInputLiteral: (node) => check('value' in node && typeof node.value === 'string' ? node.value : valueFromASTUntyped(node)),
   });
 }
 
@@ -81,7 +82,7 @@ const decimal = scalar(
   /^-?(\d{1,1000}(\.\d{0,1000})?|\.\d{1,1000})(e[+-]?\d{1,3})?$/i,
   '12.50',
 );
-const base64 = scalar('Base64', 'Bytes, in Base64.', /^[A-Za-z0-9+/\s]*={0,2}$/, 'cGxpbnRo');
+const base64 = scalar('Base64', 'Bytes, in Base64.', /^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'cGxpbnRo');
 const ipAddress = scalar('IPAddress', 'An IP address or network.', /^[0-9a-fA-F.:]{2,45}(\/\d{1,3})?$/, '192.0.2.1');
 const json = new GraphQLScalarType({
   name: 'JSON',
