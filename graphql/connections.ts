@@ -8,8 +8,11 @@ import {
   GraphQLNonNull,
   GraphQLObjectType,
   GraphQLString,
+  getNamedType,
+  isListType,
 } from 'graphql';
 import type { Table } from '../functions/catalog.ts';
+import type { Types } from './codecs.ts';
 import { camelCase, upperCase } from './names.ts';
 import type { Codec, FilterPlan, Order, Row } from './plan.ts';
 
@@ -106,9 +109,10 @@ export function orderType(table: Table, row: Row): GraphQLEnumType | null {
 /**
  * Filters: one input type for each type of column, shared, and one for each table with its columns and relations.
  *
+ * @param claim gives a type its name, once.
  * @param relations what a row is related to, asked when the schema is complete.
  */
-export function filterTypes() {
+export function filterTypes(claim: Types['claim']) {
   const byColumnType = new Map<string, GraphQLInputObjectType>();
   const byRow = new Map<string, GraphQLInputObjectType>();
 
@@ -117,14 +121,17 @@ export function filterTypes() {
     const known = byColumnType.get(String(type));
     if (known) return known;
     const list = new GraphQLList(new GraphQLNonNull(type));
+    const name = `${getNamedType(type)}${isListType(type) ? 'List' : ''}Filter`;
     const made = new GraphQLInputObjectType({
-      name: `${String(type).replace(/[^\w]/g, 'List')}Filter`,
+      name: claim(name, `the conditions on a ${type}`),
       description: `Conditions on a ${type}; all of those given must hold.`,
       fields: {
         eq: { type, description: 'Equal; null for no value.' },
         ne: { type, description: 'Not equal; null for any value.' },
-        in: { type: list, description: 'One of these.' },
-        notIn: { type: list, description: 'None of these.' },
+        ...(!isListType(type) && {
+          in: { type: list, description: 'One of these.' },
+          notIn: { type: list, description: 'None of these.' },
+        }),
         ...(codec.ordered && {
           lt: { type, description: 'Less.' },
           lte: { type, description: 'Less or equal.' },

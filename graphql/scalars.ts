@@ -2,6 +2,7 @@ import {
   GraphQLBoolean,
   GraphQLError,
   GraphQLFloat,
+  GraphQLID,
   GraphQLInt,
   GraphQLScalarType,
   GraphQLString,
@@ -131,3 +132,6 @@ export const scalars: Record<string, ScalarCodec> = {
   inet: { scalar: ipAddress, encode, ordered: true },
   cidr: { scalar: ipAddress, encode, ordered: true },
 };
+
+/** What they are called: no type of an application can have such a name. */
+export const scalarNames = new Set([...Object.values(scalars).map(({ scalar }) => scalar.name), GraphQLID.name, jwt.name]);

@@ -5,6 +5,7 @@ import { readTypes } from './codecs.ts';
 import { connectionArguments, connectionType, filterTypes, orderType } from './connections.ts';
 import { add, type Fields, notNullIf } from './fields.ts';
 import type { Field, FilterPlan, Row } from './plan.ts';
+import { scalarNames } from './scalars.ts';
 import { addRelations, addRootFields, columnFields, type Relation, readTables, type TableNode } from './tables.ts';
 
 /**
@@ -14,7 +15,7 @@ import { addRelations, addRootFields, columnFields, type Relation, readTables, t
  */
 export function buildSchema(catalog: Catalog): GraphQLSchema {
   const types = readTypes(catalog, (row) => columnFields(row) as Record<string, never>);
-  for (const name of ['Query', 'Mutation', 'Subscription', 'PageInfo']) types.claim(name, 'a type of every schema');
+  for (const name of ['Query', 'Mutation', 'Subscription', 'PageInfo', ...scalarNames]) types.claim(name, 'a type of every schema');
 
   const nodes = readTables(types);
   const relations = new Map<TableNode, Relation[]>(nodes.map((node) => [node, []]));
@@ -26,7 +27,7 @@ export function buildSchema(catalog: Catalog): GraphQLSchema {
   // Types name each other in circles: their fields are given as functions, called when all of them are known.
   const connections = new Map<Row, Pick<Field, 'type' | 'args'>>();
   const connection = (row: Row): Pick<Field, 'type' | 'args'> => connections.get(row) as Pick<Field, 'type' | 'args'>;
-  const filters = filterTypes();
+  const filters = filterTypes(types.claim);
   let calls: Call[] = [];
   for (const node of nodes) {
     const { row, table } = node;
