@@ -687,7 +687,7 @@ begin
   request.recipient := _send_code.recipient;
   request.expires_at := now() + interval '10 minutes';
   request.delivery := jsonb_build_object(
-    'channel', case when _send_code.recipient like '+%' then 'sms' else 'mail' end,
+    'channel', case when _send_code.recipient like '%@%' then 'mail' else 'sms' end,
     'to', _send_code.recipient,
     'text', format(_send_code.text, code)
   );
@@ -781,7 +781,7 @@ declare
   target  text := lower(recipient);
   pending identity.codes;
   account identity.accounts;
-  by_mail boolean := target not like '+%';
+  by_mail boolean := target like '%@%';
   signed_in uuid;
 begin
   -- Guards: what is counted must be kept, so these refuse and do not raise. The row lock makes tries take turns.
@@ -792,7 +792,7 @@ begin
   end if;
   update identity.codes as known set tries = known.tries + 1 where known.recipient = target returning * into pending;
   if pending.recipient is null or pending.expires_at <= now() or pending.tries > 5
-    or pending.hash <> sha256(convert_to(pending.salt || code, 'UTF8')) then
+    or pending.hash is distinct from sha256(convert_to(pending.salt || code, 'UTF8')) then
     perform public.refuse('PT401', 'The code is wrong, spent or expired.');
     return null;
   end if;
