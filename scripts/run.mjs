@@ -106,15 +106,18 @@ async function runtime() {
 /** Runs a program to its end with this terminal; signals that come to this process are its to obey. */
 async function run([program, ...before], after) {
   const folder = path.dirname(program);
-  const env = { ...process.env, PATH: `${folder}${path.delimiter}${process.env.PATH ?? ''}` };
-  // The channel tells the script when this process dies without a word.
-  const stdio = onDeno ? 'inherit' : ['inherit', 'inherit', 'inherit', 'ipc'];
-  const child = spawn(program, [...before, ...after], { stdio, env });
+  // By RUNNER_PID the script knows whose death to look out for (scripts/stop-signal.ts).
+  const env = {
+    ...process.env,
+    PATH: `${folder}${path.delimiter}${process.env.PATH ?? ''}`,
+    RUNNER_PID: `${process.pid}`,
+  };
+  const child = spawn(program, [...before, ...after], { stdio: 'inherit', env });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
-  // npm can be killed without a word, too.
+  // npm and deno task can be killed without a word, too. Started by hand, this process may outlive who started it.
   const parent = process.ppid;
   const watch = setInterval(() => process.ppid !== parent && child.kill('SIGTERM'), 500);
-  if (!process.env.npm_lifecycle_event) clearInterval(watch);
+  if (!process.env.INIT_CWD) clearInterval(watch);
   const code = await finish(child);
   clearInterval(watch);
   return code;

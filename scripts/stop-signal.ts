@@ -15,6 +15,17 @@ export function stopAsked(): Promise<void> {
     };
     process.on('SIGINT', ask);
     process.on('SIGTERM', ask);
-    if (process.connected) process.on('disconnect', () => resolve());
+    if (process.env.RUNNER_PID === `${process.ppid}`) whenOrphaned(resolve);
   });
+}
+
+/** A parent that is killed says nothing; another process takes its place as parent. */
+function whenOrphaned(then: () => void): void {
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(watch);
+    then();
+  }, 500);
+  watch.unref();
 }

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
@@ -122,6 +122,7 @@ export function freePort(wanted = 0): Promise<number> {
 
 /** The last lines of a log. */
 export function logTail(logFile: string): string {
+  if (!existsSync(logFile)) return `(${logFile} is gone)`;
   return readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-15).join('\n');
 }
 

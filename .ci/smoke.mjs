@@ -1,0 +1,73 @@
+// Starts the whole with a command as a person would, asks it a query, stops it, and looks whether anything is left:
+// node .ci/smoke.mjs <command> [arguments]. Its last line counts what was right.
+import { spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+const patience = 180_000;
+let passed = 0;
+let failed = 0;
+
+function check(right, what) {
+  console.log(`${right ? 'ok' : 'not ok'} - ${what}`);
+  if (right) passed += 1;
+  else failed += 1;
+}
+
+function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.listen(0, 'localhost', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+const data = mkdtempSync(path.join(tmpdir(), 'plinth-smoke-'));
+// Where root runs this, the user postgres must get in.
+chmodSync(data, 0o711);
+const [program, ...args] = process.argv.slice(2);
+const env = { ...process.env, PORT: `${await freePort()}`, PLINTH_DATA: data };
+const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+const ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? signal)));
+const url = await new Promise((resolve) => {
+  let text = '';
+  child.stdout.on('data', (chunk) => {
+    process.stdout.write(chunk);
+    text += chunk;
+    const ready = /^Plinth is ready at (\S+)$/m.exec(text);
+    if (ready) resolve(ready[1]);
+  });
+  ended.then(() => resolve(undefined));
+  setTimeout(resolve, patience).unref();
+});
+check(url !== undefined, 'it gets ready');
+if (url) {
+  const body = JSON.stringify({ query: '{ __typename }' });
+  const response = await fetch(`${url}graphql`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body,
+  });
+  const answer = await response.text();
+  check(response.status === 200 && JSON.parse(answer).data.__typename === 'Query', `it answers a query: ${answer}`);
+}
+child.kill('SIGTERM');
+console.log(`it ended with ${await ended}`);
+const left = () => existsSync(path.join(data, 'postgres/postmaster.pid')) || existsSync(path.join(data, 'holder.json'));
+for (let waited = 0; waited < 10_000 && left(); waited += 100) await new Promise((resolve) => setTimeout(resolve, 100));
+check(!left(), 'its Postgres has ended');
+check(
+  !url ||
+    (await fetch(url).then(
+      () => false,
+      () => true,
+    )),
+  'its server has ended',
+);
+rmSync(data, { recursive: true, force: true });
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);
