@@ -12,7 +12,8 @@ const defaultPage = 20;
  * A page of rows: an ordered, limited subquery of the columns that are used, its relations joined to it, gathered into one JSON
  * value. One row more than asked for is read only where someone asks whether there is more.
  */
-export const compileConnection: CompileConnection = (context, parent, name, nodes, source, multiplicity, depth) => {
+export const compileConnection: CompileConnection = (place, source) => {
+  const { context, type: parent, name, nodes, multiplicity, depth } = place;
   const field = parent.getFields()[name] as GraphQLField<unknown, unknown>;
   const node = nodes[0] as FieldNode;
   const { row } = source;
@@ -148,7 +149,7 @@ export const compileConnection: CompileConnection = (context, parent, name, node
     `select ${jsonObject(pairs)} as data, ${rows} as n from (select ${inner.join(', ')} ` +
     `from (select *, row_number() over () as i from (${limited}) as ${scope.alias}) as ${scope.alias}${joins.join('')}) as ${page}`;
   const alias = newAlias(context);
-  return { sql: `${alias}.data`, join: ` left join lateral (${text}) as ${alias} on true`, rows: `${alias}.n` };
+  return { sql: `${alias}.data`, joins: [` left join lateral (${text}) as ${alias} on true`], rows: [`${alias}.n`] };
 };
 
 function pageOf(

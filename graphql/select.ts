@@ -1,7 +1,7 @@
 import { type FieldNode, type GraphQLObjectType, getNamedType } from 'graphql';
 import { type Context, collectFields, type Input, input, limitError, type Read, spend } from './context.ts';
 import { quote } from './names.ts';
-import type { FieldPlan, FunctionPlan, Row } from './plan.ts';
+import type { FieldPlan, FunctionPlan, Order, Row } from './plan.ts';
 
 /** Rows that a statement stands on, under an alias; it remembers which columns were asked for. */
 export type Scope = { alias: string; row: Row; used: Set<string>; column(name: string): string };
@@ -9,18 +9,22 @@ export type Scope = { alias: string; row: Row; used: Set<string>; column(name: s
 /** A selection: the members of a JSON object, the joins they need, and the expressions that count its rows. */
 export type Selected = { pairs: [string, string][]; joins: string[]; rows: string[] };
 
-type Value = { sql: string; joins?: string[]; rows?: string[] };
+export type Value = { sql: string; joins?: string[]; rows?: string[] };
+
+/** Where the rows of a connection come from. */
+export type Source = {
+  /** An item of FROM, without its alias. */
+  from: string;
+  row: Row;
+  /** The conditions that join it to the row that it belongs to. */
+  where(alias: string): string[];
+  /** Whether the rows come in an order of their own. */
+  ordinal: boolean;
+  order: Order[];
+};
 
 /** How a connection is compiled; passed on, since connections stand on selections and selections on connections. */
-export type CompileConnection = (
-  context: Context,
-  type: GraphQLObjectType,
-  field: string,
-  nodes: FieldNode[],
-  source: { from: string; row: Row; where(alias: string): string[]; ordinal: boolean; order: FunctionPlan['order'] },
-  multiplicity: number,
-  depth: number,
-) => { sql: string; join: string; rows: string };
+export type CompileConnection = (place: Place, source: Source) => Value;
 
 export function scopeOf(context: Context, row: Row): Scope {
   const alias = newAlias(context, 't');
@@ -89,7 +93,7 @@ export function select(
     const { sql, joins, rows } =
       name === '__typename'
         ? { sql: literal(type.name) }
-        : compileField(context, type, name, nodes, scope, depth, connection, multiplicity);
+        : compileField({ context, type, name, nodes, scope, depth, multiplicity, connection });
     selected.pairs.push([key, sql]);
     selected.joins.push(...(joins ?? []));
     selected.rows.push(...(rows ?? []));
@@ -97,129 +101,126 @@ export function select(
   return selected;
 }
 
-function compileField(
-  context: Context,
-  type: GraphQLObjectType,
-  name: string,
-  nodes: FieldNode[],
-  scope: Scope | undefined,
-  depth: number,
-  connection: CompileConnection,
-  multiplicity: number,
-): Value {
+/** A field where it is asked for. */
+export type Place = {
+  context: Context;
+  type: GraphQLObjectType;
+  name: string;
+  nodes: FieldNode[];
+  /** The row that it is read from; undefined at the root. */
+  scope: Scope | undefined;
+  depth: number;
+  /** How many such rows there may be. */
+  multiplicity: number;
+  connection: CompileConnection;
+};
+
+function compileField(place: Place): Value {
+  const { context, type, name, nodes, scope } = place;
   const field = type.getFields()[name];
   const plan = field?.extensions.plan as FieldPlan | undefined;
-  const node = nodes[0] as FieldNode;
   if (!field || !plan) return { sql: 'null' };
   const own = scope as Scope;
-  const given = (argument: string): Input | undefined => input(context, field, node, argument);
-
-  /** One row as a JSON object, from a FROM item whose alias is the scope's. */
-  const one = (row: Row, from: (alias: string) => string, where: (alias: string) => string[]): Value => {
-    spend(context, multiplicity);
-    const inner = scopeOf(context, row);
-    const object = getNamedType(field.type) as GraphQLObjectType;
-    const fields = collectFields(
-      context,
-      object,
-      nodes.flatMap(({ selectionSet }) => selectionSet ?? []),
-    );
-    const selected = select(context, object, fields, inner, depth + 1, connection, multiplicity);
-    const alias = newAlias(context);
-    const conditions = where(inner.alias);
-    const counted =
-      selected.rows.length > 0 ? `, ${selected.rows.map((each) => `coalesce(${each}, 0)`).join(' + ')} as n` : '';
-    const text =
-      `select ${jsonObject(selected.pairs)} as data${counted} from ${from(inner.alias)}${selected.joins.join('')}` +
-      (conditions.length > 0 ? ` where ${conditions.join(' and ')}` : '');
-    return {
-      sql: `${alias}.data`,
-      joins: [` left join lateral (${text}) as ${alias} on true`],
-      rows: counted ? [`${alias}.n`] : [],
-    };
-  };
-  const page = (source: Parameters<CompileConnection>[4]): Value => {
-    const made = connection(context, type, name, nodes, source, multiplicity, depth);
-    return { sql: made.sql, joins: [made.join], rows: [made.rows] };
-  };
+  const given = (argument: string): Input | undefined => input(context, field, nodes[0] as FieldNode, argument);
 
   switch (plan.kind) {
     case 'column':
       return { sql: plan.codec.toJson(own.column(plan.column.name)) };
     case 'attribute': {
       const value = own.column(plan.column.name);
-      return one(
-        plan.row,
-        (alias) => `(select (${value}).*) as ${alias}`,
-        () => [`not (${value} is null)`],
-      );
+      return object(place, plan.row, `(select (${value}).*)`, () => [`not (${value} is null)`]);
     }
     case 'one':
-      return one(
-        plan.row,
-        (alias) => `${plan.table} as ${alias}`,
-        (alias) => plan.on.map(([mine, theirs]) => `${alias}.${quote(theirs)} = ${own.column(mine)}`),
-      );
+      return object(place, plan.row, plan.table, (alias) => joined(plan.on, alias, own));
     case 'key':
-      return one(
-        plan.row,
-        (alias) => `${plan.table} as ${alias}`,
-        (alias) =>
-          plan.columns.map(({ name: column, apiName, codec }) => {
-            const value = given(apiName);
-            return `${alias}.${quote(column)} = ${context.bind((variables) => codec.encode(value?.read(variables)))}::${codec.sqlName}`;
-          }),
+      return object(place, plan.row, plan.table, (alias) =>
+        plan.columns.map(({ name: column, apiName, codec }) => {
+          const key = given(apiName);
+          const value = context.bind((variables) => codec.encode(key?.read(variables)));
+          return `${alias}.${quote(column)} = ${value}::${codec.sqlName}`;
+        }),
       );
     case 'connection':
-      return page({
+      return place.connection(place, {
         from: plan.table,
         row: plan.row,
-        where: (alias) => plan.on.map(([mine, theirs]) => `${alias}.${quote(theirs)} = ${own.column(mine)}`),
+        where: (alias) => joined(plan.on, alias, own),
         ordinal: false,
         order: plan.row.order,
       });
-    case 'function': {
-      const { call } = plan;
-      spend(context, call.cost * multiplicity);
-      const text = `${call.sqlName}(${argumentList(context, call, scope, given)})`;
-      const { result } = call;
-      if (result.kind === 'row') {
-        // A function that is not a set gives a row of nulls for null.
-        return one(
-          result.row,
-          (alias) => `${text} as ${alias}`,
-          (alias) => (call.returnsSet ? [] : [`not (${alias} is null)`]),
-        );
-      }
-      if (result.kind === 'rows' && plan.connection) {
-        return page({
-          from: text,
-          row: result.row,
-          where: () => [],
-          ordinal: call.order.length === 0,
-          order: call.order,
-        });
-      }
-      const alias = newAlias(context);
-      if (result.kind === 'rows') {
-        spend(context, multiplicity * context.limits.maxPage);
-        const row = one(
-          result.row,
-          (inner) => `${text} as ${inner}`,
-          () => [],
-        );
-        const list = `select coalesce(json_agg(r.data), '[]'::json) as data from (values (0)) as z${row.joins?.join('').replace(/ as \w+ on true$/, ' as r on true')}`;
-        return { sql: `${alias}.data`, joins: [` left join lateral (${list}) as ${alias} on true`] };
-      }
-      if (result.kind === 'void') return { sql: `(${text} is null)` };
-      if (!call.returnsSet) return { sql: result.codec.toJson(text) };
-      const value = result.codec.toJson(`${alias}.value`);
-      if (result.kind === 'value')
-        return { sql: value, joins: [` left join lateral ${text} as ${alias} (value) on true`] };
-      return { sql: `(select coalesce(json_agg(${value}), '[]'::json) from ${text} as ${alias} (value))` };
-    }
+    case 'function':
+      return compileCall(place, plan.call, plan.connection, given);
     default:
       throw new Error(`${plan.kind} is not read`);
+  }
+}
+
+function joined(on: [string, string][], alias: string, own: Scope): string[] {
+  return on.map(([mine, theirs]) => `${alias}.${quote(theirs)} = ${own.column(mine)}`);
+}
+
+/** Rows as JSON objects, joined on the side: one, or null; as a list, all of them. */
+function object(place: Place, row: Row, from: string, where: (alias: string) => string[], list = false): Value {
+  const { context, type, name, nodes, depth, connection } = place;
+  const multiplicity = place.multiplicity * (list ? context.limits.maxPage : 1);
+  spend(context, multiplicity);
+  const inner = scopeOf(context, row);
+  const objectType = getNamedType(type.getFields()[name]?.type) as GraphQLObjectType;
+  const sets = nodes.flatMap(({ selectionSet }) => selectionSet ?? []);
+  const fields = collectFields(context, objectType, sets);
+  const selected = select(context, objectType, fields, inner, depth + 1, connection, multiplicity);
+  const json = jsonObject(selected.pairs);
+  const data = list ? `coalesce(json_agg(${json}), '[]'::json)` : json;
+  const inside = selected.rows.map((each) => `coalesce(${each}, 0)`).join(' + ');
+  const count = list ? `count(*)${inside && ` + coalesce(sum(${inside}), 0)`}` : inside;
+  const conditions = where(inner.alias);
+  const text =
+    `select ${data} as data${count && `, ${count} as n`} from ${from} as ${inner.alias}${selected.joins.join('')}` +
+    (conditions.length > 0 ? ` where ${conditions.join(' and ')}` : '');
+  const alias = newAlias(context);
+  return {
+    sql: `${alias}.data`,
+    joins: [` left join lateral (${text}) as ${alias} on true`],
+    rows: count ? [`${alias}.n`] : [],
+  };
+}
+
+function compileCall(
+  place: Place,
+  call: FunctionPlan,
+  asConnection: boolean,
+  given: (argument: string) => Input | undefined,
+): Value {
+  const { context } = place;
+  const { result, returnsSet } = call;
+  spend(context, call.cost * place.multiplicity);
+  const text = `${call.sqlName}(${argumentList(context, call, place.scope, given)})`;
+  switch (result.kind) {
+    case 'rows':
+      if (!asConnection) return object(place, result.row, text, () => [], true);
+      return place.connection(place, {
+        from: text,
+        row: result.row,
+        where: () => [],
+        ordinal: call.order.length === 0,
+        order: call.order,
+      });
+    case 'row':
+      // A function that is not a set gives a row of nulls for null.
+      return object(place, result.row, text, (alias) => (returnsSet ? [] : [`not (${alias} is null)`]));
+    case 'void':
+      return { sql: `(${text} is null)` };
+    case 'value': {
+      if (!returnsSet) return { sql: result.codec.toJson(text) };
+      const alias = newAlias(context);
+      const join = ` left join lateral ${text} as ${alias} (value) on true`;
+      return { sql: result.codec.toJson(`${alias}.value`), joins: [join] };
+    }
+    case 'values': {
+      const alias = newAlias(context);
+      const value = result.codec.toJson(`${alias}.value`);
+      return { sql: `(select coalesce(json_agg(${value}), '[]'::json) from ${text} as ${alias} (value))` };
+    }
   }
 }
 
