@@ -5,10 +5,12 @@ import pg from 'pg';
 import pino from 'pino';
 import type { Test } from 'tap';
 import { applySchema } from '../functions/apply.ts';
+import { serverUrl } from '../functions/server-role.ts';
 import { readSettings } from '../functions/settings.ts';
 import { openTokens, type Tokens } from '../functions/tokens.ts';
 import { type Server, startServer } from '../graphql/server.ts';
 import type { Delivery } from '../workers/outbox.ts';
+import { openProxy, type Proxy } from './postgres-proxy.ts';
 import { openScratch } from './scratch-database.ts';
 
 export const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
@@ -27,6 +29,8 @@ export type World = {
   /** The owner's connections to the database. */
   owner: pg.Pool;
   server: Server;
+  /** What the server reaches the database through. */
+  proxy: Proxy;
   tokens: Tokens;
   /** The texts and mails that were sent, oldest first. */
   delivered: Delivery[];
@@ -64,8 +68,10 @@ export async function openWorld(
   const delivered: Delivery[] = [];
   const logged: Record<string, unknown>[] = [];
   const settings = readSettings({ PORT: '0', HOST: '127.0.0.1', PLINTH_ENV: 'development', ...env });
+  const proxy = await openProxy(await serverUrl(databaseUrl));
+  closing.unshift(proxy.close);
   const server = await startServer({
-    settings,
+    settings: { ...settings, serverDatabaseUrl: proxy.url },
     keys,
     databaseUrl,
     log: pino(
@@ -81,6 +87,7 @@ export async function openWorld(
     databaseUrl,
     owner,
     server,
+    proxy,
     tokens,
     delivered,
     logged,

@@ -1,0 +1,82 @@
+import { connect, createServer, type Socket } from 'node:net';
+
+/** A way to Postgres that counts what goes over it, and that can be interrupted. */
+export type Proxy = {
+  url: string;
+  /** How many messages of each kind went to Postgres since it was asked last, by their letter in the protocol: E executes a statement. */
+  counted(): Record<string, number>;
+  /** Ends every connection, and accepts no other until `mend`. */
+  cut(): void;
+  mend(): void;
+  close(): Promise<void>;
+};
+
+/** Opens a way to the server of a URL. Without encryption, as tests connect. */
+export async function openProxy(databaseUrl: string): Promise<Proxy> {
+  const target = new URL(databaseUrl);
+  const open = new Set<Socket>();
+  let counts: Record<string, number> = {};
+  let isCut = false;
+  const server = createServer((client) => {
+    if (isCut) return void client.destroy();
+    const postgres = connect(Number(target.port || 5432), target.hostname);
+    const count = counter((kind) => {
+      counts[kind] = (counts[kind] ?? 0) + 1;
+    });
+    client.on('data', count);
+    for (const [one, other] of [
+      [client, postgres],
+      [postgres, client],
+    ] as const) {
+      open.add(one);
+      one.setNoDelay();
+      one.pipe(other);
+      one.on('error', () => other.destroy());
+      one.on('close', () => {
+        open.delete(one);
+        other.destroy();
+      });
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = new URL(databaseUrl);
+  url.host = `127.0.0.1:${(server.address() as { port: number }).port}`;
+  const cut = (): void => {
+    isCut = true;
+    for (const socket of open) socket.destroy();
+  };
+  return {
+    url: url.href,
+    counted() {
+      const all = counts;
+      counts = {};
+      return all;
+    },
+    cut,
+    mend() {
+      isCut = false;
+    },
+    async close() {
+      cut();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** Finds the messages in what a client sends: after the first, which has no letter, a letter and four bytes of length each. */
+function counter(found: (kind: string) => void): (chunk: Buffer) => void {
+  let pending = Buffer.alloc(0);
+  let started = false;
+  return (chunk) => {
+    pending = Buffer.concat([pending, chunk]);
+    for (;;) {
+      const at = started ? 1 : 0;
+      if (pending.length < at + 4) return;
+      const length = at + pending.readUInt32BE(at);
+      if (pending.length < length) return;
+      if (started) found(String.fromCharCode(pending[0] as number));
+      started = true;
+      pending = pending.subarray(length);
+    }
+  };
+}
