@@ -280,9 +280,11 @@ create table identity.users (
   constraint username_is_3_to_50_plain_characters      check (username ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{2,49}$'),
   constraint display_name_is_2_to_100_characters       check (char_length(display_name) between 2 and 100),
   constraint bio_is_at_most_1000_characters            check (char_length(bio) <= 1000),
-  constraint avatar_url_is_a_web_address               check (avatar_url ~ '^https?://\S{1,2000}$'),
+  constraint avatar_url_is_a_web_address               check (avatar_url ~ '^https?://\S+$'),
+  constraint avatar_url_is_at_most_2000_characters     check (char_length(avatar_url) <= 2000),
   constraint location_is_at_most_100_characters        check (char_length(location) <= 100),
-  constraint website_is_a_web_address                  check (website ~ '^https?://\S{1,2000}$')
+  constraint website_is_a_web_address                  check (website ~ '^https?://\S+$'),
+  constraint website_is_at_most_2000_characters        check (char_length(website) <= 2000)
 );
 comment on table  identity.users              is 'Someone who uses Plinth.';
 comment on column identity.users.id           is 'The key; rises with the time of sign-up.';

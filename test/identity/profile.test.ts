@@ -1,0 +1,173 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import t from 'tap';
+import { type Answer, openWorld } from '../world.ts';
+
+const { ask, owner, person } = await openWorld(t);
+const codeOf = (answer: Answer): string | undefined => answer.errors?.[0]?.extensions?.code;
+const profile = 'username displayName bio avatarUrl location website createdAt updatedAt';
+const update = (token: string | undefined, input: object) =>
+  ask(
+    `mutation ($input: UpdateProfileInput!) { updateProfile(input: $input) { user { ${profile} } } }`,
+    { input },
+    token,
+  );
+
+t.test('T2 a profile is changed in parts; an empty text removes, and the time of change is kept', async (t) => {
+  const ann = await person('ann');
+  const before = (await ask(`{ me { ${profile} } }`, {}, ann.token)).data.me;
+  await wait(5);
+  const input = {
+    displayName: 'Аня',
+    bio: 'Hi',
+    avatarUrl: 'https://plinth.test/a.png',
+    location: 'Astana',
+    website: 'http://a.test',
+  };
+  const { updateProfile } = (await update(ann.token, input)).data;
+  t.match(updateProfile.user, { ...input, username: 'ann', createdAt: before.createdAt });
+  t.not(updateProfile.user.updatedAt, before.updatedAt);
+  const less = (await update(ann.token, { bio: '', location: '' })).data.updateProfile.user;
+  t.match(less, { bio: null, location: null, displayName: 'Аня', website: 'http://a.test' });
+  await owner.query('update identity.users set last_seen_at = now() where id = $1', [ann.id]);
+  t.equal(
+    (await ask(`{ me { ${profile} } }`, {}, ann.token)).data.me.updatedAt,
+    less.updatedAt,
+    'being seen is no change of the profile',
+  );
+});
+
+t.test('T2 what breaks a rule of the profile is refused and changes nothing', async (t) => {
+  const [bob] = [await person('bob'), await person('Taken')];
+  const before = (await ask(`{ me { ${profile} } }`, {}, bob.token)).data.me;
+  for (const [input, code] of [
+    [{ username: 'TAKEN' }, 'CONFLICT'],
+    [{ username: 'ab' }, 'BAD_USER_INPUT'],
+    [{ username: 'x'.repeat(51) }, 'BAD_USER_INPUT'],
+    [{ username: '.dot' }, 'BAD_USER_INPUT'],
+    [{ username: '' }, 'BAD_USER_INPUT'],
+    [{ displayName: 'x' }, 'BAD_USER_INPUT'],
+    [{ displayName: '' }, 'BAD_USER_INPUT'],
+    [{ displayName: 'x'.repeat(101) }, 'BAD_USER_INPUT'],
+    [{ bio: 'x'.repeat(1001) }, 'BAD_USER_INPUT'],
+    [{ bio: 'a\u0000b' }, 'BAD_USER_INPUT'],
+    [{ avatarUrl: 'javascript:alert(1)' }, 'BAD_USER_INPUT'],
+    [{ website: 'ftp://a.test' }, 'BAD_USER_INPUT'],
+    [{ website: `https://a.test/${'x'.repeat(2000)}` }, 'BAD_USER_INPUT'],
+    [{ location: 'x'.repeat(101) }, 'BAD_USER_INPUT'],
+  ] as const) {
+    t.equal(codeOf(await update(bob.token, input)), code, JSON.stringify(input).slice(0, 50));
+  }
+  t.strictSame((await ask(`{ me { ${profile} } }`, {}, bob.token)).data.me, before);
+  t.equal(codeOf(await update(undefined, { bio: 'x' })), 'FORBIDDEN');
+});
+
+t.test('C1 time zone, language and preferences are the account’s', async (t) => {
+  const cat = await person('cat');
+  const change = (input: object) =>
+    ask(
+      'mutation ($input: UpdateAccountInput!) { updateAccount(input: $input) { account { timeZone language preferences } } }',
+      { input },
+      cat.token,
+    );
+  const { updateAccount } = (
+    await change({ timeZone: 'Asia/Almaty', language: 'pt-BR', preferences: { theme: 'dark' } })
+  ).data;
+  t.strictSame(updateAccount.account, { timeZone: 'Asia/Almaty', language: 'pt-BR', preferences: { theme: 'dark' } });
+  t.match((await change({ language: 'ru' })).data.updateAccount.account, { timeZone: 'Asia/Almaty', language: 'ru' });
+  for (const input of [
+    { timeZone: 'Mars/Olympus' },
+    { language: 'русский' },
+    { preferences: [1] },
+    { preferences: { x: Array(9000).fill(Math.random()).map(String) } },
+  ]) {
+    t.equal(codeOf(await change(input)), 'BAD_USER_INPUT', JSON.stringify(input).slice(0, 50));
+  }
+});
+
+t.test('a removed account leaves nothing personal, and the history of others whole', async (t) => {
+  const [dan, eve, fay] = [await person('dan'), await person('eve'), await person('fay')];
+  const run = async (token: string, mutation: string, input: object) => {
+    const answer = await ask(mutation, { input }, token);
+    if (answer.errors) throw new Error(answer.errors[0]?.message);
+    return answer.data;
+  };
+  const send = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }';
+  const createRoom = 'mutation ($input: CreateRoomInput!) { createRoom(input: $input) { channel { id } } }';
+  const addMember = 'mutation ($input: AddMemberInput!) { addMember(input: $input) { member { role } } }';
+  const openDirect = 'mutation ($input: OpenDirectInput!) { openDirect(input: $input) { channel { id } } }';
+  const roomId = (await run(dan.token, createRoom, { name: 'club' })).createRoom.channel.id;
+  for (const { id } of [eve, fay]) await run(dan.token, addMember, { channelId: roomId, userId: id });
+  await owner.query("update chat.members set role = 'admin' where channel_id = $1 and user_id = $2", [roomId, fay.id]);
+  const empty = (await run(dan.token, createRoom, { name: 'alone' })).createRoom.channel.id;
+  const directId = (await run(dan.token, openDirect, { userId: eve.id })).openDirect.channel.id;
+  for (const channelId of [roomId, directId]) await run(dan.token, send, { channelId, text: 'from dan' });
+  await run(eve.token, send, { channelId: directId, text: 'from eve' });
+  await owner.query(
+    "update identity.accounts set phone = '+77011112233', email = 'dan@plinth.test' where user_id = $1",
+    [dan.id],
+  );
+  await run(dan.token, 'mutation ($input: UpdateProfileInput!) { updateProfile(input: $input) { user { id } } }', {
+    bio: 'dan is me',
+    location: 'Oslo',
+    website: 'https://dan.test',
+  });
+
+  t.notOk((await ask('mutation { removeAccount { ok } }', {}, dan.token)).errors);
+  t.equal(codeOf(await ask('{ me { id } }', {}, dan.token)), 'UNAUTHENTICATED');
+  const { rows } = await owner.query(
+    `select (select count(*) from identity.accounts where user_id = $1)::integer + (select count(*) from identity.sessions where user_id = $1)::integer as kept,
+      (select u::text from identity.users as u where id = $1) as row`,
+    [dan.id],
+  );
+  t.equal(rows[0].kept, 0, 'no account, no session');
+  t.notMatch(rows[0].row, /\bdan\b|Oslo|dan\.test/, 'no name or place');
+
+  const text =
+    '{ messages(last: 5) { nodes { text sender { displayName removedAt } } } otherUser { displayName } closedAt }';
+  const direct = (await ask(`query ($id: UUID!) { channel(id: $id) ${text} }`, { id: directId }, eve.token)).data
+    .channel;
+  t.strictSame(direct.messages.nodes.map((node: { text: string }) => node.text).sort(), ['from dan', 'from eve']);
+  t.equal(direct.otherUser.displayName, 'Removed account');
+  t.ok(direct.closedAt, 'the direct chat is closed');
+  t.equal(codeOf(await ask(send, { input: { channelId: directId, text: 'hello?' } }, eve.token)), 'CONFLICT');
+  t.equal(codeOf(await ask(openDirect, { input: { userId: dan.id } }, eve.token)), 'NOT_FOUND', 'and not opened again');
+
+  const room = (
+    await ask(
+      `query ($id: UUID!) { channel(id: $id) { ownerId closedAt members { nodes { role user { username } } } messages { nodes { text } } } }`,
+      { id: roomId },
+      eve.token,
+    )
+  ).data.channel;
+  t.equal(room.ownerId, fay.id, 'the next in rank has the room');
+  t.equal(room.closedAt, null);
+  t.strictSame(room.messages.nodes, [{ text: 'from dan' }]);
+  t.strictSame(
+    room.members.nodes
+      .map((node: { role: string; user: { username: string } }) => `${node.user.username} ${node.role}`)
+      .sort(),
+    ['eve MEMBER', 'fay OWNER'],
+  );
+  const alone = await owner.query('select owner_id from chat.channels where id = $1', [empty]);
+  t.equal(alone.rows[0].owner_id, null, 'a room with nobody else is nobody’s');
+
+  const found = await ask('{ searchUsers(query: "dan") { totalCount } }', {}, eve.token);
+  t.equal(found.data.searchUsers.totalCount, 0);
+  await person('dan');
+  t.pass('the name is free again');
+});
+
+t.test('two who remove their accounts at the same moment do not stop each other', async (t) => {
+  const people = await Promise.all(['gil', 'hal', 'ida', 'jon'].map((name) => person(name)));
+  for (const one of people) {
+    for (const other of people.filter((each) => each !== one)) {
+      await ask(
+        'mutation ($id: UUID!) { openDirect(input: { userId: $id }) { channel { id } } }',
+        { id: other.id },
+        one.token,
+      );
+    }
+  }
+  const answers = await Promise.all(people.map(({ token }) => ask('mutation { removeAccount { ok } }', {}, token)));
+  t.strictSame(answers.map(codeOf), [undefined, undefined, undefined, undefined]);
+});
