@@ -1826,7 +1826,7 @@ begin
   if channel.closed_at is not null then
     raise exception using errcode = 'PT409', message = 'The channel is closed.';
   end if;
-  if char_length(trim(text)) not between 1 and 10000 or text is null then
+  if text is null or text !~ '\S' or char_length(text) > 10000 then
     raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
   end if;
   if kind in ('system', 'bot') then
@@ -1878,7 +1878,7 @@ begin
   if message.sender_id is distinct from caller then
     raise exception using errcode = 'PT403', message = 'Only its sender edits a message.';
   end if;
-  if char_length(trim(edit_message.text)) not between 1 and 10000 or edit_message.text is null then
+  if edit_message.text is null or edit_message.text !~ '\S' or char_length(edit_message.text) > 10000 then
     raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
   end if;
 
