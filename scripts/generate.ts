@@ -1,0 +1,82 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type GraphQLSchema, lexicographicSortSchema, printSchema } from 'graphql';
+import { openDatabase } from '../functions/database.ts';
+import { Refusal, runScript } from '../functions/refusal.ts';
+import { readSettings } from '../functions/settings.ts';
+import { buildSchema } from '../graphql/schema.ts';
+import { breakingChanges } from './generate/breaking.ts';
+import { writeCallers } from './generate/callers.ts';
+import { catalogOf } from './generate/scratch.ts';
+
+// npm run generate [-- --check]: writes what follows from schema.sql, or with --check tells what does not follow it any more.
+
+const repository = path.join(import.meta.dirname, '..');
+const contract = 'graphql/schema.graphql';
+const generated = 'functions/generated';
+
+/** The text of every generated file, by its path from the repository. */
+async function generate(): Promise<Record<string, string>> {
+  const schema = readFileSync(path.join(repository, 'schema.sql'), 'utf8');
+  const database = await openDatabase(readSettings(process.env), { shared: true, log: console.log });
+  try {
+    const catalog = await catalogOf(database.url, schema);
+    const callers = Object.entries(writeCallers(catalog)).map(([name, text]) => [`${generated}/${name}.ts`, text]);
+    return { [contract]: print(buildSchema(catalog)), ...Object.fromEntries(callers) };
+  } finally {
+    await database.stop();
+  }
+}
+
+function print(schema: GraphQLSchema): string {
+  return `# Made from schema.sql by \`npm run generate\`.\n\n${printSchema(lexicographicSortSchema(schema))}\n`;
+}
+
+/** The generated files that are there, by their paths. */
+function present(): Record<string, string> {
+  const files = [contract, ...list(generated).map((file) => `${generated}/${file}`)];
+  return Object.fromEntries(files.flatMap((file) => read(file).map((text) => [file, text])));
+}
+
+function list(folder: string): string[] {
+  mkdirSync(path.join(repository, folder), { recursive: true });
+  return readdirSync(path.join(repository, folder)).filter((file) => file.endsWith('.ts'));
+}
+
+function read(file: string): string[] {
+  try {
+    return [readFileSync(path.join(repository, file), 'utf8')];
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+await runScript(async () => {
+  const before = present();
+  const after = await generate();
+  const changed = [...new Set([...Object.keys(before), ...Object.keys(after)])]
+    .filter((file) => before[file] !== after[file])
+    .map((file) => ({
+      file,
+      what: !(file in after) ? 'is no longer made' : file in before ? 'differs' : 'is missing',
+    }));
+  const breaking = await breakingChanges(before[contract], after[contract] as string);
+  const broken = breaking.map((change) => `\n  breaks clients: ${change}`).join('');
+  if (process.argv.includes('--check')) {
+    if (changed.length === 0) return console.log('Everything generated follows schema.sql.');
+    const lines = changed.map(({ file, what }) => `  ${file} ${what}`).join('\n');
+    throw new Refusal(`What is generated does not follow schema.sql:\n${lines}${broken}`, {
+      remedy: 'npm run generate',
+    });
+  }
+  for (const { file } of changed) {
+    const target = path.join(repository, file);
+    const text = after[file];
+    if (text === undefined) rmSync(target);
+    else writeFileSync(target, text);
+    console.log(`${text === undefined ? 'removed' : 'wrote'} ${file}`);
+  }
+  if (changed.length === 0) console.log('Nothing has changed.');
+  else if (broken) console.log(`The API has changed in ways that matter to its clients:${broken}`);
+});

@@ -1,0 +1,167 @@
+import { accessSync, constants, statSync } from 'node:fs';
+import path from 'node:path';
+import { z } from 'zod';
+import { bringUpToDate } from '../functions/apply.ts';
+import { openCallers, type Runner } from '../functions/callers.ts';
+import { openDatabase } from '../functions/database.ts';
+import { importMessages } from '../functions/generated/chat.ts';
+import { Refusal, runScript } from '../functions/refusal.ts';
+import { isLost } from '../functions/requests.ts';
+import { readSettings } from '../functions/settings.ts';
+import { readGitter } from './import/gitter.ts';
+import type { Bad, Message } from './import/message.ts';
+import { openSorter, type Sorter } from './import/order.ts';
+import { showProgress } from './import/progress.ts';
+import { openRejects, type Rejects } from './import/rejects.ts';
+import { stopAsked } from './stop-signal.ts';
+
+// npm run import -- gitter FILE…: reads archives of messages, brings them into order, and sends them to chat.import_messages, which
+// knows what it has already. Each batch is a transaction: what was sent stays, whatever happens to the rest.
+
+const formats: Record<string, (file: string) => AsyncGenerator<Message | Bad>> = { gitter: readGitter };
+// Every message makes a new version of its channel's row, and a transaction walks past all of its own: 100 rows take 1.0 ms each, 500
+// take 1.8.
+const batchSize = 100;
+const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
+
+type Row = Message & { file: string; number: number };
+
+/** Oldest first in each room; of one moment, an archive that is newest first has the later one on top. */
+const order = (row: Row): (string | number)[] => [row.roomId, Date.parse(row.sentAt) || 0, -row.number];
+
+type Read = { rows: number; rooms: Set<string>; users: Set<string> };
+
+async function readAll(format: string, files: string[], sorter: Sorter<Row>, rejects: Rejects): Promise<Read> {
+  const read: Read = { rows: 0, rooms: new Set(), users: new Set() };
+  for (const file of files) {
+    const before = read.rows;
+    for await (const item of (formats[format] as (typeof formats)[string])(file)) {
+      read.rows += 1;
+      if ('reason' in item) rejects.add(file, item);
+      else {
+        await sorter.add({ ...item, file, number: read.rows });
+        read.rooms.add(item.roomId);
+        read.users.add(item.userId);
+      }
+    }
+    console.log(`${path.basename(file)}: ${read.rows - before} rows`);
+  }
+  return read;
+}
+
+const rejectedList = z.array(z.object({ line: z.number(), reason: z.string() }));
+
+/** Sends one batch, and gives back how many are new. */
+async function send(
+  service: Runner,
+  source: string,
+  batch: Row[],
+  rejects: Rejects,
+): Promise<{ added: number; known: number }> {
+  const items = batch.map((row, line) => ({
+    line, // its place in the batch, where lines of several files meet
+    room_id: row.roomId,
+    room: row.room,
+    sent_at: row.sentAt,
+    user_id: row.userId,
+    username: row.username,
+    message_id: row.messageId,
+    text: row.text,
+  }));
+  const result = await importMessages(service, { source, batch: items });
+  for (const { line, reason } of rejectedList.parse(result?.rejected ?? [])) {
+    const row = batch[line] as Row;
+    rejects.add(row.file, { line: row.line, reason });
+  }
+  return { added: result?.added ?? 0, known: result?.known ?? 0 };
+}
+
+async function run(format: string, files: string[]): Promise<void> {
+  const settings = readSettings(process.env);
+  let asked = false;
+  stopAsked().then(() => {
+    asked = true;
+  });
+  const began = performance.now();
+  const sorter = openSorter(order);
+  const rejects = openRejects();
+  const database = await openDatabase(settings, { shared: true, log: console.log });
+  try {
+    await bringUpToDate({
+      databaseUrl: database.url,
+      schemaFile,
+      development: settings.development,
+      report: console.log,
+    });
+    const read = await readAll(format, files, sorter, rejects);
+    const callers = await openCallers(database.url, settings);
+    const service = callers.as({ role: 'service', claims: {} });
+    const sum = { added: 0, known: 0, done: rejects.count() };
+    const progress = showProgress(read.rows, 'rows');
+    try {
+      for await (const batch of batches(sorter.sorted())) {
+        if (asked) break;
+        const { added, known } = await send(service, format, batch, rejects);
+        sum.added += added;
+        sum.known += known;
+        sum.done += batch.length;
+        progress.show(sum.done);
+      }
+    } catch (error) {
+      if (!isLost(error)) throw error;
+      throw new Refusal(`The database went away after ${sum.done} of ${read.rows} rows: ${(error as Error).message}`, {
+        remedy: 'Run it again: what was added stays, and only the rest is added then.',
+        cause: error,
+      });
+    } finally {
+      progress.end();
+      await callers.close();
+    }
+    const seconds = (performance.now() - began) / 1000;
+    console.log(
+      `${sum.done} rows: ${sum.added} new, ${sum.known} known, ${rejects.count()} rejected; ${read.users.size} users in ` +
+        `${read.rooms.size} ${read.rooms.size === 1 ? 'room' : 'rooms'}; ${seconds.toFixed(1)} s, ${Math.round(sum.done / seconds)} rows a second`,
+    );
+    for (const file of rejects.files()) console.log(`Rejected rows, with their lines and reasons: ${file}`);
+    if (!asked) return;
+    throw new Refusal(`Stopped: ${read.rows - sum.done} rows are left.`, { remedy: 'Run it again to add them.' });
+  } finally {
+    rejects.close();
+    await sorter.close();
+    await database.stop();
+  }
+}
+
+async function* batches(rows: AsyncGenerator<Row>): AsyncGenerator<Row[]> {
+  let batch: Row[] = [];
+  for await (const row of rows) {
+    batch.push(row);
+    if (batch.length < batchSize) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** Before anything is started. */
+function check(format: string | undefined, files: string[]): void {
+  const remedy = `npm run import -- ${Object.keys(formats).join('|')} FILE…`;
+  if (!format) throw new Refusal('Import what?', { remedy });
+  if (!(format in formats)) throw new Refusal(`There is no format "${format}".`, { remedy });
+  if (files.length === 0) throw new Refusal('Import which files?', { remedy });
+  for (const file of files) {
+    try {
+      accessSync(file, constants.R_OK);
+    } catch (cause) {
+      throw new Refusal(`${file} cannot be read: ${(cause as Error).message}`, { remedy, cause });
+    }
+    if (!statSync(file).isFile()) throw new Refusal(`${file} is not a file.`, { remedy });
+  }
+}
+
+await runScript(async () => {
+  const [format, ...files] = process.argv.slice(2);
+  check(format, files);
+  await run(format as string, files);
+});
+process.exit();

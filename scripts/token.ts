@@ -1,0 +1,43 @@
+import path from 'node:path';
+import { bringUpToDate } from '../functions/apply.ts';
+import { openDatabase } from '../functions/database.ts';
+import { openDevelopmentSession } from '../functions/development-sessions.ts';
+import { Refusal, runScript } from '../functions/refusal.ts';
+import { readSettings, type Settings } from '../functions/settings.ts';
+import { developmentKeys } from '../functions/signing-keys.ts';
+import { type Claims, openTokens } from '../functions/tokens.ts';
+
+// npm run token -- <username>, or --service: prints an access token and nothing else, so that it can be passed on; what there is to
+// tell goes to stderr.
+
+const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
+
+async function claimsOf(username: string, settings: Settings): Promise<Claims> {
+  const database = await openDatabase(settings, { shared: true, log: console.error });
+  try {
+    await bringUpToDate({ databaseUrl: database.url, schemaFile, development: true, report: console.error });
+    return await openDevelopmentSession(database.url, username);
+  } finally {
+    await database.stop();
+  }
+}
+
+await runScript(async () => {
+  const args = process.argv.slice(2);
+  const [username] = args;
+  if (!username || args.length > 1 || (username.startsWith('-') && username !== '--service')) {
+    throw new Refusal('Whose token?', {
+      remedy: 'npm run --silent token -- <username>, or --service for a program of yours',
+    });
+  }
+  const settings = readSettings(process.env);
+  if (!settings.development) {
+    throw new Refusal('This is production (PLINTH_ENV): nobody gets a token without signing in.', {
+      remedy: 'Sign in through the API: logIn, or requestCode and verifyCode.',
+    });
+  }
+  const tokens = openTokens(settings.jwtKeys ?? developmentKeys(settings));
+  const claims: Claims = username === '--service' ? { role: 'service' } : await claimsOf(username, settings);
+  console.log(await tokens.sign(claims));
+});
+process.exit();
