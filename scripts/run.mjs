@@ -60,10 +60,14 @@ function npm() {
 function missingPackages(folder, withDevelopment) {
   const wanted = readLock(path.join(folder, 'package-lock.json'));
   const present = readLock(path.join(folder, 'node_modules', '.package-lock.json'));
-  return Object.entries(wanted)
-    .filter(([place, entry]) => place && !entry.link && fits(entry) && (withDevelopment || !entry.dev))
-    .filter(([place, entry]) => present[place]?.version !== entry.version)
-    .map(([place]) => place.replace(/^.*node_modules\//, ''));
+  return (
+    Object.entries(wanted)
+      .filter(([place, entry]) => place && !entry.link && fits(entry) && (withDevelopment || !entry.dev))
+      .filter(([place, entry]) => present[place]?.version !== entry.version)
+      // What an optional package of another platform would need is in the lock file too, and npm leaves it out.
+      .filter(([place, entry]) => present[place] || !entry.optional || entry.os || entry.cpu)
+      .map(([place]) => place.replace(/^.*node_modules\//, ''))
+  );
 }
 
 function readLock(file) {
