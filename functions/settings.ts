@@ -21,6 +21,12 @@ export const settingsSchema = z.object({
     .meta({ default: 'production if NODE_ENV is, else development' }),
   HOST: z.string().default('localhost').describe('The name or address to listen on; 0.0.0.0 for every network.'),
   PORT: integer(0, 65535).default(4000).describe('The port to listen on; 0 takes a free one.'),
+  TRUSTED_PROXIES: integer(0, 10)
+    .default(0)
+    .describe(
+      'How many proxies stand in front. The address of a client, by which tries are limited, is then taken from X-Forwarded-For, ' +
+        'that many entries from its end; 0 takes the address of the connection.',
+    ),
   PLINTH_DATA: z
     .string()
     .optional()

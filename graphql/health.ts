@@ -1,31 +1,36 @@
 import type pg from 'pg';
+import manifest from '../package.json' with { type: 'json' };
 import type { LiveApi } from './live.ts';
 
 type Readiness = {
   status: 'ready' | 'unavailable';
-  database: { reachable: boolean; version?: string; milliseconds?: number; error?: string };
-  api: { fields: number };
+  database: { reachable: boolean; milliseconds?: number; error?: string };
+  /** The schema that is served; the fingerprint is of what the catalog grants. */
+  schema: { applied: boolean; fingerprint: string; fields: number };
   connections: { total: number; idle: number; waiting: number };
-  runtime: string;
+  versions: { plinth: string; postgres?: string; runtime: string };
 };
+
+const plinth = manifest.version;
+const runtime = 'Deno' in globalThis ? `deno ${process.versions.deno}` : `node ${process.versions.node}`;
 
 /** Whether requests can be answered now: status 200 or 503, with the state of what they stand on. */
 export async function readinessOf(pool: pg.Pool, live: LiveApi): Promise<[number, Readiness]> {
-  const { schema } = live.current;
-  const fields = [schema.getQueryType(), schema.getMutationType()].flatMap((type) =>
-    Object.keys(type?.getFields() ?? {}),
-  );
+  const { schema, fingerprint } = live.current;
+  const roots = [schema.getQueryType(), schema.getMutationType()];
+  const fields = roots.flatMap((type) => Object.keys(type?.getFields() ?? {})).length;
   const shared = {
-    api: { fields: fields.length },
+    schema: { applied: fields > 0, fingerprint, fields },
     connections: { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount },
-    runtime: 'Deno' in globalThis ? `deno ${process.versions.deno}` : `node ${process.versions.node}`,
   };
   const started = performance.now();
   try {
     const { rows } = await pool.query("select current_setting('server_version') as version");
     const milliseconds = Math.round((performance.now() - started) * 10) / 10;
-    return [200, { status: 'ready', database: { reachable: true, version: rows[0].version, milliseconds }, ...shared }];
+    const versions = { plinth, postgres: rows[0].version, runtime };
+    return [200, { status: 'ready', database: { reachable: true, milliseconds }, ...shared, versions }];
   } catch (error) {
-    return [503, { status: 'unavailable', database: { reachable: false, error: (error as Error).message }, ...shared }];
+    const database = { reachable: false, error: (error as Error).message };
+    return [503, { status: 'unavailable', database, ...shared, versions: { plinth, runtime } }];
   }
 }

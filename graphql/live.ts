@@ -7,7 +7,7 @@ import { connectionOptions } from '../functions/requests.ts';
 import { buildSchema } from './schema.ts';
 
 /** The API as the database is now. */
-export type Api = { catalog: Catalog; schema: GraphQLSchema };
+export type Api = { catalog: Catalog; schema: GraphQLSchema; fingerprint: string };
 
 /** An API that follows its database: what DDL changes is served within a second. */
 export type LiveApi = { current: Api; close(): Promise<void> };
@@ -28,7 +28,6 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
   let client = await connect();
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
-  let built = '';
   const live: LiveApi = {
     current: await load(),
     async close() {
@@ -77,9 +76,8 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
 
   async function reload(): Promise<void> {
     try {
-      const before = built;
       const api = await load();
-      if (closed || built === before) return;
+      if (closed || api.fingerprint === live.current.fingerprint) return;
       live.current = api;
       changed(api);
       log.info('The schema has changed: the API was built anew.');
@@ -92,8 +90,8 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
   async function load(): Promise<Api> {
     const catalog = await readCatalog(client);
     const schema = buildSchema(catalog);
-    built = createHash('sha256').update(JSON.stringify(catalog)).digest('hex');
-    return { catalog, schema };
+    const fingerprint = createHash('sha256').update(JSON.stringify(catalog)).digest('hex').slice(0, 16);
+    return { catalog, schema, fingerprint };
   }
 
   const { rows } = await client.query("select from pg_catalog.pg_event_trigger where evtname = 'plinth_ddl'");

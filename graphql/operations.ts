@@ -116,7 +116,9 @@ function openOperation(
       if (definitions.length === 0) return none;
       const { variableValues, errors } = getVariableValues(schema, definitions, given);
       if (variableValues) return variableValues;
-      throw errors.map(({ message, nodes }) => new GraphQLError(message, { nodes, extensions: { code: 'BAD_USER_INPUT' } }));
+      throw errors.map(
+        ({ message, nodes }) => new GraphQLError(message, { nodes, extensions: { code: 'BAD_USER_INPUT' } }),
+      );
     },
     compiled(role, variables) {
       const shape = `${role}${shapes.map((shapeOf) => shapeOf(variables.coerced)).join()}`;

@@ -70,7 +70,8 @@ export async function respond(
     const list = Array.isArray(thrown) ? thrown : [thrown];
     const errors = list.map((error: unknown) => {
       // What graphql-js finds wrong with a document comes without a code.
-      if (error instanceof GraphQLError) return { ...error.toJSON(), extensions: { code: 'BAD_REQUEST', ...error.extensions } };
+      if (error instanceof GraphQLError)
+        return { ...error.toJSON(), extensions: { code: 'BAD_REQUEST', ...error.extensions } };
       engine.unforeseen(error, asked.id);
       return { message: 'Something went wrong on our side.', extensions: { code: 'INTERNAL', id: asked.id } };
     });

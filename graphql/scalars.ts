@@ -40,7 +40,8 @@ function scalar(
     ...(specifiedByURL && { specifiedByURL }),
     coerceInputValue: check,
     // A number is taken as it is written: as a number of JavaScript it would lose digits.
-    coerceInputLiteral: (node) => check('value' in node && typeof node.value === 'string' ? node.value : valueFromASTUntyped(node)),
+    coerceInputLiteral: (node) =>
+      check('value' in node && typeof node.value === 'string' ? node.value : valueFromASTUntyped(node)),
   });
 }
 
@@ -83,7 +84,12 @@ const decimal = scalar(
   /^-?(\d{1,1000}(\.\d{0,1000})?|\.\d{1,1000})(e[+-]?\d{1,3})?$/i,
   '12.50',
 );
-const base64 = scalar('Base64', 'Bytes, in Base64.', /^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'cGxpbnRo');
+const base64 = scalar(
+  'Base64',
+  'Bytes, in Base64.',
+  /^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/,
+  'cGxpbnRo',
+);
 const ipAddress = scalar('IPAddress', 'An IP address or network.', /^[0-9a-fA-F.:]{2,45}(\/\d{1,3})?$/, '192.0.2.1');
 const json = new GraphQLScalarType({
   name: 'JSON',
@@ -134,4 +140,8 @@ export const scalars: Record<string, ScalarCodec> = {
 };
 
 /** What they are called: no type of an application can have such a name. */
-export const scalarNames = new Set([...Object.values(scalars).map(({ scalar }) => scalar.name), GraphQLID.name, jwt.name]);
+export const scalarNames = new Set([
+  ...Object.values(scalars).map(({ scalar }) => scalar.name),
+  GraphQLID.name,
+  jwt.name,
+]);

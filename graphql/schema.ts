@@ -15,7 +15,8 @@ import { addRelations, addRootFields, columnFields, type Relation, readTables, t
  */
 export function buildSchema(catalog: Catalog): GraphQLSchema {
   const types = readTypes(catalog, (row) => columnFields(row) as Record<string, never>);
-  for (const name of ['Query', 'Mutation', 'Subscription', 'PageInfo', ...scalarNames]) types.claim(name, 'a type of every schema');
+  for (const name of ['Query', 'Mutation', 'Subscription', 'PageInfo', ...scalarNames])
+    types.claim(name, 'a type of every schema');
 
   const nodes = readTables(types);
   const relations = new Map<TableNode, Relation[]>(nodes.map((node) => [node, []]));

@@ -121,7 +121,11 @@ export async function startServer({
     response.on('close', () => {
       if (!response.writableFinished) gone.abort();
     });
-    const asked: Asked = { caller: callerOf(request, claims, id), id, signal: gone.signal };
+    const asked: Asked = {
+      caller: callerOf(addressOf(request, settings.trustedProxies), request, claims, id),
+      id,
+      signal: gone.signal,
+    };
     return (await answerPlain(request, body, asked)) ?? yoga(request, body, asked);
   }
 
@@ -184,8 +188,14 @@ function requestId(request: IncomingMessage): string {
   return typeof given === 'string' && /^[\w.:-]{1,100}$/.test(given) ? given : randomUUID();
 }
 
-function callerOf(request: IncomingMessage, { role, sub, sid }: Claims, id: string): Asked['caller'] {
-  const address = request.socket.remoteAddress?.replace(/^::ffff:/, '') ?? '';
+/** The address of the client: the connection's, or what the outermost of our own proxies saw. */
+function addressOf({ headers, socket }: IncomingMessage, proxies: number): string {
+  const forwarded = String(headers['x-forwarded-for'] ?? '').split(',');
+  const seen = proxies > 0 ? forwarded.at(-proxies)?.trim() : undefined;
+  return (seen || socket.remoteAddress)?.replace(/^::ffff:/, '') ?? '';
+}
+
+function callerOf(address: string, request: IncomingMessage, { role, sub, sid }: Claims, id: string): Asked['caller'] {
   return {
     role,
     claims: {
