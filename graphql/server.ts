@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
+import { GraphQLError } from 'graphql';
 import type { Logger } from 'pino';
 import { openRequests } from '../functions/requests.ts';
 import { serverUrl } from '../functions/server-role.ts';
@@ -64,20 +65,13 @@ export async function startServer({
 
   const answer = async (params: Params, asked: Asked, readOnly: boolean): Promise<Outcome | undefined> => {
     const started = performance.now();
-    let given: Params;
-    try {
-      given = trusted.resolve(params);
-    } catch (error) {
-      return {
-        executed: false,
-        data: null,
-        errors: [(error as { toJSON(): Outcome['errors'] }).toJSON()] as never,
-        rows: 0,
-      };
-    }
-    const good = goodParams(given);
+    const found = trusted.resolve(params);
+    const good = found instanceof GraphQLError ? found : goodParams(found);
     if (!good) return;
-    const outcome = await respond(engine, operations, good, asked, { readOnly });
+    const outcome: Outcome =
+      good instanceof GraphQLError
+        ? { executed: false, data: null, errors: [good.toJSON()], rows: 0 }
+        : await respond(engine, operations, good, asked, { readOnly });
     const code = outcome.errors?.[0]?.extensions?.code;
     log.info(
       {

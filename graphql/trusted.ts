@@ -6,8 +6,8 @@ import type { Params } from './respond.ts';
 
 /** Documents that clients name by their SHA-256 instead of sending them. */
 export type TrustedDocuments = {
-  /** The parameters with the document in place of its name. @throws GraphQLError */
-  resolve(params: Params): Params;
+  /** The parameters with the document in place of its name; an error where it is not trusted or not known. */
+  resolve(params: Params): Params | GraphQLError;
 };
 
 /**
@@ -36,11 +36,11 @@ export function readTrustedDocuments(file: string | undefined, only: boolean): T
       if (name !== undefined && params.query === undefined) {
         const text = documents.get(name.replace(/^sha256:/, ''));
         // Apollo's clients send the document itself after this very message.
-        if (text === undefined) throw refused('PersistedQueryNotFound', 'PERSISTED_QUERY_NOT_FOUND');
+        if (text === undefined) return refused('PersistedQueryNotFound', 'PERSISTED_QUERY_NOT_FOUND');
         return { ...params, query: text };
       }
       if (only && typeof params.query === 'string' && !texts.has(params.query)) {
-        throw refused('Only trusted documents are answered: name one by its hash (documentId).', 'FORBIDDEN');
+        return refused('Only trusted documents are answered: name one by its hash (documentId).', 'FORBIDDEN');
       }
       return params;
     },

@@ -17,13 +17,17 @@ export function openYoga(
   answer: (params: Params, asked: Asked, readOnly: boolean) => Promise<Outcome | undefined>,
 ) {
   const ours: Plugin<{ asked: Asked }> = {
-    async onParams({ params, request, context, setResult }) {
+    async onParams({ params, setParams, request, context, setResult }) {
+      // Yoga does not read the name of a trusted document from the URL.
+      const documentId = new URL(request.url).searchParams.get('documentId');
       const outcome = await answer(
-        params as Params,
+        { ...params, ...(documentId !== null && { documentId }) },
         (context as unknown as { asked: Asked }).asked,
         request.method === 'GET',
       );
       if (!outcome) return;
+      // It insists on a document, where a trusted one was only named.
+      if (params.query === undefined) setParams({ ...params, query: '' });
       const errors = outcome.errors?.map(({ message, ...rest }) => new GraphQLError(message, rest as object));
       const result = { ...(outcome.executed && { data: {} }), ...(errors && { errors }) };
       setResult({ ...result, stringify: () => bodyOf(withoutHttp(outcome)) } as never);
@@ -40,6 +44,7 @@ export function openYoga(
     batching: false,
     multipart: false,
     parserAndValidationCache: false,
+    extraParamNames: ['documentId'],
     plugins: [ours],
   });
 

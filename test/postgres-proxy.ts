@@ -1,7 +1,7 @@
 import { connect, createServer, type Socket } from 'node:net';
 
 /** A way to Postgres that counts what goes over it, and that can be interrupted. */
-export type Proxy = {
+export type DatabaseProxy = {
   url: string;
   /** How many messages of each kind went to Postgres since it was asked last, by their letter in the protocol: E executes a statement. */
   counted(): Record<string, number>;
@@ -12,7 +12,7 @@ export type Proxy = {
 };
 
 /** Opens a way to the server of a URL. Without encryption, as tests connect. */
-export async function openProxy(databaseUrl: string): Promise<Proxy> {
+export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
   const target = new URL(databaseUrl);
   const open = new Set<Socket>();
   let counts: Record<string, number> = {};

@@ -10,7 +10,7 @@ import { readSettings } from '../functions/settings.ts';
 import { openTokens, type Tokens } from '../functions/tokens.ts';
 import { type Server, startServer } from '../graphql/server.ts';
 import type { Delivery } from '../workers/outbox.ts';
-import { openProxy, type Proxy } from './postgres-proxy.ts';
+import { type DatabaseProxy, openProxy } from './postgres-proxy.ts';
 import { openScratch } from './scratch-database.ts';
 
 export const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
@@ -30,7 +30,7 @@ export type World = {
   owner: pg.Pool;
   server: Server;
   /** What the server reaches the database through. */
-  proxy: Proxy;
+  proxy: DatabaseProxy;
   tokens: Tokens;
   /** The texts and mails that were sent, oldest first. */
   delivered: Delivery[];

@@ -79,7 +79,9 @@ t.test('D9 an operation means what GraphQL says, and is one statement', async (t
       await data('{ __type(name: "Thing") { fields { name args { name } type { kind ofType { kind } } } } }')
     ).__type;
     const plain = fields
-      .filter(({ type }: { type: { kind: string } }) => (type.ofType ?? type).kind === 'SCALAR')
+      .filter(
+        ({ type }: { type: { kind: string; ofType?: { kind: string } } }) => (type.ofType ?? type).kind === 'SCALAR',
+      )
       .map(({ name }: { name: string }) => name);
     const spread = plain.map((name: string) => `${name} x_${name}: ${name}`).slice(0, 29);
     const { thing } = await data(`{ thing(id: "1") { ${spread.join(' ')} } }`);
