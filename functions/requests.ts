@@ -54,6 +54,8 @@ export function openRequests(
     application_name: 'plinth',
     keepAlive: true,
   });
+  // A client that is in use says it twice when its connection is lost: to its query, and as an event that would end the process.
+  pool.on('connect', (client) => void client.on('error', () => {}));
   pool.on('error', (error) => log.warn({ error: error.message }, 'A database connection was lost.'));
   let timeouts: Partial<Record<ApiRole, string>> = {};
 
