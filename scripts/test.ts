@@ -15,7 +15,7 @@ const repository = path.join(import.meta.dirname, '..');
 const tap = path.join(repository, 'node_modules/tap/dist/esm/run.mjs');
 const builtPlugins = path.join(repository, 'node_modules/@tapjs/test/test-built/dist/esm/index.js');
 const throwAway = ['fsync=off', 'full_page_writes=off', 'synchronous_commit=off'].flatMap((flag) => ['-c', flag]);
-const secondsForAFile = 300;
+const secondsForAFile = 120;
 
 /** Runs tap's program with this terminal's input; `take` gets each line that it prints. */
 async function runTap(args: string[], databaseUrl: string, stop: Promise<void>, take: (line: string) => void) {
