@@ -25,7 +25,8 @@ type Definition<Input extends z.ZodObject, Result extends z.ZodType> = {
   result: Result;
 };
 
-type Optional<Input> = Partial<Input> extends Input ? [input?: Input] : [input: Input];
+/** The input may be left out where nothing in it must be given. */
+type Optional<Input> = Record<never, never> extends Input ? [input?: Input] : [input: Input];
 
 /**
  * Makes a typed caller of a function in the database.

@@ -82,7 +82,6 @@ async function run(format: string, files: string[]): Promise<void> {
   stopAsked().then(() => {
     asked = true;
   });
-  const began = performance.now();
   const sorter = openSorter(order);
   const rejects = openRejects();
   const database = await openDatabase(settings, { shared: true, log: console.log });
@@ -93,6 +92,7 @@ async function run(format: string, files: string[]): Promise<void> {
       development: settings.development,
       report: console.log,
     });
+    const began = performance.now();
     const read = await readAll(format, files, sorter, rejects);
     const callers = await openCallers(database.url, settings);
     const service = callers.as({ role: 'service', claims: {} });

@@ -8,6 +8,7 @@ import type { Bad, Message } from './message.ts';
 const columns = ['roomId', 'room', 'sentAt', 'userId', 'username', 'messageId', 'text'] as const;
 /** Where a record begins: only so can a quote that is never closed spoil no more than its own record. */
 const beginning = /(?<=\n)(?=[0-9a-f]{24}\t[^\t\n]*\t\d{4}-\d\d-\d\dT)/;
+const moment = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
 const longest = 1_000_000;
 
 /** Reads a file from its first record to its last; never more than one record and a block of the file are in memory. */
@@ -56,8 +57,12 @@ function readColumns(record: string[], line: number): Message | Bad {
     return { line, reason: `It has ${record.length} columns, not ${columns.length}.` };
   if (record.some((value) => value.includes('\0')))
     return { line, reason: 'It holds a NUL character, which no text may.' };
-  const named = Object.fromEntries(columns.map((name, index) => [name, record[index]]));
-  return { line, ...named } as Message;
+  const named = Object.fromEntries(columns.map((name, index) => [name, record[index]])) as Omit<Message, 'line'>;
+  // Postgres would take much more for a time, such as "yesterday".
+  if (!moment.test(named.sentAt)) {
+    return { line, reason: `"${named.sentAt.slice(0, 50)}" is not a time such as 2016-12-06T20:30:56.994Z.` };
+  }
+  return { line, ...named };
 }
 
 function countLines(text: string): number {
