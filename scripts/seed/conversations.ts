@@ -6,7 +6,7 @@ export type Conversation = {
   /** A room, made by the first of its people; without it, a direct chat of two. */
   room?: { name: string; description: string; isPublic: boolean };
   people: string[];
-  /** How many of the last messages someone has not read; the others have read all. */
+  /** How many of the last messages someone has not read, all of them from others; who is not named has read all. */
   unread?: Record<string, number>;
   lines: string;
 };
@@ -28,7 +28,7 @@ export const conversations: Conversation[] = [
       'katrin',
       'leyla',
     ],
-    unread: { hiroshi: 9, farid: 4, mei: 2 },
+    unread: { javier: 9, mei: 3, hiroshi: 2 },
     lines: `
       alice: Good morning, everyone! This is the square: say hello, ask anything, in any language.
       bob: Morning from Hamburg. It rains, of course.
@@ -86,7 +86,7 @@ export const conversations: Conversation[] = [
   {
     room: { name: 'Suppliers', description: 'Offers, samples, prices, who delivers and who promises.', isPublic: true },
     people: ['alice', 'farid', 'mei', 'elena', 'javier', 'ines'],
-    unread: { elena: 5, ines: 3 },
+    unread: { elena: 3, ines: 5 },
     lines: `
       alice: We need offers for 12,000 cotton bags by the end of the month. Who has a contact?
       ines > alice: Conheço uma fábrica em Guimarães. Algodão orgânico, certificado.
@@ -133,7 +133,7 @@ export const conversations: Conversation[] = [
   {
     room: { name: 'Склад', description: 'Остатки, отгрузки, машины. Только для своих.', isPublic: false },
     people: ['dmitry', 'elena', 'leyla', 'farid', 'bob'],
-    unread: { bob: 6, leyla: 2 },
+    unread: { bob: 3, farid: 6 },
     lines: `
       dmitry: Остатки на утро: мешков 1 240, поддонов 86, плёнки на два дня.
       elena: Плёнку заказали ещё в понедельник. Где она?
@@ -175,7 +175,7 @@ export const conversations: Conversation[] = [
   {
     room: { name: 'Design', description: 'Screens, words and complaints about both.', isPublic: false },
     people: ['carol', 'alice', 'katrin', 'hiroshi'],
-    unread: { hiroshi: 4 },
+    unread: { hiroshi: 2, katrin: 4 },
     lines: `
       carol: Here is the new list of contracts. The total stays in sight while one scrolls.
       alice > carol: Lovely. Can the overdue ones come first?
@@ -208,7 +208,7 @@ export const conversations: Conversation[] = [
   {
     room: { name: 'Книги и кино', description: 'Что читаем и смотрим. Books and films, any language.', isPublic: true },
     people: ['leyla', 'elena', 'ines', 'bob', 'mei', 'katrin'],
-    unread: { mei: 3 },
+    unread: { mei: 1, elena: 4 },
     lines: `
       leyla: Что сейчас читаете? Я перечитываю «Мастера и Маргариту».
       elena > leyla: Ауэзова, «Путь Абая». Медленно, но с удовольствием.
