@@ -1742,8 +1742,9 @@ begin
     return false;
   end if;
   perform pg_advisory_xact_lock(hashtext('chat._ensure_partition'));
-  if to_regclass('chat.' || name) is not null then
-    return false;  -- someone else has just made it
+  -- Someone else may have made it meanwhile. Only a query sees that: to_regclass remembers its first answer.
+  if exists (select from pg_catalog.pg_class where relname = name and relnamespace = 'chat'::regnamespace) then
+    return false;
   end if;
   execute format('create table chat.%I (like chat.messages including all)', name);
   execute format('alter table chat.%I enable row level security', name);
