@@ -10,9 +10,9 @@ const scripts = path.join(import.meta.dirname, '..', 'scripts');
 /** What a script said and how it ended. */
 export type Ended = { status: number | null; stdout: string; stderr: string };
 
-/** A script of the folder scripts/ as a process of its own; its environment is `env` and nothing else. */
-export function launch(name: string, args: string[], env: Record<string, string>, cwd?: string) {
-  const child = spawn(process.execPath, [path.join(scripts, `${name}.ts`), ...args], {
+/** A script of a folder, by default scripts/, as a process of its own; its environment is `env` and nothing else. */
+export function launch(name: string, args: string[], env: Record<string, string>, cwd?: string, folder = scripts) {
+  const child = spawn(process.execPath, [path.join(folder, `${name}.ts`), ...args], {
     env: { PATH: process.env.PATH, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(cwd && { cwd }),
