@@ -15,7 +15,15 @@ import { camelCase, pascalCase, plural, quote } from './names.ts';
 import type { Codec, Field, FunctionPlan, Row } from './plan.ts';
 import { columnFields, readOrder } from './tables.ts';
 
-export type Call = { fn: PgFunction; name: string; description: string | undefined; tags: Tags; plan: FunctionPlan };
+export type Call = {
+  fn: PgFunction;
+  /** `function chat.send_message`: what messages call it. */
+  object: string;
+  name: string;
+  description: string | undefined;
+  tags: Tags;
+  plan: FunctionPlan;
+};
 
 /** What a function is in the API; nothing where its comment hides it. */
 export function readFunction(fn: PgFunction, types: Types): Call | undefined {
@@ -47,7 +55,7 @@ export function readFunction(fn: PgFunction, types: Types): Call | undefined {
     cost: Number(tags.cost ?? 0),
     ...(tags.argon2id && { hash: readHash(tags.argon2id, named, object) }),
   };
-  return { fn, name: camelCase(tags.name ?? fn.name), description, tags, plan };
+  return { object, fn, name: camelCase(tags.name ?? fn.name), description, tags, plan };
 }
 
 function readResult(fn: PgFunction, object: string, types: Types): FunctionPlan['result'] {
@@ -121,16 +129,15 @@ export function argumentTypes(plan: FunctionPlan): NonNullable<Field['args']> {
 /** `sendMessage(input: {…}): SendMessagePayload { message }`. */
 export function mutationField(call: Call, types: Types): Field {
   const name = call.name.charAt(0).toUpperCase() + call.name.slice(1);
-  const object = `function ${call.fn.schema}.${call.fn.name}`;
   const input =
     call.plan.arguments.length > 0 &&
     new GraphQLInputObjectType({
-      name: types.claim(`${name}Input`, object),
+      name: types.claim(`${name}Input`, call.object),
       description: `What ${call.name} is told.`,
       fields: argumentTypes(call.plan),
     });
   const payload = new GraphQLObjectType({
-    name: types.claim(`${name}Payload`, object),
+    name: types.claim(`${name}Payload`, call.object),
     description: `What ${call.name} gives back.`,
     fields: () => ({
       [payloadField(call.plan)]: {

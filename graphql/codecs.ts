@@ -2,6 +2,7 @@ import { GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLObjectType } from 
 import type { Catalog, PgType } from '../functions/catalog.ts';
 import { Refusal } from '../functions/refusal.ts';
 import { readComment } from '../functions/tags.ts';
+import { isName } from './fields.ts';
 import { pascalCase, upperCase } from './names.ts';
 import type { Codec, Row } from './plan.ts';
 import { jwt, scalars } from './scalars.ts';
@@ -58,7 +59,7 @@ export function readTypes(catalog: Catalog, compositeFields: (row: Row, types: T
           remedy: `Give one of them another name: a line "@name other_name" in its comment.`,
         });
       }
-      if (!/^(?!__)[_A-Za-z]\w*$/.test(name)) {
+      if (!isName(name)) {
         throw new Refusal(`${object} would be called ${name} in the API, which GraphQL does not allow.`, {
           remedy: 'Give it a name of letters, digits and underscores: a line "@name other_name" in its comment.',
         });

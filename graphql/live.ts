@@ -3,6 +3,7 @@ import type { GraphQLSchema } from 'graphql';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { type Catalog, readCatalog } from '../functions/catalog.ts';
+import type { Refusal } from '../functions/refusal.ts';
 import { connectionOptions } from '../functions/requests.ts';
 import { buildSchema } from './schema.ts';
 
@@ -25,11 +26,17 @@ const between = 1000;
  * @throws Refusal where the first API cannot be built.
  */
 export async function followDatabase(url: string, log: Logger, changed: (api: Api) => void): Promise<LiveApi> {
-  let client = await connect();
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
+  // The fingerprint of a catalog that cannot be served: told once.
+  let refused: string | undefined;
+  let client = await connect();
   const live: LiveApi = {
-    current: await load(),
+    current: await load().catch(async (error) => {
+      closed = true;
+      await client.end();
+      throw error;
+    }),
     async close() {
       closed = true;
       clearTimeout(timer);
@@ -75,27 +82,36 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
   }
 
   async function reload(): Promise<void> {
+    const catalog = await readCatalog(client).catch(() => undefined);
+    // Without an answer the connection is lost; the next one loads again.
+    if (!catalog || closed) return;
+    const fingerprint = fingerprintOf(catalog);
+    const isKnown = fingerprint === live.current.fingerprint || fingerprint === refused;
+    if (fingerprint !== refused) refused = undefined;
+    if (isKnown) return;
     try {
-      const api = await load();
-      if (closed || api.fingerprint === live.current.fingerprint) return;
-      live.current = api;
-      changed(api);
-      log.info('The schema has changed: the API was built anew.');
+      live.current = { catalog, schema: buildSchema(catalog), fingerprint };
     } catch (error) {
-      if (!closed)
-        log.error({ error: (error as Error).message }, 'The schema has changed, but its API cannot be served.');
+      refused = fingerprint;
+      const { message, remedy } = error as Refusal;
+      log.error({ error: message, remedy }, 'The schema has changed, but its API cannot be served.');
+      return;
     }
+    changed(live.current);
+    log.info('The schema has changed: the API was built anew.');
   }
 
   async function load(): Promise<Api> {
     const catalog = await readCatalog(client);
-    const schema = buildSchema(catalog);
-    const fingerprint = createHash('sha256').update(JSON.stringify(catalog)).digest('hex').slice(0, 16);
-    return { catalog, schema, fingerprint };
+    return { catalog, schema: buildSchema(catalog), fingerprint: fingerprintOf(catalog) };
   }
 
   const { rows } = await client.query("select from pg_catalog.pg_event_trigger where evtname = 'plinth_ddl'");
   const poll = rows.length > 0 ? undefined : setInterval(() => void reload(), between);
   poll?.unref();
   return live;
+}
+
+function fingerprintOf(catalog: Catalog): string {
+  return createHash('sha256').update(JSON.stringify(catalog)).digest('hex').slice(0, 16);
 }

@@ -83,6 +83,8 @@ export type FilterPlan =
 declare module 'graphql' {
   interface GraphQLFieldExtensions<_TSource, _TContext, _TArgs> {
     plan?: FieldPlan;
+    /** What in the database it is, for messages. */
+    object?: string;
   }
   interface GraphQLInputFieldExtensions {
     plan?: FilterPlan;

@@ -1,5 +1,6 @@
 import { GraphQLBoolean, GraphQLNonNull, GraphQLObjectType, GraphQLSchema } from 'graphql';
 import type { Catalog } from '../functions/catalog.ts';
+import { Refusal } from '../functions/refusal.ts';
 import { argumentTypes, type Call, mutationField, readFunction, resultType } from './calls.ts';
 import { readTypes } from './codecs.ts';
 import { connectionArguments, connectionType, filterTypes, orderType } from './connections.ts';
@@ -35,11 +36,13 @@ export function buildSchema(catalog: Catalog): GraphQLSchema {
     const related = relations.get(node) as Relation[];
     types.addRow(table.rowType, row, node.description, () => {
       const fields = columnFields(row);
-      for (const { name, description, row: other, plan } of related) {
+      for (const { name, constraint, description, row: other, plan } of related) {
         const config = plan.kind === 'connection' ? connection(other) : { type: types.object(other) };
-        add(fields, name, { ...config, description, extensions: { plan } });
+        add(fields, name, { ...config, description, extensions: { plan } }, `constraint ${constraint}`);
       }
-      for (const call of calls.filter(({ plan }) => plan.ofRow === row)) add(fields, call.name, functionField(call));
+      for (const call of calls.filter(({ plan }) => plan.ofRow === row)) {
+        add(fields, call.name, functionField(call), call.object);
+      }
       return fields as Record<string, never>;
     });
     const filter = filters.rowFilter(table, row, () =>
@@ -56,12 +59,18 @@ export function buildSchema(catalog: Catalog): GraphQLSchema {
   }
   calls = catalog.functions.flatMap((fn) => readFunction(fn, types) ?? []);
 
-  function functionField({ plan, tags, description }: Call): Field {
+  function functionField({ plan, tags, description, object }: Call): Field {
     const asConnection = plan.result.kind === 'rows' && connections.has(plan.result.row);
     const config: Pick<Field, 'type' | 'args'> =
       plan.result.kind === 'rows' && asConnection
         ? connection(plan.result.row)
         : { type: notNullIf(tags.notNull, resultType(plan, types)) };
+    const taken = plan.arguments.find(({ apiName }) => config.args?.[apiName]);
+    if (taken) {
+      throw new Refusal(`Argument ${taken.name} of ${object} has the name of an argument that every connection has.`, {
+        remedy: 'Give it another name.',
+      });
+    }
     return {
       ...config,
       description: description ?? null,
@@ -74,8 +83,8 @@ export function buildSchema(catalog: Catalog): GraphQLSchema {
   for (const node of nodes) addRootFields(query, node, connection(node.row), types);
   const mutation: Fields = {};
   for (const call of calls) {
-    if (call.fn.volatile) add(mutation, call.name, mutationField(call, types));
-    else if (!call.plan.ofRow) add(query, call.name, functionField(call));
+    if (call.fn.volatile) add(mutation, call.name, mutationField(call, types), call.object);
+    else if (!call.plan.ofRow) add(query, call.name, functionField(call), call.object);
   }
   return new GraphQLSchema({
     query: new GraphQLObjectType({ name: 'Query', description: 'What can be read.', fields: orNothing(query) }),

@@ -9,6 +9,7 @@ import type { Codec, Field, FieldPlan, Order, Row } from './plan.ts';
 
 export type TableNode = { table: Table; row: Row; sqlName: string; description: string | undefined };
 export type Relation = {
+  constraint: string;
   name: string;
   description: string;
   row: Row;
@@ -59,13 +60,18 @@ export function columnFields(row: Row): Fields {
     if (tags.hide || (row.isTable && column.roles.length === 0)) continue;
     const codec = row.codec(column);
     if (codec.finish === 'deliver') continue;
-    add(fields, camelCase(tags.name ?? column.name), {
-      type: notNullIf(column.notNull || tags.notNull, codec.output),
-      description: description ?? null,
-      extensions: {
-        plan: codec.row ? { kind: 'attribute', column, row: codec.row } : { kind: 'column', column, codec },
+    add(
+      fields,
+      camelCase(tags.name ?? column.name),
+      {
+        type: notNullIf(column.notNull || tags.notNull, codec.output),
+        description: description ?? null,
+        extensions: {
+          plan: codec.row ? { kind: 'attribute', column, row: codec.row } : { kind: 'column', column, codec },
+        },
       },
-    });
+      `column ${column.name} of ${row.sqlName}`,
+    );
   }
   return fields;
 }
@@ -87,6 +93,7 @@ export function addRelations(
   const stem = /_id$/.test(column) ? column.replace(/_id$/, '') : `${column}_${singular(target.table.name)}`;
   const on = key.columns.map((name, index): [string, string] => [name, key.foreignColumns[index] as string]);
   relations.get(node)?.push({
+    constraint: key.name,
     name: camelCase(tags.name ?? stem),
     description: `The ${target.row.name} that ${key.columns.map(camelCase).join(', ')} names.`,
     row: target.row,
@@ -103,6 +110,7 @@ export function addRelations(
   const namesTarget = stem === singular(target.table.name);
   if (unique || node.table.indexes.some(leads)) {
     relations.get(target)?.push({
+      constraint: key.name,
       name: camelCase(tags.inverse ?? (namesTarget ? name : `${name}_by_${stem}`)),
       description: unique
         ? `The ${node.row.name} whose ${key.columns.map(camelCase).join(', ')} names this.`
@@ -127,21 +135,31 @@ export function addRootFields(
       const codec = row.codec(row.columns.find((column) => column.name === each) as Column);
       return { name: each, apiName: camelCase(each), codec };
     });
-    add(query, name, {
-      type: types.object(row),
-      description: `One ${row.name}, by its key.`,
-      args: Object.fromEntries(
-        columns.map(({ apiName, codec }) => [
-          apiName,
-          { type: new GraphQLNonNull(codec.input as NonNullable<Codec['input']>) },
-        ]),
-      ),
-      extensions: { plan: { kind: 'key', table: sqlName, row, columns } },
-    });
+    add(
+      query,
+      name,
+      {
+        type: types.object(row),
+        description: `One ${row.name}, by its key.`,
+        args: Object.fromEntries(
+          columns.map(({ apiName, codec }) => [
+            apiName,
+            { type: new GraphQLNonNull(codec.input as NonNullable<Codec['input']>) },
+          ]),
+        ),
+        extensions: { plan: { kind: 'key', table: sqlName, row, columns } },
+      },
+      `table ${sqlName}`,
+    );
   }
-  add(query, plural(name) === name ? `all${row.name}` : plural(name), {
-    ...connection,
-    description: `The ${row.name} rows that the caller may see. ${node.description ?? ''}`.trim(),
-    extensions: { plan: { kind: 'connection', table: sqlName, row, on: [] } },
-  });
+  add(
+    query,
+    plural(name) === name ? `all${row.name}` : plural(name),
+    {
+      ...connection,
+      description: `The ${row.name} rows that the caller may see. ${node.description ?? ''}`.trim(),
+      extensions: { plan: { kind: 'connection', table: sqlName, row, on: [] } },
+    },
+    `table ${sqlName}`,
+  );
 }

@@ -1,0 +1,186 @@
+import pino from 'pino';
+import t, { type Test } from 'tap';
+import { Refusal } from '../../functions/refusal.ts';
+import { readSettings } from '../../functions/settings.ts';
+import { type Server, startServer } from '../../graphql/server.ts';
+import { openWorld } from '../world.ts';
+
+/** Asks until the answer is as wanted; how long that took, in milliseconds. */
+async function until(wanted: () => Promise<boolean>, most = 5000): Promise<number> {
+  const started = performance.now();
+  while (!(await wanted())) {
+    if (performance.now() - started > most) throw new Error('It did not come about.');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return performance.now() - started;
+}
+
+// Each is a change that the API cannot carry, what the message has to name, and how to take it back.
+const unservable: [name: string, change: string, told: RegExp, back: string][] = [
+  [
+    'two types of one name',
+    'create table live.messages (id integer primary key)',
+    /called Message .*chat\.messages.*live\.messages/s,
+    'drop table live.messages',
+  ],
+  [
+    'a type of the name of a scalar',
+    'create table live.dates (id integer primary key)',
+    /called Date .*live\.dates/s,
+    'drop table live.dates',
+  ],
+  [
+    'two fields of one name',
+    'create function live.name(channel chat.channels) returns text language sql stable return null',
+    /called name .*column name of .*"channels".*function live\.name/s,
+    'drop function live.name',
+  ],
+  [
+    'two functions of one name',
+    'create function live.me() returns text language sql stable return null',
+    /called me .*function identity\.me.*function live\.me/s,
+    'drop function live.me',
+  ],
+  [
+    'a tag that there is not',
+    "comment on table live.rows is 'Rows. \n@hidden'",
+    /live\.rows.*@hidden/s,
+    'comment on table live.rows is null',
+  ],
+  [
+    'an order that there is not',
+    "comment on table live.rows is '@order nowhere'",
+    /live\.rows.*nowhere/s,
+    'comment on table live.rows is null',
+  ],
+  [
+    'a column of a type that there is not',
+    'alter table live.rows add place point',
+    /live\.rows\.place.*point/s,
+    'alter table live.rows drop place',
+  ],
+  [
+    'a column of a name that GraphQL does not allow',
+    'alter table live.rows add "1st" text',
+    /column 1st of .*rows/s,
+    'alter table live.rows drop "1st"',
+  ],
+  [
+    'a label that GraphQL does not allow',
+    "create type live.odd as enum ('Not this'); alter table live.rows add odd live.odd",
+    /live\.odd.*Not this/s,
+    'alter table live.rows drop odd; drop type live.odd',
+  ],
+  [
+    'an argument without a name',
+    'create function live.double(integer) returns integer language sql stable return $1 * 2',
+    /without a name.*live\.double/s,
+    'drop function live.double',
+  ],
+  [
+    'an argument of the name of a page',
+    'create function live.some_rows(first integer) returns setof live.rows language sql stable begin atomic select * from live.rows; end',
+    /first of function live\.some_rows/s,
+    'drop function live.some_rows',
+  ],
+];
+
+t.test('D9 DDL on a live database', async (t) => {
+  const { ask, owner, logged, databaseUrl } = await openWorld(t);
+  await owner.query(`
+    create schema live;
+    grant usage on schema live to anonymous;
+    alter default privileges in schema live grant select on tables to anonymous;
+    create table live.rows (id integer primary key)`);
+  const fieldsOf = async (type: string): Promise<{ name: string; description: string }[]> => {
+    const answer = await ask('query ($type: String!) { __type(name: $type) { fields { name description } } }', {
+      type,
+    });
+    return answer.data?.__type?.fields ?? [];
+  };
+  const has = (type: string, name: string) => async (): Promise<boolean> =>
+    (await fieldsOf(type)).some((field) => field.name === name);
+
+  t.test('is served within a second, without a restart', async (t) => {
+    const query = '{ things(orderBy: ID_ASC) { nodes { id said } totalCount } }';
+    t.match(await ask(query), { errors: [{ extensions: { code: 'BAD_REQUEST' } }] });
+    const made = until(async () => !(await ask(query)).errors);
+    await owner.query(`
+      create table live.things (id integer primary key, said text);
+      comment on column live.things.said is 'What it said.';
+      insert into live.things values (1, 'hello')`);
+    t.ok((await made) < 3000);
+    t.same((await ask(query)).data.things, { nodes: [{ id: 1, said: 'hello' }], totalCount: 1 });
+    t.match(
+      (await fieldsOf('Thing')).find(({ name }) => name === 'said'),
+      { description: 'What it said.' },
+    );
+
+    await owner.query("comment on column live.things.said is 'Its words.\n@name words'");
+    await until(has('Thing', 'words'));
+    t.match(await ask('{ thing(id: 1) { words } }'), { data: { thing: { words: 'hello' } } });
+    await owner.query('revoke select on live.things from anonymous; grant select (id) on live.things to anonymous');
+    await until(async () => !(await has('Thing', 'words')()));
+    await owner.query('drop table live.things');
+    await until(async () => !(await has('Query', 'things')()));
+  });
+
+  t.test('that cannot be served leaves the API as it was, and is told once in the log', async (t) => {
+    for (const [name, change, told, back] of unservable) {
+      logged.length = 0;
+      await owner.query(change);
+      await until(async () => logged.some(({ level }) => level === 50));
+      const errors = logged.filter(({ level }) => level === 50);
+      t.match(errors, [{ error: told, remedy: /\w+/, msg: /cannot be served/ }], name);
+      t.match(
+        await ask('{ rows { totalCount } me { username } }'),
+        { data: { rows: { totalCount: 0 }, me: null } },
+        name,
+      );
+      await startsNot(t, databaseUrl, told, name);
+      await owner.query(back);
+    }
+    // What comes after is served again.
+    await owner.query('alter table live.rows add fine text');
+    await until(has('Row', 'fine'));
+    t.pass();
+  });
+
+  t.test('is noticed where no superuser made the event trigger, too', async (t) => {
+    await owner.query('drop event trigger plinth_ddl');
+    const server = await start(databaseUrl);
+    t.teardown(server.close);
+    const query = JSON.stringify({ query: '{ laters { totalCount } }' });
+    const served = async (): Promise<boolean> => {
+      const response = await fetch(`${server.url}graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: query,
+      });
+      return !(await response.json()).errors;
+    };
+    t.notOk(await served());
+    await owner.query('create table live.laters (id integer primary key)');
+    t.ok((await until(served)) < 4000);
+  });
+});
+
+function start(databaseUrl: string): Promise<Server> {
+  return startServer({
+    settings: readSettings({ PORT: '0', HOST: '127.0.0.1' }),
+    keys: [{ kid: 'test', key: new Uint8Array(32) }],
+    databaseUrl,
+    log: pino({ level: 'silent' }),
+    deliver: async () => {},
+  });
+}
+
+/** At the start the same change is a message with a remedy, and nothing is left running. */
+async function startsNot(t: Test, databaseUrl: string, told: RegExp, name: string): Promise<void> {
+  const error = await start(databaseUrl).then(
+    (server) => server.close().then(() => undefined),
+    (thrown) => thrown,
+  );
+  t.ok(error instanceof Refusal, name);
+  t.match(error, { message: told, remedy: /\w+/ }, name);
+}
