@@ -19,8 +19,8 @@ const uses: Record<string, string | null> = {
   'identity.users_pkey': 'select * from identity.me()',
   'identity.users_external_ref_key': imported,
   'identity.users_username_key': "select * from identity.user_by_username('USER77')",
-  'identity.users_searched_trgm_idx': "select * from identity.search_users('nummer77')",
-  'identity.users_searched_stem_idx': "select * from identity.search_users('nummer77')",
+  'identity.users_searched_trgm_idx': "select * from identity.search_users('alexandra')",
+  'identity.users_searched_stem_idx': "select * from identity.search_users('alexandra')",
   'identity.accounts_pkey': `select identity._session_role(id, user_id) from (select * from identity.sessions limit 1) as session`,
   'identity.accounts_phone_key': "select (identity.verify_code('+77770000077', '123456')).refresh_token",
   'identity.accounts_email_key': "select identity.password_salt('user77@plinth.test')",
@@ -61,7 +61,7 @@ await owner.query(`
   select operations.ensure_partitions(now() - interval '2 months');
   select operations.ensure_partitions('2026-01-01');
   insert into identity.users (username, display_name, external_ref)
-    select 'user' || n, 'Nummer' || n || ' ' || md5(n::text), 'gitter:' || n from generate_series(1, 3000) as n;
+    select 'user' || n, case n when 77 then 'Alexandra' else md5(n::text) end, 'gitter:' || n from generate_series(1, 3000) as n;
   create temp table who as select id, substr(username, 5)::integer as n from identity.users;
   create index on who (n);
   insert into identity.accounts (user_id, phone, email)
