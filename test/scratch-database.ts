@@ -18,6 +18,8 @@ export async function openScratch(): Promise<Scratch> {
   const url = process.env.TEST_DATABASE_URL ?? server?.url ?? '';
   // One connection, so that Postgres is not asked to copy its template twice at once.
   const admin = new pg.Pool({ connectionString: url, max: 1 });
+  // Its end does not wait until the connection is closed: the server that stops next may still tell it so.
+  admin.on('error', () => {});
   const made: string[] = [];
   return {
     async create() {
