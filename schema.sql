@@ -1579,7 +1579,8 @@ begin
   if user_id = caller then
     raise exception using errcode = 'PT400', message = 'A direct chat needs someone else.', column = 'user_id';
   end if;
-  if not exists (select from identity.users where id = open_direct.user_id and removed_at is null) then
+  -- Held, so that an account that is being removed is either gone already or sees this chat.
+  if not exists (select from identity.users where id = open_direct.user_id and removed_at is null for share) then
     raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
   end if;
 
@@ -1653,7 +1654,7 @@ begin
   if chat._caller_role(channel.id) is null or chat._caller_role(channel.id) > 'admin' then
     raise exception using errcode = 'PT403', message = 'Only an owner or admin of the room adds members.';
   end if;
-  if not exists (select from identity.users where id = add_member.user_id and removed_at is null) then
+  if not exists (select from identity.users where id = add_member.user_id and removed_at is null for share) then
     raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
   end if;
   return chat._join(channel, add_member.user_id, 'member');

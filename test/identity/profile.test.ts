@@ -171,3 +171,48 @@ t.test('two who remove their accounts at the same moment do not stop each other'
   const answers = await Promise.all(people.map(({ token }) => ask('mutation { removeAccount { ok } }', {}, token)));
   t.strictSame(answers.map(codeOf), [undefined, undefined, undefined, undefined]);
 });
+
+t.test(
+  'an account that is removed at the moment when someone opens a chat with it or adds it is not left inside',
+  async (t) => {
+    const kim = await person('kim');
+    const { createRoom } = (
+      await ask('mutation { createRoom(input: { name: "late" }) { channel { id } } }', {}, kim.token)
+    ).data;
+    for (const [call, values] of [
+      ['chat.open_direct($1)', []],
+      ['chat.add_member($2, $1)', [createRoom.channel.id]],
+    ] as const) {
+      for (const removedFirst of [true, false]) {
+        const lee = await person(`lee-${call.slice(5, 8)}-${removedFirst}`);
+        const [remover, opener] = [await owner.connect(), await owner.connect()];
+        const begin = 'begin; select set_config($$plinth.user_id$$, $$USER$$, true)';
+        await remover.query(begin.replace('USER', lee.id));
+        await opener.query(begin.replace('USER', kim.id));
+        const remove = () => remover.query('select identity.remove_account()').then(() => remover.query('commit'));
+        const open = () => opener.query(`select ${call}`, [lee.id, ...values]);
+        if (removedFirst) {
+          await remover.query('select identity.remove_account()');
+          const opened = t.rejects(open(), { code: 'PT404' }, `${call} waits, and finds nobody`);
+          await wait(50);
+          await remover.query('commit');
+          await opened;
+          await opener.query('rollback');
+        } else {
+          await open();
+          const removed = remove();
+          await wait(50);
+          await opener.query('commit');
+          await removed;
+        }
+        remover.release();
+        opener.release();
+        const { rowCount } = await owner.query(
+          `select from chat.members join chat.channels on id = channel_id where user_id = $1 and (kind = 'room' or closed_at is null)`,
+          [lee.id],
+        );
+        t.equal(rowCount, 0, `${call}, removed ${removedFirst ? 'before' : 'after'}`);
+      }
+    }
+  },
+);
