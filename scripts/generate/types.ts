@@ -14,7 +14,7 @@ export type Named = {
 };
 
 /** How values of a type are checked and carried. */
-export type Value = {
+type Value = {
   /** zod for what comes back. */
   output: string;
   /** zod for what is given; null where nobody can give it. */
