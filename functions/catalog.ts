@@ -52,7 +52,7 @@ export type Table = {
   foreignKeys: ForeignKey[];
 };
 
-export type Argument = { name: string; type: string; hasDefault: boolean };
+export type Argument = { name: string; type: string; hasDefault: boolean; isVariadic: boolean };
 
 export type PgFunction = {
   oid: string;
@@ -184,7 +184,8 @@ with roles as (
       select json_agg(json_build_object(
         'name', coalesce(routine.proargnames[argument.position], ''),
         'type', argument.type,
-        'hasDefault', argument.number > routine.pronargs - routine.pronargdefaults
+        'hasDefault', argument.number > routine.pronargs - routine.pronargdefaults,
+        'isVariadic', coalesce(routine.proargmodes[argument.position] = 'v', false)
       ) order by argument.position)
       from (
         select position, type, row_number() over (order by position) as number

@@ -42,7 +42,8 @@ export function readFunction(fn: PgFunction, types: Types): Call | undefined {
           'Give it a name and a scalar type (jsonb carries anything), or do not grant the function to an API role.',
       });
     }
-    return { name: argument.name, apiName: camelCase(argument.name), codec, hasDefault: argument.hasDefault };
+    const { name, hasDefault, isVariadic } = argument;
+    return { name, apiName: camelCase(name), codec, hasDefault, isVariadic };
   });
   const result = readResult(fn, object, types);
   const plan: FunctionPlan = {

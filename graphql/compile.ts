@@ -140,7 +140,9 @@ function keep({ sqlName, result, returnsSet }: FunctionPlan, list: string): stri
   if (result.kind === 'value') return `coalesce((select '=' || r::text from ${call} as r), '')`;
   if (result.kind === 'values') return `coalesce((select array_agg(r)::text from ${call} as r), '')`;
   const kept = result.row.sqlName === 'record' ? 'jsonb_agg(to_jsonb(r))' : 'array_agg(r)';
-  return `coalesce((select ${kept}::text from ${call} as r where not (r is null)), '')`;
+  // A function that is not a set gives a row of nulls for null.
+  const isThere = returnsSet ? '' : ' where not (r is null)';
+  return `coalesce((select ${kept}::text from ${call} as r${isThere}), '')`;
 }
 
 function keptRows(row: Row): string {

@@ -49,7 +49,7 @@ export type FunctionPlan = {
   sqlName: string;
   /** The columns of the row that a computed field belongs to are passed first. */
   ofRow?: Row;
-  arguments: { name: string; apiName: string; codec: Codec; hasDefault: boolean }[];
+  arguments: { name: string; apiName: string; codec: Codec; hasDefault: boolean; isVariadic: boolean }[];
   result:
     | { kind: 'void' }
     | { kind: 'value'; codec: Codec }

@@ -243,7 +243,7 @@ export function argumentList(
   hashed?: { argument: string; read: Read },
 ): string {
   const list = call.ofRow && own ? [wholeRow(context, call.ofRow, own)] : [];
-  for (const { name, apiName, codec, hasDefault } of call.arguments) {
+  for (const { name, apiName, codec, hasDefault, isVariadic } of call.arguments) {
     const value = given(apiName);
     if (hasDefault && (value === undefined || value.now === null)) continue;
     const read: Read =
@@ -253,7 +253,7 @@ export function argumentList(
             const current = value?.read(variables);
             return current === null || current === undefined ? null : codec.encode(current);
           };
-    list.push(`${quote(name)} => ${context.bind(read)}::${codec.sqlName}`);
+    list.push(`${isVariadic ? 'variadic ' : ''}${quote(name)} => ${context.bind(read)}::${codec.sqlName}`);
   }
   return list.join(', ');
 }

@@ -1,0 +1,182 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import t from 'tap';
+import { openWorld, schemaFile } from '../world.ts';
+
+const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
+// Each kind of result, as a query (stable) and as a mutation (volatile).
+const kinds = ['stable', 'volatile'].map((volatility) => {
+  const make = (name: string, returns: string, body: string): string =>
+    `create function things.${name}_${volatility}() returns ${returns} language sql ${volatility} set search_path = '' as $$ ${body} $$;
+    grant execute on function things.${name}_${volatility} to anonymous;`;
+  return [
+    make('long', 'bigint', 'select 9007199254740993'),
+    make('state', 'things.state', "select 'in_use'::things.state"),
+    make('weight', 'things.weight', 'select 1.50::things.weight'),
+    make('bytes', 'bytea', "select '\\x00ff'::bytea"),
+    make('json', 'jsonb', `select '{"a": [1, null]}'::jsonb`),
+    make('none', 'text', 'select null::text'),
+    make('empty', 'text', "select ''"),
+    make('nothing', 'void', 'select null::void'),
+    make('list', 'bigint[]', "select '{1,9007199254740993}'::bigint[]"),
+    make('states', 'things.state[]', "select '{new,in_use}'::things.state[]"),
+    make('empty_list', 'bigint[]', "select '{}'::bigint[]"),
+    make('longs', 'setof bigint', 'select * from (values (2::bigint), (9007199254740993)) as v'),
+    make('some_states', 'setof things.state', "select unnest('{worn_out,new}'::things.state[])"),
+    make('no_longs', 'setof bigint', 'select 1::bigint where false'),
+    make('box', 'things.boxes', 'select * from things.boxes where id = 1'),
+    make('no_box', 'things.boxes', 'select * from things.boxes where false'),
+    make('boxes', 'setof things.boxes', 'select * from things.boxes order by id desc'),
+    make('one_box', 'setof things.boxes rows 1', 'select * from things.boxes where id = 2'),
+    make('size', 'things.size', 'select row(1.5, 2)::things.size'),
+    make('sizes', 'setof things.size', 'select * from (values (1.5, 2), (null, null)) as v (wide, high)'),
+    make('pair', 'table (a bigint, b things.state)', "values (1::bigint, 'new'::things.state), (2, null)"),
+  ].join('\n');
+});
+const more = `
+create type things.size as (wide numeric, high integer);
+insert into things.boxes values (1, 'one', null), (2, 'two', 'ann');
+insert into things.things (id, box_id, "text", label) values (1, 1, 'first', 'x');
+create function things.both(out a integer, out b text) language sql stable set search_path = '' as $$ select 1, 'x' $$;
+create function things.sum(numbers integer[] default '{}', plus integer default 1) returns bigint
+language sql stable set search_path = '' as $$ select coalesce((select sum(n) from unnest(numbers) as n), 0) + plus $$;
+create function things.joined(variadic words text[]) returns text
+language sql stable set search_path = '' as $$ select array_to_string(words, '-') $$;
+create function things.greeting(thing things.things, greeting text default 'hello') returns text
+language sql stable set search_path = '' as $$ select greeting || ' ' || thing."text" $$;
+create function things.neighbours(thing things.things) returns setof things.things
+language sql stable begin atomic select other.* from things.things as other where other.box_id = thing.box_id; end;
+create function things.box_named(name text) returns things.boxes
+language sql stable set search_path = '' as $$ select * from things.boxes as box where box.name = box_named.name $$;
+comment on function things.box_named is 'The box of a name.
+@notNull
+@name boxByName';
+create function things.hidden() returns integer language sql stable as $$ select 1 $$;
+comment on function things.hidden is '@hide';
+create view things.owners as select owner, count(*) as boxes, array_agg(id order by id) as ids from things.boxes where owner is not null group by owner;
+comment on view things.owners is 'Who owns boxes.';
+create table things."Odd ""table" (id integer primary key, "a ""b'c" text, "not" text);
+comment on table things."Odd ""table" is '@name odd';
+comment on column things."Odd ""table"."a ""b'c" is '@name quoted';
+insert into things."Odd ""table" values (1, 'it''s', 'no');
+grant select on things.owners, things."Odd ""table" to anonymous;
+grant execute on function things.both, things.sum, things.joined, things.greeting, things.neighbours, things.box_named, things.hidden to anonymous;
+`;
+const schema = readFileSync(schemaFile, 'utf8') + things + more + kinds.join('\n');
+
+const expected: [name: string, selection: string, value: unknown, payload?: string][] = [
+  ['long', '', '9007199254740993'],
+  ['state', '', 'IN_USE'],
+  ['weight', '', '1.50'],
+  ['bytes', '', 'AP8='],
+  ['json', '', { a: [1, null] }],
+  ['none', '', null],
+  ['empty', '', ''],
+  ['nothing', '', true, 'ok'],
+  ['list', '', ['1', '9007199254740993']],
+  ['states', '', ['NEW', 'IN_USE']],
+  ['emptyList', '', []],
+  ['longs', '', ['2', '9007199254740993']],
+  ['someStates', '', ['WORN_OUT', 'NEW']],
+  ['noLongs', '', []],
+  ['box', '{ id name things { totalCount } }', { id: 1, name: 'one', things: { totalCount: 1 } }, 'box'],
+  ['noBox', '{ id name }', null, 'box'],
+  ['boxes', '{ id }', [{ id: 2 }, { id: 1 }], 'boxes'],
+  ['oneBox', '{ id owner }', { id: 2, owner: 'ann' }, 'box'],
+  ['size', '{ wide high }', { wide: '1.5', high: 2 }, 'size'],
+  [
+    'sizes',
+    '{ wide high }',
+    [
+      { wide: '1.5', high: 2 },
+      { wide: null, high: null },
+    ],
+    'sizes',
+  ],
+  [
+    'pair',
+    '{ a b }',
+    [
+      { a: '1', b: 'NEW' },
+      { a: '2', b: null },
+    ],
+    'pairRows',
+  ],
+];
+
+t.test('D9 functions', async (t) => {
+  const { ask } = await openWorld(t, { schema });
+  const data = async (query: string, variables?: object) => {
+    const answer = await ask(query, variables);
+    if (answer.errors) throw new Error(JSON.stringify(answer.errors));
+    return answer.data;
+  };
+
+  t.test('that read give each kind of result', async (t) => {
+    for (const [name, selection, value] of expected) {
+      const connection = name === 'boxes';
+      const field = `${name}Stable`;
+      const answer = await ask(`{ ${field} ${connection ? '{ nodes { id } }' : selection} }`);
+      t.strictSame(answer, { data: { [field]: connection ? { nodes: value } : value } }, name);
+    }
+  });
+
+  t.test('that write give each kind of result in a payload', async (t) => {
+    for (const [name, selection, value, payload = 'result'] of expected) {
+      const field = `${name}Volatile`;
+      const called = payload.replace('pairRows', 'pairVolatileRows');
+      const answer = await ask(`mutation { ${field} { ${called} ${selection} } }`);
+      t.strictSame(answer, { data: { [field]: { [called]: value } } }, name);
+    }
+  });
+
+  t.test('with out arguments give a row', async (t) => {
+    t.same(await data('{ both { a b } }'), { both: { a: 1, b: 'x' } });
+  });
+
+  t.test('take what has a default or not', async (t) => {
+    const query = 'query ($numbers: [Int!], $plus: Int) { sum(numbers: $numbers, plus: $plus) }';
+    t.same(await data(query, { numbers: [1, 2], plus: 3 }), { sum: '6' });
+    t.same(await data(query, { numbers: [1, 2] }), { sum: '4' });
+    t.same(await data(query, { numbers: null, plus: null }), { sum: '1' }, 'null is as if left out');
+    t.same(await data('{ sum }'), { sum: '1' });
+    t.same(await data('{ joined(words: ["a", "b,c", "\\""]) }'), { joined: 'a-b,c-"' });
+    t.match(await ask('{ joined }'), { errors: [{ extensions: { code: 'BAD_REQUEST' } }] });
+  });
+
+  t.test('of a row are fields of it', async (t) => {
+    const query =
+      '{ thing(id: "1") { greeting hi: greeting(greeting: "hi") neighbours { nodes { id } totalCount } boxOf { name } } }';
+    t.same((await data(query)).thing, {
+      greeting: 'hello first',
+      hi: 'hi first',
+      neighbours: { nodes: [{ id: '1' }], totalCount: 1 },
+      boxOf: { name: 'one' },
+    });
+  });
+
+  t.test('are called and documented as their comment says', async (t) => {
+    t.same((await data('{ boxByName(name: "two") { id } }')).boxByName, { id: 2 });
+    const { fields } = (await data('{ __type(name: "Query") { fields { name description type { kind } } } }')).__type;
+    t.match(
+      fields.find(({ name }: { name: string }) => name === 'boxByName'),
+      { description: 'The box of a name.', type: { kind: 'NON_NULL' } },
+    );
+    t.notOk(fields.some(({ name }: { name: string }) => name === 'hidden' || name === 'boxNamed'));
+  });
+});
+
+t.test('D9 views, and names that need quotes', async (t) => {
+  const { ask } = await openWorld(t, { schema });
+  t.same(await ask('{ owners(first: 1) { nodes { owner boxes ids } pageInfo { hasNextPage } totalCount } }'), {
+    data: {
+      owners: { nodes: [{ owner: 'ann', boxes: '1', ids: [2] }], pageInfo: { hasNextPage: false }, totalCount: 1 },
+    },
+  });
+  t.same(await ask('{ odd(id: 1) { quoted not } odds(orderBy: ID_DESC) { edges { cursor node { quoted } } } }'), {
+    data: {
+      odd: { quoted: "it's", not: 'no' },
+      odds: { edges: [{ cursor: Buffer.from('["-id", "1"]').toString('base64url'), node: { quoted: "it's" } }] },
+    },
+  });
+});
