@@ -1,0 +1,175 @@
+import {
+  buildClientSchema,
+  type GraphQLField,
+  type GraphQLInputObjectType,
+  type GraphQLInputType,
+  type GraphQLObjectType,
+  getIntrospectionQuery,
+  getNamedType,
+  isEnumType,
+  isInputObjectType,
+  isLeafType,
+} from 'graphql';
+import t from 'tap';
+import { openWorld } from '../world.ts';
+
+// Every mutation and every query, given what nobody should give them: each answers or says in a code what is wrong. The
+// fields come from the schema, so that a new function is tried too.
+
+const world = await openWorld(t);
+const { ask, owner, person } = world;
+const [ann, root, service] = [await person('ann'), await person('root', { operator: true }), await world.service()];
+const schema = buildClientSchema((await ask(getIntrospectionQuery())).data);
+const room = await ask(
+  'mutation { createRoom(input: { name: "room", isPublic: true }) { channel { id } } }',
+  {},
+  ann.token,
+);
+const roomId = room.data.createRoom.channel.id as string;
+
+const long = 'x'.repeat(100_000);
+const hostile: Record<string, unknown[]> = {
+  String: [
+    '',
+    ' ',
+    long,
+    '\u0000',
+    '\ud800',
+    "'; drop table chat.messages; --",
+    '$1',
+    '%s\\',
+    '{}',
+    '\u202e\u{1F600}',
+    null,
+    1,
+    true,
+    [],
+    {},
+  ],
+  UUID: [
+    roomId,
+    ann.id,
+    '0193f5a2-8c4e-7c31-9d3a-5e2f6b7a8c90',
+    'ffffffff-ffff-ffff-ffff-ffffffffffff',
+    '00000000-0000-0000-0000-000000000000',
+    "x' or 1=1",
+    '',
+    null,
+    1,
+    {},
+  ],
+  BigInt: ['0', '-1', '9223372036854775807', '9223372036854775808', '1.5', '1e9', 'NaN', '', null, 2 ** 60, {}],
+  Int: [0, -1, 2147483647, -2147483648, 2147483648, 1.5, 'x', null, {}],
+  Boolean: [true, false, 'true', 0, null],
+  DateTime: [
+    '2026-01-01T00:00:00Z',
+    '9999-12-31T23:59:59Z',
+    '294276-12-31T23:59:59Z',
+    '294277-01-01T00:00:00Z',
+    '0000-01-01T00:00:00Z',
+    '2026-13-45T99:99:99Z',
+    'now',
+    'infinity',
+    null,
+    {},
+  ],
+  JSON: [
+    null,
+    1,
+    'text',
+    [],
+    {},
+    [[]],
+    [{}],
+    [null],
+    [1],
+    [{ message_id: {}, user_id: [], room_id: 1 }],
+    [{ message_id: 'a', user_id: 'b', room_id: 'c', room: long, sent_at: 'x', text: 1 }],
+    [{ message_id: 'a', user_id: 'b', room_id: 'c', username: '', sent_at: '2026-01-01', text: 'x' }],
+    { nul: '\u0000' },
+    { deep: JSON.parse(`${'['.repeat(500)}${']'.repeat(500)}`) },
+  ],
+};
+
+function valuesFor(type: GraphQLInputType): unknown[] {
+  const named = getNamedType(type);
+  if (isEnumType(named)) return [...named.getValues().map(({ name }) => name), 'NOPE', '', null, 1];
+  return hostile[named.name] ?? [null, {}, [], 'x'];
+}
+/** A value that is of the type, for the arguments beside the one that is tried. */
+function plain(type: GraphQLInputType): unknown {
+  const name = getNamedType(type).name;
+  return (
+    { UUID: roomId, BigInt: '1', Int: 1, DateTime: '2026-01-01T00:00:00Z', JSON: [], Boolean: true }[name] ??
+    'some text'
+  );
+}
+
+type Try = { query: string; variables: object; what: string };
+
+/** Each argument of a field with each hostile value, the required others plain. */
+function triesOf(kind: string, field: GraphQLField<unknown, unknown>): Try[] {
+  const selection = isLeafType(getNamedType(field.type)) ? '' : '{ __typename }';
+  const input =
+    kind === 'mutation' && field.args[0] ? (getNamedType(field.args[0].type) as GraphQLInputObjectType) : undefined;
+  const places = input ? Object.values(input.getFields()) : field.args;
+  if (places.length === 0) return [];
+  return places.flatMap((place) => {
+    if (isInputObjectType(getNamedType(place.type))) return [];
+    return valuesFor(place.type).map((value) => {
+      const others = places.filter((each) => each !== place && String(each.type).endsWith('!'));
+      const given = Object.fromEntries([...others.map((each) => [each.name, plain(each.type)]), [place.name, value]]);
+      const used = [...others, place];
+      const query = input
+        ? `mutation ($input: ${input.name}!) { ${field.name}(input: $input) ${selection} }`
+        : `query (${used.map((each) => `$${each.name}: ${each.type}`).join(', ')}) { ${field.name}(${used.map((each) => `${each.name}: $${each.name}`).join(', ')}) ${selection} }`;
+      return {
+        query,
+        variables: input ? { input: given } : given,
+        what: `${field.name}(${place.name}: ${String(JSON.stringify(value)).slice(0, 40)})`,
+      };
+    });
+  });
+}
+
+for (const [kind, type] of [
+  ['query', schema.getQueryType()],
+  ['mutation', schema.getMutationType()],
+] as const) {
+  t.test(`no argument of a ${kind} is answered with an error that nobody foresaw`, async (t) => {
+    const tries = Object.values((type as GraphQLObjectType).getFields()).flatMap((field) => triesOf(kind, field));
+    t.ok(tries.length > 100, `${tries.length} ways to ask`);
+    const before = await owner.query('select count(*)::integer as n from pg_tables');
+    const bad: { what: string; role: string; told: unknown }[] = [];
+    for (const [role, token] of [
+      ['member', ann.token],
+      ['operator', root.token],
+      ['service', service],
+      ['anonymous', undefined],
+    ] as const) {
+      for (const { query, variables, what } of tries) {
+        // What would end the session that asks.
+        if (/revokeSessions/.test(what)) continue;
+        const answer = await ask(query, variables, token);
+        const untyped = (answer.errors ?? []).filter(
+          ({ message, extensions }) =>
+            extensions?.code === 'INTERNAL' ||
+            message.length > 500 ||
+            /syntax error|pg_|select |relation "/i.test(message),
+        );
+        if (untyped.length > 0 || (!answer.errors && !answer.data)) bad.push({ what, role, told: untyped });
+      }
+    }
+    t.strictSame(bad, []);
+    const after = await owner.query('select count(*)::integer as n from pg_tables');
+    t.ok(after.rows[0].n >= before.rows[0].n, 'no table is gone');
+  });
+}
+
+t.test('nothing of it reached the log as unforeseen', async (t) => {
+  t.strictSame(
+    world.logged.filter(({ level }) => Number(level) >= 50).map(({ err }) => err),
+    [],
+  );
+  t.notOk((await ask('{ me { username } }', {}, ann.token)).errors, 'and whoever asked is still there');
+});
