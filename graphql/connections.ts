@@ -11,10 +11,12 @@ import {
   getNamedType,
   isListType,
 } from 'graphql';
-import type { Table } from '../functions/catalog.ts';
+import type { Column, Table } from '../functions/catalog.ts';
+import { Refusal } from '../functions/refusal.ts';
 import type { Types } from './codecs.ts';
 import { camelCase, upperCase } from './names.ts';
 import type { Codec, FilterPlan, Order, Row } from './plan.ts';
+import { visibleColumns } from './tables.ts';
 
 export const pageInfo = new GraphQLObjectType({
   name: 'PageInfo',
@@ -80,11 +82,11 @@ export function connectionArguments(
 }
 
 /** The columns of a table that an index can find or sort: the only ones to filter and order by. */
-export function indexedColumns(table: Table, row: Row): { column: Row['columns'][number]; codec: Codec }[] {
+function indexedColumns(table: Table, row: Row): { column: Column; name: string; codec: Codec }[] {
   const indexed = new Set(table.indexes.flat());
-  return row.columns
-    .filter((column) => indexed.has(column.name))
-    .map((column) => ({ column, codec: row.codec(column) }))
+  return visibleColumns(row)
+    .filter(({ column }) => indexed.has(column.name))
+    .map(({ column, name }) => ({ column, name, codec: row.codec(column) }))
     .filter(({ codec }) => codec.input !== null);
 }
 
@@ -92,15 +94,14 @@ export function orderType(table: Table, row: Row): GraphQLEnumType | null {
   const columns = indexedColumns(table, row).filter(({ codec }) => codec.ordered);
   if (columns.length === 0) return null;
   const values: Record<string, { value: Order; description: string }> = {};
-  for (const { column } of columns) {
-    const name = upperCase(column.name);
-    values[`${name}_ASC`] = {
+  for (const { column, name } of columns) {
+    values[`${upperCase(name)}_ASC`] = {
       value: { column: column.name, descending: false },
-      description: `By ${camelCase(column.name)}, the lowest first.`,
+      description: `By ${camelCase(name)}, the lowest first.`,
     };
-    values[`${name}_DESC`] = {
+    values[`${upperCase(name)}_DESC`] = {
       value: { column: column.name, descending: true },
-      description: `By ${camelCase(column.name)}, the highest first.`,
+      description: `By ${camelCase(name)}, the highest first.`,
     };
   }
   return new GraphQLEnumType({ name: `${row.name}Order`, description: `An order of ${row.name} rows.`, values });
@@ -186,13 +187,18 @@ export function filterTypes(claim: Types['claim']) {
           or: { type: new GraphQLList(new GraphQLNonNull(filter)), description: 'One of these holds.' },
           not: { type: filter, description: 'This does not hold.' },
         };
-        for (const { column, codec } of columns) {
+        for (const { column, name, codec } of columns) {
           const plan: FilterPlan = { kind: 'column', column, codec };
-          fields[camelCase(column.name)] = {
-            type: columnFilter(codec),
-            description: `By ${camelCase(column.name)}.`,
-            extensions: { plan },
-          };
+          const field = camelCase(name);
+          if (fields[field]) {
+            throw new Refusal(
+              `Column ${column.name} of ${row.sqlName} would be called ${field} where a filter has its own ${field}.`,
+              {
+                remedy: 'Give it another name: a line "@name other_name" in its comment.',
+              },
+            );
+          }
+          fields[field] = { type: columnFilter(codec), description: `By ${field}.`, extensions: { plan } };
         }
         for (const { name, row: other, plan } of relations()) {
           const otherFilter = byRow.get(other.name);

@@ -52,19 +52,28 @@ export function readOrder(order: string | undefined, columns: Column[], object: 
   });
 }
 
-/** The columns that some role may read; those of a composite type are all readable. */
+/**
+ * The columns that the API has, each under the name that it is to have there: those that some role may read, and all of a
+ * composite type.
+ */
+export function visibleColumns(row: Row) {
+  return row.columns.flatMap((column) => {
+    const { description, tags } = readComment(column.comment, `column ${row.sqlName}.${column.name}`);
+    if (tags.hide || (row.isTable && column.roles.length === 0)) return [];
+    return [{ column, name: tags.name ?? column.name, description, notNull: column.notNull || tags.notNull }];
+  });
+}
+
 export function columnFields(row: Row): Fields {
   const fields: Fields = {};
-  for (const column of row.columns) {
-    const { description, tags } = readComment(column.comment, `column ${row.sqlName}.${column.name}`);
-    if (tags.hide || (row.isTable && column.roles.length === 0)) continue;
+  for (const { column, name, description, notNull } of visibleColumns(row)) {
     const codec = row.codec(column);
     if (codec.finish === 'deliver') continue;
     add(
       fields,
-      camelCase(tags.name ?? column.name),
+      camelCase(name),
       {
-        type: notNullIf(column.notNull || tags.notNull, codec.output),
+        type: notNullIf(notNull, codec.output),
         description: description ?? null,
         extensions: {
           plan: codec.row ? { kind: 'attribute', column, row: codec.row } : { kind: 'column', column, codec },

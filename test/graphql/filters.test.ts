@@ -63,6 +63,38 @@ const operators: Record<string, string> = {
   startsWith: '^@',
 };
 
+// Columns that are there and are not for the API: hidden, of a type it has not, granted to nobody; and one of another name.
+const partly = `
+create table things.parts (id integer primary key, hidden text, place tsquery, secret text, "2nd" integer);
+create index on things.parts (hidden, place, secret, "2nd");
+comment on column things.parts.hidden is '@hide';
+comment on column things.parts.place is '@hide';
+comment on column things.parts."2nd" is '@name second';
+insert into things.parts values (1, 'h', 'p', 's', 2), (2, 'h', 'p', 's', 1);
+grant select (id, hidden, place, "2nd") on things.parts to anonymous;
+`;
+
+t.test(
+  'D14 columns that are not in the API are neither filtered nor ordered by; others by their name there',
+  async (t) => {
+    const { ask } = await openWorld(t, { schema: schema + partly });
+    const query =
+      '{ filter: __type(name: "PartFilter") { inputFields { name } } order: __type(name: "PartOrder") { enumValues { name } } }';
+    const { filter, order } = (await ask(query)).data;
+    const names = (list: { name: string }[]): string[] => list.map(({ name }) => name);
+    t.same(names(filter.inputFields), ['and', 'or', 'not', 'id', 'second']);
+    t.same(names(order.enumValues), ['ID_ASC', 'ID_DESC', 'SECOND_ASC', 'SECOND_DESC']);
+    t.same(
+      (await ask('{ parts(filter: { second: { gt: 0 } }, orderBy: SECOND_ASC) { nodes { id second } } }')).data.parts
+        .nodes,
+      [
+        { id: 2, second: 1 },
+        { id: 1, second: 2 },
+      ],
+    );
+  },
+);
+
 t.test('filters', async (t) => {
   const { ask, owner } = await openWorld(t, { schema });
   await owner.query(rows);

@@ -72,6 +72,12 @@ const unservable: [name: string, change: string, told: RegExp, back: string][] =
     'alter table live.rows drop odd; drop type live.odd',
   ],
   [
+    'a column of the name of a condition',
+    'alter table live.rows add "not" text; create index on live.rows ("not")',
+    /Column not of .*rows/s,
+    'alter table live.rows drop "not"',
+  ],
+  [
     'an argument without a name',
     'create function live.double(integer) returns integer language sql stable return $1 * 2',
     /without a name.*live\.double/s,
