@@ -123,16 +123,14 @@ t.test('T10 a message stands in the month of its id, in UTC, to the edge', async
   for (const [at, table] of [
     ['2016-02-29T23:59:59.999Z', 'chat.messages_2016_02'],
     ['2016-03-01T00:00:00.000Z', 'chat.messages_2016_03'],
-    ['2016-12-31T23:59:59.999+00', 'chat.messages_2016_12'],
-    ['2017-01-01T00:30:00+05', 'chat.messages_2016_12'],
-  ]) {
-    const { rows } = await owner
-      .query(
-        `with room as (insert into chat.channels (kind, name) values ('room', 'old') returning *)
+    ['2016-12-31T23:59:59.999Z', 'chat.messages_2016_12'],
+    ['2017-01-01T00:30:00+05:00', 'chat.messages_2016_12'],
+  ] as const) {
+    const { rows } = await owner.query(
+      `with room as (insert into chat.channels (kind, name) values ('room', 'old') returning *)
       select (chat._post(room, $1, 'text', 'x', null, null, '{}', $2)).id from room`,
-        [by.id, at],
-      )
-      .catch((error) => ({ rows: [{ error: error.message }] }));
+      [by.id, at],
+    );
     const found = await owner.query('select tableoid::regclass::text as table from chat.messages where id = $1', [
       rows[0].id,
     ]);
