@@ -4,7 +4,17 @@ import { cursorOf, type Key, keyOf, keyset, orderBy, readCursor } from './cursor
 import { filterSql } from './filter.ts';
 import { quote } from './names.ts';
 import type { Order } from './plan.ts';
-import { type CompileConnection, jsonObject, literal, newAlias, scopeOf, select } from './select.ts';
+import {
+  areColumns,
+  type CompileConnection,
+  columnsOf,
+  jsonBuildObject,
+  jsonObject,
+  literal,
+  newAlias,
+  scopeOf,
+  select,
+} from './select.ts';
 
 const defaultPage = 20;
 
@@ -60,17 +70,27 @@ export const compileConnection: CompileConnection = (place, source) => {
   const joins: string[] = [];
   const counted: string[] = [];
   let looksAhead = false;
+  // Where only nodes are asked for, they need neither numbers nor columns beside them: the rows come out of the limited subquery in
+  // its order, since each join is a look-up for one row, and are JSON at once.
+  let plainNodes: [string, string][] | undefined;
+  const isPlain = (): boolean =>
+    plainNodes !== undefined &&
+    columns.length === 1 &&
+    counted.length === 0 &&
+    !looksAhead &&
+    !backward &&
+    areColumns(plainNodes);
   const add = (sql: string): string => {
     columns.push(sql);
     return `${page}.c${columns.length}`;
   };
   const sets = (of: FieldNode[]) => of.flatMap(({ selectionSet }) => selectionSet ?? []);
-  const nodeJson = (of: FieldNode[], level: number): string => {
+  const nodePairs = (of: FieldNode[], level: number): [string, string][] => {
     const fields = collectFields(context, nodeType, sets(of));
     const selected = select(context, nodeType, fields, scope, level, compileConnection, multiplicity * size);
     joins.push(...selected.joins);
     counted.push(...selected.rows);
-    return jsonObject(selected.pairs);
+    return selected.pairs;
   };
   let cursorColumn: string | undefined;
   const cursor = (): string => {
@@ -97,15 +117,17 @@ export const compileConnection: CompileConnection = (place, source) => {
   function member(each: FieldNode[]): () => string {
     switch (each[0]?.name.value) {
       case 'nodes': {
-        const column = add(nodeJson(each, depth + 2));
-        return () => list(column);
+        const asked = nodePairs(each, depth + 2);
+        plainNodes = asked;
+        const column = add(jsonObject(asked));
+        return () => (isPlain() ? `coalesce(json_agg(${page}), '[]'::json)` : list(column));
       }
       case 'edges': {
         const edge: [string, string][] = [];
         for (const [key, inner] of collectFields(context, edgeType, sets(each))) {
           const asksFor = inner[0]?.name.value;
           if (asksFor === 'cursor') edge.push([key, cursorOf(order, scope)]);
-          else edge.push([key, asksFor === 'node' ? nodeJson(inner, depth + 3) : literal(edgeType.name)]);
+          else edge.push([key, asksFor === 'node' ? jsonObject(nodePairs(inner, depth + 3)) : literal(edgeType.name)]);
         }
         const column = add(jsonObject(edge));
         return () => list(column);
@@ -118,7 +140,7 @@ export const compileConnection: CompileConnection = (place, source) => {
           if (/Cursor$/.test(inner?.name.value ?? '')) cursor();
         }
         return () =>
-          jsonObject(
+          jsonBuildObject(
             asked.map(([key, [inner]]): [string, string] => [
               key,
               info[inner?.name.value ?? '']?.() ?? literal(type.name),
@@ -144,10 +166,16 @@ export const compileConnection: CompileConnection = (place, source) => {
     ...columns.map((sql, index) => `${sql} as c${index + 1}`),
     ...(counted.length > 0 ? [`${counted.map((each) => `coalesce(${each}, 0)`).join(' + ')} as n`] : []),
   ];
+  const rowsOf = isPlain()
+    ? `select ${columnsOf(plainNodes ?? [])} from (${limited}) as ${scope.alias}${joins.join('')}`
+    : `select ${inner.join(', ')} from (select *, row_number() over () as i from (${limited}) as ${scope.alias}) ` +
+      `as ${scope.alias}${joins.join('')}`;
   const rows = `least(count(*), ${size})${counted.length > 0 ? ` + coalesce(sum(${page}.n), 0)` : ''}`;
+  const gathered = pairs.map(([, sql], index) => `${sql} as m${index + 1}`);
+  const named = pairs.map(([key], index): [string, string] => [key, `g.m${index + 1}`]);
   const text =
-    `select ${jsonObject(pairs)} as data, ${rows} as n from (select ${inner.join(', ')} ` +
-    `from (select *, row_number() over () as i from (${limited}) as ${scope.alias}) as ${scope.alias}${joins.join('')}) as ${page}`;
+    `select ${jsonObject(named)} as data, g.n from ` +
+    `(select ${[...gathered, `${rows} as n`].join(', ')} from (${rowsOf}) as ${page}) as g`;
   const alias = newAlias(context);
   return { sql: `${alias}.data`, joins: [` left join lateral (${text}) as ${alias} on true`], rows: [`${alias}.n`] };
 };

@@ -34,7 +34,7 @@ export type Context = Request & {
   reads: Read[];
   fragments: Map<string, FragmentDefinitionNode>;
   /** Counted over the whole operation. */
-  counts: { aliases: number; cost: number; names: number };
+  counts: { aliases: number; cost: number; names: number; conditions: number };
   /** Adds a parameter; the result is its `$n`. */
   bind(read: Read): string;
 };
@@ -50,7 +50,7 @@ export function enter(request: Request, counted?: Context): Context {
     ...request,
     reads,
     fragments,
-    counts: counted?.counts ?? { aliases: 0, cost: 0, names: 0 },
+    counts: counted?.counts ?? { aliases: 0, cost: 0, names: 0, conditions: 0 },
     bind(read) {
       reads.push(read);
       return `$${reads.length}`;
@@ -76,6 +76,7 @@ export function collectFields(
   type: GraphQLObjectType,
   selectionSets: SelectionSetNode[],
   fields = new Map<string, FieldNode[]>(),
+  visited = new Set<unknown>(),
 ): Map<string, FieldNode[]> {
   for (const selection of selectionSets.flatMap((set) => set.selections)) {
     if (!isIncluded(context, selection)) continue;
@@ -86,7 +87,10 @@ export function collectFields(
     } else {
       const fragment =
         selection.kind === Kind.FRAGMENT_SPREAD ? context.fragments.get(selection.name.value) : selection;
-      if (fragment) collectFields(context, type, [fragment.selectionSet], fields);
+      // Once is enough: a chain of fragments that each name the next one twice would take for ever.
+      if (!fragment || visited.has(fragment)) continue;
+      visited.add(fragment);
+      collectFields(context, type, [fragment.selectionSet], fields, visited);
     }
   }
   return fields;

@@ -1,15 +1,25 @@
 import { type GraphQLInputObjectType, getNamedType } from 'graphql';
 import { arrayText } from '../functions/pipeline.ts';
-import type { Context, Input } from './context.ts';
+import { type Context, type Input, limitError } from './context.ts';
 import { quote } from './names.ts';
 import type { Codec } from './plan.ts';
 import { newAlias } from './select.ts';
 
+// A filter in a variable is as long as its sender likes; what it compiles to is planned, and kept.
+const mostConditions = 300;
+// Each relation is one more table to join, and what they take to plan grows faster than they do.
+const relationCounts = 15;
+
 /**
  * The condition that a filter makes on the rows of an alias. Which conditions there are, and which of their values are null, is part
  * of the shape that an operation is compiled for; the values are bound.
+ *
+ * @param depth how deep the filter stands in others.
  */
-export function filterSql(context: Context, filter: Input, type: unknown, alias: string): string {
+export function filterSql(context: Context, filter: Input, type: unknown, alias: string, depth = 1): string {
+  if (depth > context.limits.maxDepth) {
+    throw limitError(`The filters of the operation nest deeper than ${context.limits.maxDepth}.`);
+  }
   const fields = (type as GraphQLInputObjectType).getFields();
   const conditions = Object.keys(filter.now as object).map((name) => {
     const value = filter.field(name);
@@ -17,23 +27,24 @@ export function filterSql(context: Context, filter: Input, type: unknown, alias:
     const plan = fields[name]?.extensions.plan;
     if (!value || value.now === null) return 'true';
     if (!plan) {
-      if (name === 'not') return `not coalesce(${filterSql(context, value, type, alias)}, false)`;
-      const parts = value.items().map((item) => filterSql(context, item, type, alias));
+      if (name === 'not') return `not coalesce(${filterSql(context, value, type, alias, depth + 1)}, false)`;
+      const parts = value.items().map((item) => filterSql(context, item, type, alias, depth + 1));
       if (parts.length === 0) return name === 'and' ? 'true' : 'false';
       return `(${parts.join(name === 'and' ? ' and ' : ' or ')})`;
     }
     if (plan.kind === 'column') return columnSql(context, value, plan.codec, `${alias}.${quote(plan.column.name)}`);
 
+    count(context, relationCounts);
     const other = newAlias(context, 'f');
     const joined = plan.on.map(([mine, theirs]) => `${other}.${quote(theirs)} = ${alias}.${quote(mine)}`).join(' and ');
     const exists = (condition: string): string =>
       `exists (select from ${plan.table} as ${other} where ${joined} and ${condition})`;
-    if (plan.kind === 'one') return exists(filterSql(context, value, inner, other));
+    if (plan.kind === 'one') return exists(filterSql(context, value, inner, other, depth + 1));
     const rowFilter = getNamedType((inner as GraphQLInputObjectType).getFields().some?.type);
     const lists = Object.keys(value.now as object).map((quantifier) => {
       const each = value.field(quantifier);
       if (!each || each.now === null) return 'true';
-      const condition = filterSql(context, each, rowFilter, other);
+      const condition = filterSql(context, each, rowFilter, other, depth + 1);
       if (quantifier === 'some') return exists(condition);
       return `not ${exists(quantifier === 'none' ? condition : `not coalesce(${condition}, false)`)}`;
     });
@@ -42,10 +53,18 @@ export function filterSql(context: Context, filter: Input, type: unknown, alias:
   return conditions.length > 0 ? `(${conditions.join(' and ')})` : 'true';
 }
 
+function count(context: Context, conditions: number): void {
+  context.counts.conditions += conditions;
+  if (context.counts.conditions > mostConditions) {
+    throw limitError(`The filters of the operation have more than ${mostConditions} conditions.`);
+  }
+}
+
 const comparisons: Record<string, string> = { eq: '=', ne: 'is distinct from', lt: '<', lte: '<=', gt: '>', gte: '>=' };
 
 function columnSql(context: Context, filter: Input, codec: Codec, column: string): string {
   const conditions = Object.keys(filter.now as object).map((operator) => {
+    count(context, 1);
     const value = filter.field(operator) as Input;
     if (operator === 'isNull') {
       if (value.now === null) return 'true';
