@@ -61,6 +61,26 @@ t.test('D14 what a client may ask for is limited before anything runs', async (t
     );
   });
 
+  t.test('introspection that goes in circles', async (t) => {
+    const circles = (times: number): string => (times === 0 ? 'name' : `fields { type { ${circles(times - 1)} } }`);
+    t.match(await ask(`{ __type(name: "Thing") { ${circles(1)} } }`), { data: { __type: { fields: [] } } });
+    const answer = await ask(`{ __type(name: "Thing") { ${circles(4)} } }`);
+    t.match(answer, { errors: [{ message: /introspection/i }] });
+  });
+
+  t.test('filters: their depth, and how many conditions they have', async (t) => {
+    const query = 'query ($filter: ThingFilter) { things(filter: $filter) { nodes { id } } }';
+    const through = (levels: number): object =>
+      levels === 0 ? {} : { box: { things: { some: through(levels - 1) } } };
+    const either = (count: number): object => ({ or: Array.from({ length: count }, () => ({ text: { eq: 'x' } })) });
+    const related = (count: number): object => ({
+      and: Array.from({ length: count }, () => ({ box: { owner: { eq: 'x' } } })),
+    });
+    for (const filter of [through(3), either(300), related(18)])
+      t.match(await ask(query, { filter }), { data: { things: { nodes: [] } } });
+    for (const filter of [through(4), either(301), related(21)]) await refused(t, query, { filter });
+  });
+
   t.test('aliases, through fragments too', async (t) => {
     const aliases = (count: number): string => Array.from({ length: count }, (_, n) => `a${n}: __typename`).join(' ');
     t.match(await ask(`{ ${aliases(10)} }`), { data: { a9: 'Query' } });
@@ -86,10 +106,9 @@ t.test('D14 what a client may ask for is limited before anything runs', async (t
   });
 
   t.test('fragments that multiply', async (t) => {
-    const doubling = Array.from({ length: 12 }, (_, n) => `fragment F${n} on Query { ...F${n + 1} ...F${n + 1} }`).join(
-      ' ',
-    );
-    t.match(await ask(`{ ...F0 } ${doubling} fragment F12 on Query { __typename }`), { data: { __typename: 'Query' } });
+    const double = (n: number): string => `fragment F${n} on Query { ...F${n + 1} ...F${n + 1} }`;
+    const doubling = Array.from({ length: 28 }, (_, n) => double(n)).join(' ');
+    t.match(await ask(`{ ...F0 } ${doubling} fragment F28 on Query { __typename }`), { data: { __typename: 'Query' } });
     t.match(await ask('{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }'), code('BAD_REQUEST'));
   });
 
