@@ -99,16 +99,21 @@ export async function startServer({
     if (path !== '/graphql') return refuse(404, 'NOT_FOUND', `There is nothing at ${path}; GraphQL is at /graphql.`);
     if (request.method === 'OPTIONS') return { status: 204, headers: {}, body: '' };
 
+    const turnAway: typeof refuse = (status, code, message, headers) => {
+      log.info({ id, status, code }, 'request');
+      return refuse(status, code, message, headers);
+    };
     const body = await readBody(request, settings.maxBodyBytes);
-    if (body === undefined)
-      return refuse(413, 'LIMIT_EXCEEDED', `The body is larger than ${settings.maxBodyBytes} bytes.`);
+    if (body === undefined) {
+      return turnAway(413, 'LIMIT_EXCEEDED', `The body is larger than ${settings.maxBodyBytes} bytes.`);
+    }
     const [scheme, token] = (request.headers.authorization ?? '').split(' ');
     let claims: Claims = { role: 'anonymous' };
     if (token && scheme?.toLowerCase() === 'bearer') {
       try {
         claims = await tokens.verify(token);
       } catch (error) {
-        return refuse(401, 'UNAUTHENTICATED', (error as Error).message, { 'www-authenticate': 'Bearer' });
+        return turnAway(401, 'UNAUTHENTICATED', (error as Error).message, { 'www-authenticate': 'Bearer' });
       }
     }
     const gone = new AbortController();
