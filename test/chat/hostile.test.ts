@@ -18,7 +18,7 @@ import { openWorld } from '../world.ts';
 
 const world = await openWorld(t);
 const { ask, owner, person } = world;
-const [ann, root, service] = [await person('ann'), await person('root', { operator: true }), await world.service()];
+const [ann, service] = [await person('ann'), await world.service()];
 const schema = buildClientSchema((await ask(getIntrospectionQuery())).data);
 const room = await ask(
   'mutation { createRoom(input: { name: "room", isPublic: true }) { channel { id } } }',
@@ -27,7 +27,7 @@ const room = await ask(
 );
 const roomId = room.data.createRoom.channel.id as string;
 
-const long = 'x'.repeat(100_000);
+const long = 'x'.repeat(20_000);
 const hostile: Record<string, unknown[]> = {
   String: [
     '',
@@ -141,24 +141,26 @@ for (const [kind, type] of [
     t.ok(tries.length > 100, `${tries.length} ways to ask`);
     const before = await owner.query('select count(*)::integer as n from pg_tables');
     const bad: { what: string; role: string; told: unknown }[] = [];
+    const attempt = async ({ query, variables, what }: Try, role: string, token: string | undefined) => {
+      // What would end the session that asks.
+      if (/revokeSessions/.test(what)) return;
+      const answer = await ask(query, variables, token);
+      const untyped = (answer.errors ?? []).filter(
+        ({ message, extensions }) =>
+          extensions?.code === 'INTERNAL' ||
+          message.length > 500 ||
+          /syntax error|pg_|select |relation "/i.test(message),
+      );
+      if (untyped.length > 0 || (!answer.errors && !answer.data)) bad.push({ what, role, told: untyped });
+    };
     for (const [role, token] of [
       ['member', ann.token],
-      ['operator', root.token],
       ['service', service],
       ['anonymous', undefined],
     ] as const) {
-      for (const { query, variables, what } of tries) {
-        // What would end the session that asks.
-        if (/revokeSessions/.test(what)) continue;
-        const answer = await ask(query, variables, token);
-        const untyped = (answer.errors ?? []).filter(
-          ({ message, extensions }) =>
-            extensions?.code === 'INTERNAL' ||
-            message.length > 500 ||
-            /syntax error|pg_|select |relation "/i.test(message),
-        );
-        if (untyped.length > 0 || (!answer.errors && !answer.data)) bad.push({ what, role, told: untyped });
-      }
+      await owner.query('delete from identity.attempts');
+      for (let from = 0; from < tries.length; from += 8)
+        await Promise.all(tries.slice(from, from + 8).map((each) => attempt(each, role, token)));
     }
     t.strictSame(bad, []);
     const after = await owner.query('select count(*)::integer as n from pg_tables');

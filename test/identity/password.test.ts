@@ -95,7 +95,9 @@ t.test('C1 a password is never in a statement, a log or the list of activities',
         ),
       );
   })();
-  for (let round = 0; round < 5; round += 1) {
+  // Until the list was read while a password was being checked.
+  for (let round = 0; round < 5 || (round < 100 && !seen.some((query) => query.includes('log_in'))); round += 1) {
+    await owner.query('delete from identity.attempts');
     await signUp(`gil${round}@plinth.test`, 'Gil Ham');
     await logIn('ann@plinth.test', password);
     await logIn('ann@plinth.test', `${password} wrong`);
