@@ -1,0 +1,53 @@
+import { parseArgs } from 'node:util';
+import { Refusal, runScript } from '../../functions/refusal.ts';
+import { type Ground, openGround, populate, type Report } from './ground.ts';
+import { benchPolicies } from './policies.ts';
+import { benchRead } from './read.ts';
+import { benchScale } from './scale.ts';
+import { table } from './table.ts';
+import { benchWrite } from './write.ts';
+
+// npm run bench -- read|write|scale|policies [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
+// table, or with --json one line for machines. What is being done goes to stderr.
+
+type Options = { quick: boolean; gitter: string | undefined };
+type Bench = (ground: Ground, options: Options, report: Report) => Promise<Record<string, string | number>[]>;
+
+const benches: Record<string, Bench> = {
+  read: async (ground, { quick, gitter }, report) =>
+    benchRead(ground, await populate(ground, gitter, report), quick, report),
+  write: async (ground, { quick, gitter }, report) =>
+    benchWrite(ground, await populate(ground, gitter, report), quick, report),
+  scale: (ground, { quick }, report) => benchScale(ground, quick, report),
+  policies: async (ground, { gitter }, report) => benchPolicies(ground, await populate(ground, gitter, report), report),
+};
+
+function given() {
+  const usage = `npm run bench -- ${Object.keys(benches).join('|')} [--quick] [--json] [--gitter FOLDER]`;
+  try {
+    const { positionals, values } = parseArgs({
+      allowPositionals: true,
+      options: { quick: { type: 'boolean' }, json: { type: 'boolean' }, gitter: { type: 'string' } },
+    });
+    const [name = ''] = positionals;
+    const run = benches[name];
+    if (run && positionals.length === 1) return { name, run, ...values };
+  } catch (cause) {
+    throw new Refusal((cause as Error).message, { remedy: usage, cause });
+  }
+  throw new Refusal('Measure what?', { remedy: usage });
+}
+
+await runScript(async () => {
+  const { name, run, quick = false, json = false, gitter } = given();
+  const report: Report = (line) => process.stderr.write(`${line}\n`);
+  const ground = await openGround(report);
+  // Whoever stops it early leaves no Postgres behind: it ends with this process.
+  try {
+    const rows = await run(ground, { quick, gitter }, report);
+    console.log(json ? JSON.stringify({ bench: name, cases: rows }) : table(rows));
+  } finally {
+    await ground.close();
+  }
+});
+process.exit();

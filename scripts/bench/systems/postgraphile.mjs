@@ -1,0 +1,46 @@
+// PostGraphile 5 on the same tables: Amber, Grafserv on node:http, the same row level security and tokens. The tags are what
+// a user of it would write: the relation of a channel to its last message, and that the caller's channels can be ordered.
+import { createServer } from 'node:http';
+import pg from 'pg';
+import { postgraphile } from 'postgraphile';
+import { makePgService } from 'postgraphile/adaptors/pg';
+import { grafserv } from 'postgraphile/grafserv/node';
+import { PostGraphileAmberPreset } from 'postgraphile/presets/amber';
+import { pgSmartTags } from 'postgraphile/utils';
+import { openSystem, tellReady } from './system.ts';
+
+const { port, databaseUrl, poolSize, callerOf } = openSystem();
+const pool = new pg.Pool({ connectionString: databaseUrl, max: poolSize });
+pool.on('error', () => {});
+
+const tags = pgSmartTags([
+  {
+    kind: 'class',
+    match: 'chat.channels',
+    tags: { foreignKey: '(last_message_id) references chat.messages (id)' },
+  },
+  { kind: 'attribute', match: 'chat.channels.active_at', tags: { behavior: '+orderBy' } },
+  { kind: 'procedure', match: 'chat.my_channels', tags: { behavior: '+order' } },
+]);
+
+const serving = postgraphile({
+  extends: [PostGraphileAmberPreset],
+  plugins: [tags],
+  pgServices: [makePgService({ pool, schemas: ['chat', 'identity'] })],
+  grafserv: { graphiql: false, watch: false },
+  grafast: {
+    explain: false,
+    async context({ node }) {
+      const { role, sub, sid } = await callerOf(node.req);
+      return { pgSettings: { role, 'plinth.user_id': sub, 'plinth.session_id': sid } };
+    },
+  },
+});
+
+if (process.env.BENCH_PRINT) {
+  const { printSchema } = await import('graphql');
+  console.log(printSchema(await serving.getSchema()));
+}
+const server = createServer();
+await serving.createServ(grafserv).addTo(server);
+server.listen(port, '127.0.0.1', tellReady);

@@ -1,0 +1,102 @@
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { serverUrl } from '../../functions/server-role.ts';
+import { type Case, writeCase } from './cases.ts';
+import type { Ground, Report, Viewer } from './ground.ts';
+import { measureRounds, type Row } from './rounds.ts';
+import { startSystems } from './systems.ts';
+
+const connections = [1, 16];
+
+/**
+ * Writes: sendMessage by Plinth, its peers and the limit, and for comparison what pgbench makes of the same function, called
+ * in the same way. Every message is durable when it is answered.
+ */
+export async function benchWrite(ground: Ground, viewer: Viewer, quick: boolean, report: Report): Promise<Row[]> {
+  const send = writeCase(viewer);
+  const bench = await startSystems(ground, viewer, [send], ['limit', 'plinth', 'postgraphile', 'yoga']);
+  let rows: Row[];
+  try {
+    rows = await measureRounds(bench, [send], { connections, quick, report });
+  } finally {
+    await bench.close();
+  }
+  // pgbench prepares its statements before it has taken the role.
+  await ground.owner.query('grant usage on schema chat to plinth_server');
+  await ground.owner.query('grant execute on function chat.send_message to plinth_server');
+  for (const count of connections) {
+    report(`pgbench, ${count} connection${count === 1 ? '' : 's'}`);
+    const measured = await pgbench(ground, viewer, send, count, quick ? 2 : 6);
+    if (!measured) {
+      report('There is no pgbench on the PATH: its line is left out.');
+      break;
+    }
+    const rpsOf = (system: string) => rows.find((row) => row.system === system && row.connections === count)?.rps ?? 0;
+    rows.push({
+      name: send.name,
+      system: 'pgbench',
+      connections: count,
+      ...measured,
+      ratioToLimit: Number((measured.rps / rpsOf('limit')).toPrecision(4)),
+      ratioToPostgraphile: Number((measured.rps / rpsOf('postgraphile')).toPrecision(4)),
+    });
+  }
+  return rows;
+}
+
+/** A transaction of the role, the claims and the function, pipelined as Plinth sends them. */
+function scriptOf({ userId, sessionId }: Viewer, send: Case): string {
+  const channels = send.variables.map(({ channelId }) => `'${channelId}'`);
+  const claims = JSON.stringify({
+    sub: userId,
+    sid: sessionId,
+    address: '127.0.0.1',
+    user_agent: '',
+    request_id: 'bench',
+  });
+  return [
+    `\\set place random(1, ${channels.length})`,
+    '\\startpipeline',
+    'begin;',
+    `select identity.begin_request('member', '${claims}'::jsonb, '10s');`,
+    `select id, seq from chat.send_message((array[${channels.join(', ')}]::uuid[])[:place], '${send.variables[0]?.text}');`,
+    'commit;',
+    '\\endpipeline',
+  ].join('\n');
+}
+
+async function pgbench(ground: Ground, viewer: Viewer, send: Case, count: number, seconds: number) {
+  const script = path.join(ground.folder, 'send.sql');
+  writeFileSync(script, scriptOf(viewer, send));
+  const { username, password, hostname, port, pathname } = new URL(await serverUrl(ground.url));
+  const options = ['-n', '-M', 'prepared', '-c', count, '-j', '1', '-T', seconds, '-f', script, pathname.slice(1)];
+  const log = path.join(ground.folder, `pgbench-${count}`);
+  const child = spawn('pgbench', ['-l', '--log-prefix', log, ...options.map(String)], {
+    env: { ...process.env, PGHOST: hostname, PGPORT: port, PGUSER: username, PGPASSWORD: decodeURIComponent(password) },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let said = '';
+  child.stderr.on('data', (chunk) => {
+    said += chunk;
+  });
+  const code = await new Promise<number | undefined>((resolve) => {
+    child.once('error', () => resolve(undefined));
+    child.once('close', (status) => resolve(status ?? 1));
+  });
+  if (code === undefined) return undefined;
+  if (code !== 0) throw new Error(`pgbench failed: ${said}`);
+  return timesOf(ground.folder, path.basename(log), seconds);
+}
+
+/** What pgbench logged of each transaction; the third column is how many microseconds it took. */
+function timesOf(folder: string, prefix: string, seconds: number) {
+  const files = readdirSync(folder).filter((name) => name.startsWith(`${prefix}.`));
+  const times = files
+    .flatMap((name) => readFileSync(path.join(folder, name), 'utf8').split('\n'))
+    .filter(Boolean)
+    .map((line) => Number(line.split(' ')[2]) / 1000)
+    .sort((a, b) => a - b);
+  const at = (share: number) => Number((times[Math.floor(times.length * share)] ?? Number.NaN).toPrecision(4));
+  return { rps: Number((times.length / seconds).toPrecision(4)), p50: at(0.5), p99: at(0.99) };
+}
