@@ -1,9 +1,6 @@
 import type pg from 'pg';
 import type { Viewer } from './ground.ts';
 
-/** A request as a client of one system sends it. */
-export type Asked = { query: string; variables: Record<string, unknown> };
-
 /** What is measured: one document for each system, and the variables that its requests take in turn. */
 export type Case = {
   name: string;
