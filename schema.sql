@@ -147,21 +147,23 @@ on conflict (sqlstate) do update
 
 -- Ends a function with an error that keeps what it has written (a counted try, a revoked session), where `raise`
 -- would undo it. The server commits, then answers with this error in place of the result.
-create function public.refuse(sqlstate text, message text) returns void
+create function public.refuse(sqlstate text, message text, "column" text default null) returns void
 language sql volatile set search_path = ''
 as $$
-  select set_config('plinth.refused', jsonb_build_object('sqlstate', sqlstate, 'message', message)::text, true);
+  select set_config(
+    'plinth.refused', jsonb_build_object('sqlstate', sqlstate, 'message', message, 'column', "column")::text, true
+  );
 $$;
 comment on function public.refuse is 'An error that keeps what the function has written, unlike `raise`.';
 
 -- A UUIDv7 (RFC 9562): 48 bits of milliseconds, 12 bits of their fraction, 62 random bits. Ticks are the first two
--- as one number, 4,096 of them a millisecond.
+-- as one number, 4,096 of them a millisecond; without `set search_path`, so that they inline.
 create function public._uuid_v7_ticks(id uuid) returns bigint
-language sql immutable parallel safe set search_path = ''
+language sql immutable parallel safe
 return ('x' || substr(id::text, 1, 8) || substr(id::text, 10, 4) || substr(id::text, 16, 3))::bit(60)::bigint;
 
 create function public._uuid_v7_ticks(at timestamptz) returns bigint
-language sql immutable parallel safe set search_path = ''
+language sql immutable parallel safe
 return floor(extract(epoch from at) * 4096000)::bigint;
 
 -- Like the server's clock, but never at or before `after`: ids made under one lock rise whatever the clock does.
@@ -352,9 +354,11 @@ create table identity.passwords (
 );
 comment on table identity.passwords is 'Hashes of passwords; nobody reads them but log_in.';
 
--- One pending code a recipient: asking again replaces it.
+-- Who asks for a code gets its id, and needs it to spend the code: else someone who asks for the same recipient a
+-- moment later could have the recipient confirm a sign-up, and a password, that are not theirs.
 create table identity.codes (
-  recipient     text        primary key,
+  id            uuid        primary key default gen_random_uuid(),
+  recipient     text        not null,
   salt          text        not null,
   hash          bytea       not null,
   display_name  text,                   -- null: no sign-up
@@ -426,13 +430,27 @@ comment on column identity.session_tokens.expires_at    is 'When the session end
 comment on column identity.session_tokens."user"        is 'Who is signed in.';
 
 create type identity.code_request as (
+  id         uuid,
   recipient  text,
   expires_at timestamptz,
   delivery   identity.delivery
 );
 comment on type   identity.code_request            is 'A code is on its way, if the recipient can have one.';
+comment on column identity.code_request.id         is 'Names this request: verifyCode needs it beside the code.';
 comment on column identity.code_request.recipient  is 'The phone number or address it goes to.';
 comment on column identity.code_request.expires_at is 'Until when it can be used.';
+
+-- --------------------------------------------------------------------------------------------
+-- Views
+-- --------------------------------------------------------------------------------------------
+
+-- For begin_request, which runs as the server: it sees that a session holds, and nothing else of it.
+create view identity._live_sessions as
+select session.id, session.user_id, case when account.is_operator then 'operator' else 'member' end as role
+from identity.sessions as session
+join identity.accounts as account on account.user_id = session.user_id
+where session.revoked_at is null and session.expires_at > now() and account.status = 'active';
+comment on view identity._live_sessions is 'The sessions that hold, and the role that the requests of each run as.';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: who is calling
@@ -462,35 +480,24 @@ end;
 $$;
 comment on function identity.require_user_id is 'The signed-in user; an error where nobody is.';
 
--- The role that a session's requests run as; null: the session is over.
-create function identity._session_role(session_id uuid, user_id uuid) returns text
-language sql stable security definer set search_path = ''
-return (
-  select case when account.is_operator then 'operator' else 'member' end
-  from identity.sessions as session
-  join identity.accounts as account on account.user_id = session.user_id
-  where session.id = _session_role.session_id
-    and session.user_id = _session_role.user_id
-    and session.revoked_at is null
-    and session.expires_at > now()
-    and account.status = 'active'
-);
-
 -- The first statement of every request: takes the role and remembers the caller, until the transaction ends. The server
 -- has verified the token; whether its session still holds is asked here, so a revoked one ends at once.
 create function identity.begin_request(role text, claims jsonb, statement_timeout text) returns void
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  if role in ('member', 'operator') then
-    if role is distinct from identity._session_role((claims ->> 'sid')::uuid, (claims ->> 'sub')::uuid) then
-      raise exception using errcode = 'PT401', message = 'The session has ended.', hint = 'Sign in again.';
-    end if;
-    perform
-      set_config('plinth.user_id', claims ->> 'sub', true),
-      set_config('plinth.session_id', claims ->> 'sid', true);
+  if role in ('member', 'operator') and not exists (
+    select
+    from identity._live_sessions as live
+    where live.id = (claims ->> 'sid')::uuid
+      and live.user_id = (claims ->> 'sub')::uuid
+      and live.role = begin_request.role
+  ) then
+    raise exception using errcode = 'PT401', message = 'The session has ended.', hint = 'Sign in again.';
   end if;
   perform
+    set_config('plinth.user_id', case when role in ('member', 'operator') then claims ->> 'sub' else '' end, true),
+    set_config('plinth.session_id', case when role in ('member', 'operator') then claims ->> 'sid' else '' end, true),
     set_config('plinth.address', coalesce(claims ->> 'address', ''), true),
     set_config('plinth.user_agent', coalesce(claims ->> 'user_agent', ''), true),
     set_config('plinth.request_id', coalesce(claims ->> 'request_id', ''), true),
@@ -599,8 +606,7 @@ begin
     perform public.refuse('PT401', 'The refresh token was used before; its session has been ended.');
     return null;
   end if;
-  select * into session from identity.sessions as known where known.id = token.session_id;
-  if identity._session_role(session.id, session.user_id) is null then
+  if not exists (select from identity._live_sessions as live where live.id = token.session_id) then
     raise exception using errcode = 'PT401', message = 'The session has ended.', hint = 'Sign in again.';
   end if;
 
@@ -614,7 +620,9 @@ begin
 end;
 $$;
 comment on function identity.refresh_session is
-  'Exchanges a refresh token for new tokens. A token is good for one exchange; using it again ends the session.';
+  'Exchanges a refresh token for new tokens. A token is good for one exchange; using it again ends the session.
+
+@notNull';
 
 create function identity.log_out() returns void
 language sql volatile security definer set search_path = ''
@@ -644,7 +652,9 @@ begin
 end;
 $$;
 comment on function identity.revoke_sessions is
-  'Ends one of the caller''s sessions, or all of them when `id` is left out; returns how many.';
+  'Ends one of the caller''s sessions, or all of them when `id` is left out; returns how many.
+
+@notNull';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: sign-up and log-in
@@ -683,9 +693,7 @@ begin
     _send_code.recipient, salt, sha256(convert_to(salt || code, 'UTF8')),
     _send_code.display_name, _send_code.username, _send_code.password_hash, now() + interval '10 minutes'
   )
-  on conflict on constraint codes_pkey do update set
-    salt = excluded.salt, hash = excluded.hash, display_name = excluded.display_name, username = excluded.username,
-    password_hash = excluded.password_hash, tries = 0, created_at = now(), expires_at = excluded.expires_at;
+  returning pending.id into request.id;
   request.recipient := _send_code.recipient;
   request.expires_at := now() + interval '10 minutes';
   request.delivery := jsonb_build_object(
@@ -728,7 +736,9 @@ begin
 end;
 $$;
 comment on function identity.request_code is
-  'Sends a 6-digit code to a phone, to sign up (with a display name) or to log in. The answer is the same either way.';
+  'Sends a 6-digit code to a phone, to sign up (with a display name) or to log in. The answer is the same either way.
+
+@notNull';
 
 create function identity.sign_up(email text, password text, display_name text, username text default null)
 returns identity.code_request
@@ -750,16 +760,18 @@ begin
     raise exception using errcode = 'PT400', column = 'username',
       message = 'A username has 3 to 50 letters, digits, dots, dashes or underscores.';
   end if;
-  if exists (select from identity.users as taken where lower(taken.username) = lower(sign_up.username)) then
-    raise exception using errcode = 'PT409', message = 'The username is taken.', column = 'username';
-  end if;
   if not identity._may_send_code(address) then
     perform public.refuse('PT429', 'Too many codes were asked for; try again in an hour.');
+    return null;
+  end if;
+  if exists (select from identity.users as taken where lower(taken.username) = lower(sign_up.username)) then
+    perform public.refuse('PT409', 'The username is taken.', 'username');
     return null;
   end if;
 
   -- Who has an account is told so by mail, and only there.
   if exists (select from identity.accounts as known where lower(known.email) = address) then
+    request.id := gen_random_uuid();
     request.recipient := address;
     request.expires_at := now() + interval '10 minutes';
     request.delivery := jsonb_build_object(
@@ -774,36 +786,41 @@ $$;
 comment on function identity.sign_up is
   'Sends a code to an e-mail address; verifyCode then makes the account. The answer is the same if one exists.
 
-@argon2id password';
+@argon2id password
+@notNull';
 
-create function identity.verify_code(recipient text, code text) returns identity.session_tokens
+create function identity.verify_code(request_id uuid, code text) returns identity.session_tokens
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  target  text := lower(recipient);
-  pending identity.codes;
-  account identity.accounts;
-  by_mail boolean := target like '%@%';
+  pending   identity.codes;
+  account   identity.accounts;
+  by_mail   boolean;
   signed_in uuid;
 begin
   -- Guards: what is counted must be kept, so these refuse and do not raise. The row lock makes tries take turns.
-  if not identity._count_attempt('verify:address:' || identity._address(), 100, interval '1 hour')
-    or not identity._count_attempt('verify:recipient:' || target, 20, interval '1 hour') then
+  if not identity._count_attempt('verify:address:' || identity._address(), 100, interval '1 hour') then
     perform public.refuse('PT429', 'Too many codes were tried; try again in an hour.');
     return null;
   end if;
-  update identity.codes as known set tries = known.tries + 1 where known.recipient = target returning * into pending;
-  if pending.recipient is null or pending.expires_at <= now() or pending.tries > 5
+  update identity.codes as known set tries = known.tries + 1 where known.id = request_id returning * into pending;
+  if pending.id is not null
+    and not identity._count_attempt('verify:recipient:' || pending.recipient, 20, interval '1 hour') then
+    perform public.refuse('PT429', 'Too many codes were tried; try again in an hour.');
+    return null;
+  end if;
+  if pending.id is null or pending.expires_at <= now() or pending.tries > 5
     or pending.hash is distinct from sha256(convert_to(pending.salt || code, 'UTF8')) then
     perform public.refuse('PT401', 'The code is wrong, spent or expired.');
     return null;
   end if;
-  delete from identity.codes as known where known.recipient = target;
+  delete from identity.codes as known where known.id = pending.id;
 
   -- The account: known, or made now.
+  by_mail := pending.recipient like '%@%';
   select * into account
   from identity.accounts as known
-  where case when by_mail then lower(known.email) = target else known.phone = target end;
+  where case when by_mail then lower(known.email) = pending.recipient else known.phone = pending.recipient end;
   if account.user_id is null and pending.display_name is null then
     perform public.refuse('PT400', 'This phone has no account yet: ask for a code with a display name.');
     return null;
@@ -815,8 +832,8 @@ begin
     insert into identity.accounts (user_id, phone, email, email_verified_at)
     values (
       signed_in,
-      case when not by_mail then target end,
-      case when by_mail then target end,
+      case when not by_mail then pending.recipient end,
+      case when by_mail then pending.recipient end,
       case when by_mail then now() end
     );
     if pending.password_hash is not null then
@@ -832,7 +849,10 @@ begin
 end;
 $$;
 comment on function identity.verify_code is
-  'Spends the code sent to a phone or an e-mail address: signs up who is new, and signs them in.';
+  'Spends the code sent for a request (its id is what requestCode and signUp gave): signs up who is new, and signs them
+in.
+
+@notNull';
 
 -- The parameters and salt to hash an offered password with, so that log_in compares hashes and never sees a password.
 -- An address without an account gets a salt of its own, so that the answer takes as long.
@@ -896,7 +916,8 @@ $$;
 comment on function identity.log_in is
   'Signs in with an e-mail address and a password.
 
-@argon2id password salted by identity.password_salt(email)';
+@argon2id password salted by identity.password_salt(email)
+@notNull';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: profiles
@@ -936,7 +957,9 @@ begin
 end;
 $$;
 comment on function identity.update_profile is
-  'Changes the caller''s profile. What is left out stays; an empty text removes what may be empty.';
+  'Changes the caller''s profile. What is left out stays; an empty text removes what may be empty.
+
+@notNull';
 
 create function identity.update_account(
   time_zone text default null, language text default null, preferences jsonb default null
@@ -960,7 +983,10 @@ begin
   return changed;
 end;
 $$;
-comment on function identity.update_account is 'Changes the caller''s private settings. What is left out stays.';
+comment on function identity.update_account is
+  'Changes the caller''s private settings. What is left out stays.
+
+@notNull';
 
 -- Anonymises: the row stays, so that what they said to others keeps its place and its order.
 create function identity.remove_account() returns void
@@ -1024,7 +1050,9 @@ as $$
   select (select count(*) from codes) + (select count(*) from attempts) + (select count(*) from sessions);
 $$;
 comment on function identity.expire_codes is
-  'Removes codes, counts of tries and sessions that are over; returns how many rows.';
+  'Removes codes, counts of tries and sessions that are over; returns how many rows.
+
+@notNull';
 
 -- --------------------------------------------------------------------------------------------
 -- Triggers
@@ -1066,7 +1094,8 @@ alter table identity.attempts enable row level security;
 grant select on identity.users, identity.accounts, identity.sessions to member;
 
 revoke execute on all functions in schema identity from public;
-grant execute on function identity.begin_request, identity._session_role to plinth_server;
+grant select on identity._live_sessions to plinth_server;
+grant execute on function identity.begin_request to plinth_server;
 grant execute on function identity.current_user_id, identity.password_salt to anonymous;
 grant execute on function identity.request_code, identity.sign_up, identity.verify_code, identity.log_in to anonymous;
 grant execute on function identity.refresh_session, identity.me to anonymous;
@@ -1348,7 +1377,10 @@ comment on view chat._readable is
 create function chat.can_read(channel_id uuid) returns boolean
 language sql stable security definer set search_path = ''
 return exists (select from chat._readable as readable where readable.channel_id = can_read.channel_id);
-comment on function chat.can_read is 'Whether the caller may read the channel; for sections below.';
+comment on function chat.can_read is
+  'Whether the caller may read the channel; for the functions and policies of sections below.
+
+@hide';
 
 create function chat.my_channels() returns setof chat.channels
 language sql stable rows 100
@@ -1390,7 +1422,10 @@ comment on function chat.other_user is 'The other side of a direct chat; null fo
 create function chat.unread_total() returns bigint
 language sql stable security definer set search_path = ''
 return (select coalesce(sum(mine.unread), 0)::bigint from chat._memberships as mine);
-comment on function chat.unread_total is 'How many messages the caller has not read, in all channels.';
+comment on function chat.unread_total is
+  'How many messages the caller has not read, in all channels.
+
+@notNull';
 
 create function chat.reply_to(message chat.messages) returns setof chat.messages
 language sql stable rows 1
@@ -1427,12 +1462,16 @@ comment on function chat.edits is
 -- Functions: search
 -- --------------------------------------------------------------------------------------------
 
--- Cyrillic is Russian; Latin letters are the language whose common words are most among the first 60.
+-- Cyrillic is Russian; Latin letters are the language whose common words are most among the first 60. A text of as many
+-- bytes as characters is plain ASCII, and most are: no need to look for other letters.
 create function chat._language(text text) returns text
-language sql stable set search_path = ''
-return case
-  when text ~ '[а-яё]' or text ~ '[А-ЯЁ]' then 'russian'
-  else coalesce(
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if octet_length(text) > char_length(text) and text ~* '[а-яё]' then
+    return 'russian';
+  end if;
+  return coalesce(
     (
       select common.language
       from unnest((regexp_split_to_array(lower(left(text, 400)), '[^[:alpha:]'']+'))[1:60]) as said (word)
@@ -1442,21 +1481,26 @@ return case
       limit 1
     ),
     'simple'
-  )
+  );
 end;
+$$;
 
 -- Chinese, Japanese and Korean are written without spaces: each pair of characters becomes a word, and so does the last
 -- character, so that any part of a text can be found.
 create function chat._cjk_pairs(text text) returns text[]
-language sql immutable parallel safe set search_path = ''
-return case
-  when text ~ '[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]' then (
+language plpgsql immutable parallel safe set search_path = ''
+as $$
+begin
+  if octet_length(text) = char_length(text) or text !~ '[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]' then
+    return '{}';
+  end if;
+  return (
     select array_agg(distinct substr(run.found[1], position, 2))
     from regexp_matches(text, '[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]+', 'g') as run (found)
     cross join generate_series(1, char_length(run.found[1])) as position
-  )
-  else '{}'
+  );
 end;
+$$;
 
 create function chat._search_vector(language text, text text) returns tsvector
 language sql immutable parallel safe set search_path = ''
@@ -1606,7 +1650,10 @@ begin
   end loop;
 end;
 $$;
-comment on function chat.open_direct is 'The direct chat with someone: the one there is, or a new one.';
+comment on function chat.open_direct is
+  'The direct chat with someone: the one there is, or a new one.
+
+@notNull';
 
 create function chat.create_room(name text, description text default null, is_public boolean default false)
 returns chat.channels
@@ -1623,7 +1670,10 @@ begin
   return channel;
 end;
 $$;
-comment on function chat.create_room is 'Makes a room, with the caller as its owner.';
+comment on function chat.create_room is
+  'Makes a room, with the caller as its owner.
+
+@notNull';
 
 create function chat.join_room(channel_id uuid) returns chat.members
 language plpgsql volatile security definer set search_path = ''
@@ -1639,7 +1689,9 @@ begin
 end;
 $$;
 comment on function chat.join_room is
-  'Makes the caller a member of a public room; nothing changes for who is one already.';
+  'Makes the caller a member of a public room; nothing changes for who is one already.
+
+@notNull';
 
 create function chat.add_member(channel_id uuid, user_id uuid) returns chat.members
 language plpgsql volatile security definer set search_path = ''
@@ -1660,7 +1712,10 @@ begin
   return chat._join(channel, add_member.user_id, 'member');
 end;
 $$;
-comment on function chat.add_member is 'Brings someone into a room; for its owner and admins.';
+comment on function chat.add_member is
+  'Brings someone into a room; for its owner and admins.
+
+@notNull';
 
 create function chat.remove_member(channel_id uuid, user_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -1759,8 +1814,9 @@ begin
 end;
 $$;
 
--- Puts a message into a channel whose row is locked. A text of null was deleted before it came here (import).
-create function chat._post(
+-- Puts a message into a channel whose row is locked, and leaves it to the caller to count it there. A text of null was
+-- deleted before it came here (import).
+create function chat._insert_message(
   channel chat.channels, sender_id uuid, kind chat.message_kind, text text, nonce text, reply_to_id uuid,
   metadata jsonb, sent_at timestamptz
 ) returns chat.messages
@@ -1776,13 +1832,13 @@ begin
   -- The nonce's row decides between copies of one message.
   if nonce is not null then
     insert into chat.nonces (sender_id, nonce, message_id)
-    values (_post.sender_id, _post.nonce, new_id)
+    values (_insert_message.sender_id, _insert_message.nonce, new_id)
     on conflict on constraint nonces_pkey do nothing;
     if not found then
       select known.* into message
       from chat.nonces as used
       join chat.messages as known on known.id = used.message_id
-      where used.sender_id = _post.sender_id and used.nonce = _post.nonce;
+      where used.sender_id = _insert_message.sender_id and used.nonce = _insert_message.nonce;
       return message;
     end if;
   end if;
@@ -1791,22 +1847,40 @@ begin
     id, channel_id, seq, sender_id, kind, text, language, metadata, reply_to_id, sent_at, deleted_at, searched
   )
   values (
-    new_id, channel.id, channel.last_seq + 1, _post.sender_id, _post.kind, _post.text, language, _post.metadata,
-    _post.reply_to_id, _post.sent_at, case when _post.text is null then _post.sent_at end,
-    chat._search_vector(language, _post.text)
+    new_id, channel.id, channel.last_seq + 1, _insert_message.sender_id, _insert_message.kind, _insert_message.text,
+    language, _insert_message.metadata, _insert_message.reply_to_id, _insert_message.sent_at,
+    case when _insert_message.text is null then _insert_message.sent_at end,
+    chat._search_vector(language, _insert_message.text)
   )
   returning * into message;
   if message.deleted_at is not null then
     insert into chat.deletions (channel_id, seq, message_id) values (channel.id, message.seq, message.id);
   end if;
 
-  update chat.channels
-  set last_seq = message.seq, last_message_id = message.id, active_at = greatest(active_at, message.sent_at)
-  where id = channel.id;
-  -- Who speaks has read what stands above.
-  update chat.members as member
-  set last_read_seq = message.seq
-  where member.channel_id = channel.id and member.user_id = _post.sender_id;
+  return message;
+end;
+$$;
+
+-- Puts a message into a channel whose row is locked, and counts it.
+create function chat._post(
+  channel chat.channels, sender_id uuid, kind chat.message_kind, text text, nonce text, reply_to_id uuid,
+  metadata jsonb, sent_at timestamptz
+) returns chat.messages
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  message chat.messages :=
+    chat._insert_message(channel, sender_id, kind, text, nonce, reply_to_id, metadata, sent_at);
+begin
+  update chat.channels as known
+  set last_seq = message.seq, last_message_id = message.id, active_at = greatest(known.active_at, message.sent_at)
+  where known.id = channel.id and known.id = message.channel_id and known.last_seq < message.seq;
+  -- Who speaks has read what stands above. A copy of a message that was sent before changes nothing.
+  if found then
+    update chat.members as member
+    set last_read_seq = message.seq
+    where member.channel_id = channel.id and member.user_id = _post.sender_id;
+  end if;
   return message;
 end;
 $$;
@@ -1845,7 +1919,9 @@ begin
 end;
 $$;
 comment on function chat.send_message is
-  'Sends a message to a channel. With a `nonce`, unique for the sender, sending again returns the first message.';
+  'Sends a message to a channel. With a `nonce`, unique for the sender, sending again returns the first message.
+
+@notNull';
 
 -- The message and its channel, locked in the order that sending locks them: the channel first.
 create function chat._lock_message(id uuid) returns chat.messages
@@ -1896,7 +1972,9 @@ begin
 end;
 $$;
 comment on function chat.edit_message is
-  'Replaces the text of one''s own message; what it said before is kept in `edits`.';
+  'Replaces the text of one''s own message; what it said before is kept in `edits`.
+
+@notNull';
 
 create function chat.delete_message(id uuid) returns chat.messages
 language plpgsql volatile security definer set search_path = ''
@@ -1920,7 +1998,9 @@ begin
 end;
 $$;
 comment on function chat.delete_message is
-  'Deletes a message: its place and number stay, its text and edits go. For its sender and the room''s moderators.';
+  'Deletes a message: its place and number stay, its text and edits go. For its sender and the room''s moderators.
+
+@notNull';
 
 create function chat.mark_read(channel_id uuid, seq bigint default null) returns chat.channels
 language plpgsql volatile security definer set search_path = ''
@@ -1942,59 +2022,70 @@ begin
 end;
 $$;
 comment on function chat.mark_read is
-  'Moves the caller''s read position up to a `seq`, or to the newest message when it is left out; never back.';
+  'Moves the caller''s read position up to a `seq`, or to the newest message when it is left out; never back.
+
+@notNull';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: import
 -- --------------------------------------------------------------------------------------------
 
-create function chat._import_message(source text, item jsonb) returns boolean
+-- The room of that id at the source, locked; made when it is met first.
+create function chat._import_room(source text, item jsonb) returns chat.channels
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  sender  uuid;
+  ref     text := source || ':' || (item ->> 'room_id');
   channel chat.channels;
-  name    text := source || ':' || (item ->> 'message_id');
 begin
-  if item ->> 'message_id' is null or item ->> 'user_id' is null or item ->> 'room_id' is null then
-    raise exception using errcode = 'PT400', message = 'A message needs message_id, user_id and room_id.';
+  if ref is null then
+    raise exception using errcode = 'PT400', message = 'A message needs room_id.';
   end if;
-  if (item ->> 'sent_at')::timestamptz
-    not between timestamptz '1990-01-01' and clock_timestamp() + interval '1 hour' then
+  -- Active when its last message was sent, which is before now.
+  insert into chat.channels (kind, name, is_public, active_at, external_ref)
+  values ('room', item ->> 'room', true, timestamptz '1990-01-01', ref)
+  on conflict (external_ref) do nothing;
+  select * into channel from chat.channels as known where known.external_ref = ref for no key update;
+  return channel;
+end;
+$$;
+
+-- The message, with its room's next number; null where it was imported before.
+create function chat._import_message(source text, channel chat.channels, item jsonb) returns chat.messages
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  ref    text := source || ':' || (item ->> 'user_id');
+  name   text := source || ':' || (item ->> 'message_id');
+  sender uuid;
+begin
+  if item ->> 'message_id' is null or item ->> 'user_id' is null then
+    raise exception using errcode = 'PT400', message = 'A message needs message_id and user_id.';
+  end if;
+  if coalesce(item ->> 'sent_at', '') !~ '^\d{4}-\d\d-\d\dT'
+    or (item ->> 'sent_at')::timestamptz
+      not between timestamptz '1990-01-01' and clock_timestamp() + interval '1 hour' then
     raise exception using errcode = 'PT400', message = format('It cannot have been sent at %s.', item ->> 'sent_at');
   end if;
 
-  -- Who said it, and where: made when they are met first.
-  select known.id into sender
-  from identity.users as known
-  where known.external_ref = source || ':' || (item ->> 'user_id');
+  -- Who said it: made when they are met first.
+  select known.id into sender from identity.users as known where known.external_ref = ref;
   if sender is null then
     insert into identity.users (username, display_name, external_ref)
-    values (
-      identity._free_username(item ->> 'username'), item ->> 'username', source || ':' || (item ->> 'user_id')
-    )
+    values (identity._free_username(item ->> 'username'), item ->> 'username', ref)
     on conflict (external_ref) do update set external_ref = excluded.external_ref
     returning id into sender;
   end if;
   if exists (select from chat.nonces as used where used.sender_id = sender and used.nonce = name) then
-    return false;
+    return null;
   end if;
-  insert into chat.channels (kind, name, is_public, active_at, external_ref)
-  values ('room', item ->> 'room', true, (item ->> 'sent_at')::timestamptz, source || ':' || (item ->> 'room_id'))
-  on conflict (external_ref) do nothing;
-  select * into channel
-  from chat.channels as known
-  where known.external_ref = source || ':' || (item ->> 'room_id')
-  for no key update;
   insert into chat.members (channel_id, user_id, joined_at, joined_seq)
   values (channel.id, sender, (item ->> 'sent_at')::timestamptz, channel.last_seq)
   on conflict on constraint members_pkey do nothing;
-
-  perform chat._post(
+  return chat._insert_message(
     channel, sender, 'text', nullif(trim(item ->> 'text', E' \t\r\n'), ''), name, null, '{}',
     (item ->> 'sent_at')::timestamptz
   );
-  return true;
 end;
 $$;
 
@@ -2002,9 +2093,14 @@ create function chat.import_messages(source text, batch jsonb) returns chat.impo
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  item   jsonb;
-  result chat.import_result := (0, 0, '[]'::jsonb);
+  room    record;
+  item    jsonb;
+  channel chat.channels;
+  message chat.messages;
+  read_up jsonb;  -- the last number of each sender
+  result  chat.import_result := (0, 0, '[]'::jsonb);
 begin
+  -- Guards.
   if source !~ '^[a-z][a-z0-9_-]{1,30}$' then
     raise exception using errcode = 'PT400', message = 'A source is a short lower-case name.', column = 'source';
   end if;
@@ -2012,17 +2108,50 @@ begin
     raise exception using errcode = 'PT400', column = 'batch',
       message = 'A batch is a list of at most 10,000 messages.';
   end if;
-  for item in select value from jsonb_array_elements(batch) loop
+
+  -- A room at a time, in one order for all batches. Its count and its members' are written once: a row that is written
+  -- again and again within one transaction leaves every version for the next look-up to walk through.
+  for room in
+    select entry.value ->> 'room_id' as id, jsonb_agg(entry.value order by entry.position) as items
+    from jsonb_array_elements(batch) with ordinality as entry (value, position)
+    group by 1
+    order by 1
+  loop
     begin
-      if chat._import_message(source, item) then
-        result.added := result.added + 1;
-      else
-        result.known := result.known + 1;
-      end if;
+      channel := chat._import_room(source, room.items -> 0);
     exception
       when data_exception or integrity_constraint_violation or sqlstate 'PT400' then
-        result.rejected := result.rejected || jsonb_build_object('line', item -> 'line', 'reason', sqlerrm);
+        result.rejected := result.rejected || (
+          select jsonb_agg(jsonb_build_object('line', value -> 'line', 'reason', sqlerrm))
+          from jsonb_array_elements(room.items)
+        );
+        continue;
     end;
+    read_up := '{}';
+    for item in select value from jsonb_array_elements(room.items) loop
+      begin
+        message := chat._import_message(source, channel, item);
+        if message.id is null then
+          result.known := result.known + 1;
+        else
+          channel.last_seq := message.seq;
+          channel.last_message_id := message.id;
+          channel.active_at := greatest(channel.active_at, message.sent_at);
+          read_up := read_up || jsonb_build_object(message.sender_id::text, message.seq);
+          result.added := result.added + 1;
+        end if;
+      exception
+        when data_exception or integrity_constraint_violation or sqlstate 'PT400' then
+          result.rejected := result.rejected || jsonb_build_object('line', item -> 'line', 'reason', sqlerrm);
+      end;
+    end loop;
+    update chat.channels as known
+    set last_seq = channel.last_seq, last_message_id = channel.last_message_id, active_at = channel.active_at
+    where known.id = channel.id and known.last_seq < channel.last_seq;
+    update chat.members as member
+    set last_read_seq = spoken.value::bigint
+    from jsonb_each_text(read_up) as spoken
+    where member.channel_id = channel.id and member.user_id = spoken.key::uuid;
   end loop;
   return result;
 end;
@@ -2030,7 +2159,9 @@ $$;
 comment on function chat.import_messages is
   'Takes over messages from elsewhere, oldest first: a list of {line, room_id, room, sent_at, user_id, username,
 message_id, text}. Rooms and users are made as they are met; an empty text is a deleted message; what was imported
-before is left as it is.';
+before is left as it is.
+
+@notNull';
 
 -- --------------------------------------------------------------------------------------------
 -- Triggers
@@ -2101,7 +2232,7 @@ grant select on chat.channels, chat.members, chat.messages, chat.message_edits t
 grant select on chat._memberships, chat._readable to member;
 
 revoke execute on all functions in schema chat from public;
-grant execute on function chat.my_channels, chat.unread_total to member;
+grant execute on function chat.can_read, chat.my_channels, chat.unread_total to member;
 grant execute on function chat.last_message, chat.unread, chat.other_user to member;
 grant execute on function chat.reply_to, chat.replies, chat.edits, chat.search_messages to member;
 grant execute on function chat.open_direct, chat.create_room, chat.join_room, chat.leave_channel to member;
@@ -2138,13 +2269,17 @@ begin
 end;
 $$;
 comment on function operations.ensure_partitions is
-  'Makes the monthly partitions of messages that are missing from `since` until `months_ahead`; returns how many.';
+  'Makes the monthly partitions of messages that are missing from `since` until `months_ahead`; returns how many.
+
+@notNull';
 
 create function operations.expire_codes() returns bigint
 language sql volatile security definer set search_path = ''
 return identity.expire_codes();
 comment on function operations.expire_codes is
-  'Removes codes, counts of tries and sessions that are over; returns how many rows.';
+  'Removes codes, counts of tries and sessions that are over; returns how many rows.
+
+@notNull';
 
 -- --------------------------------------------------------------------------------------------
 -- Grants: this is the API

@@ -26,8 +26,10 @@ export type CompiledMutation = {
   selection: Compiled;
   /** The value at `index` of the effect's values is hashed first, with the salt that a statement of its own gives. */
   hash?: { index: number; salt?: Compiled };
-  /** Where in the answer values stand that the server has to sign. */
+  /** Where in its answer values stand that the server has to sign. */
   signs: string[][];
+  /** Whether the selection reads more than what the function returned. */
+  mayFail: boolean;
 };
 
 /** An operation as SQL, for one role and one shape of variables. */
@@ -79,7 +81,7 @@ function total(rows: string[]): string {
 
 // What the function returned waits in a setting of the transaction, in Postgres's own text form, so that both statements go in
 // one round trip and a row that the function locked is not held for the time of another.
-const result = `current_setting('plinth.result')`;
+const result = `current_setting('plinth.result', true)`;
 
 function compileMutation(
   request: Request,
@@ -105,19 +107,21 @@ function compileMutation(
   const signs: string[][] = [];
   const pairs: [string, string][] = [];
   const joins: string[] = [];
-  let rows: string[] = [];
+  const rows: string[] = [];
+  let mayFail = false;
   for (const [payloadKey, payloadNodes] of collectFields(selection, payload, sets(nodes))) {
     if (payloadNodes[0]?.name.value === '__typename') pairs.push([payloadKey, literal(payload.name)]);
     else {
-      const kept = readKept(selection, call, payload, payloadNodes, [key, payloadKey], signs);
+      const kept = readKept(selection, call, payload, payloadNodes, [payloadKey], signs);
       pairs.push([payloadKey, kept.json]);
       joins.push(...kept.joins);
-      rows = [...rows, ...kept.rows];
+      rows.push(...kept.rows);
+      mayFail ||= kept.mayFail;
     }
   }
   const deliveries = deliveryOf(call);
   const read =
-    `select ${jsonObject(pairs)}::text, ${total(rows)}::text, nullif(current_setting('plinth.refused'), ''), ` +
+    `select ${jsonObject(pairs)}::text, ${total(rows)}::text, nullif(current_setting('plinth.refused', true), ''), ` +
     `${deliveries ?? 'null'}::text from (values (0)) as o${joins.join('')}`;
   return {
     key,
@@ -125,6 +129,7 @@ function compileMutation(
     selection: { statement: prepare(read), reads: selection.reads },
     ...(hash && { hash: { index: effect.reads.indexOf(hash.marks.read), ...(hash.salt && { salt: hash.salt }) } }),
     signs,
+    mayFail,
   };
 }
 
@@ -159,26 +164,25 @@ function readKept(
   nodes: Parameters<typeof sets>[0],
   path: string[],
   signs: string[][],
-): { json: string; joins: string[]; rows: string[] } {
+): { json: string; joins: string[]; rows: string[]; mayFail: boolean } {
+  const alone = { joins: [], rows: [], mayFail: false };
   const { result: shape } = call;
-  if (shape.kind === 'void') return { json: 'true', joins: [], rows: [] };
+  if (shape.kind === 'void') return { json: 'true', ...alone };
   if (shape.kind === 'value') {
-    return {
-      json: shape.codec.toJson(`substr(nullif(${result}, ''), 2)::${shape.codec.sqlName}`),
-      joins: [],
-      rows: [],
-    };
+    return { json: shape.codec.toJson(`substr(nullif(${result}, ''), 2)::${shape.codec.sqlName}`), ...alone };
   }
   if (shape.kind === 'values') {
     const item = shape.codec.toJson('item.value');
     const list = `unnest(nullif(${result}, '')::${shape.codec.sqlName}[]) as item (value)`;
-    return { json: `(select coalesce(json_agg(${item}), '[]'::json) from ${list})`, joins: [], rows: [] };
+    return { json: `(select coalesce(json_agg(${item}), '[]'::json) from ${list})`, ...alone };
   }
   const type = getNamedType(payload.getFields()[payloadField(call)]?.type) as GraphQLObjectType;
   const scope = scopeOf(context, shape.row);
   const fields = collectFields(context, type, sets(nodes));
+  let mayFail = false;
   for (const [key, [node]] of fields) {
     const plan = type.getFields()[node?.name.value ?? '']?.extensions.plan;
+    if (plan && plan.kind !== 'column') mayFail = true;
     if (plan?.kind === 'column' && plan.codec.finish === 'sign') signs.push([...path, key]);
   }
   const selected: Selected = select(context, type, fields, scope, 2, compileConnection);
@@ -189,7 +193,8 @@ function readKept(
     ? `select coalesce(json_agg(${json}), '[]'::json) as data, count(*) + coalesce(sum(${total(selected.rows)}), 0) as n from ${from}`
     : `select ${json} as data, ${total(selected.rows)} as n from ${from}`;
   const alias = newAlias(context);
-  return { json: `${alias}.data`, joins: [` left join lateral (${inner}) as ${alias} on true`], rows: [`${alias}.n`] };
+  const join = ` left join lateral (${inner}) as ${alias} on true`;
+  return { json: `${alias}.data`, joins: [join], rows: [`${alias}.n`], mayFail };
 }
 
 /** What the server has to deliver: the hidden attributes of the row that the function returned. */

@@ -1,7 +1,6 @@
 import { execute, GraphQLError, type GraphQLFormattedError, type GraphQLSchema, type VariableValues } from 'graphql';
 import type { ErrorCode } from '../functions/catalog.ts';
 import { hashPassword } from '../functions/passwords.ts';
-import type { PipelineError } from '../functions/pipeline.ts';
 import type { Caller, Requests } from '../functions/requests.ts';
 import type { Claims } from '../functions/tokens.ts';
 import type { Compiled, CompiledMutation, CompiledOperation } from './compile.ts';
@@ -81,49 +80,54 @@ async function introspect(
   };
 }
 
+/** The fields of a mutation one after another, each a transaction of its own: what one of them fails at undoes no other. */
 async function executeMutations(
   engine: Engine,
   { mutations, typenames }: CompiledOperation,
   values: VariableValues,
   asked: Asked,
 ): Promise<Answer> {
-  let results: (string | null)[][][];
-  try {
-    const calls = [];
-    for (const mutation of mutations) {
-      calls.push(await effectOf(engine, mutation, values, asked), callOf(mutation.selection, values));
-    }
-    results = await engine.requests.run(asked.caller, calls, { readOnly: false, signal: asked.signal });
-  } catch (error) {
-    const at = (error as PipelineError).at ?? -1;
-    const key = mutations[Math.floor(Math.max(at, 0) / 2)]?.key;
-    const told = tell(engine, error, asked);
-    return { data: null, errors: [at >= 0 && key ? { ...told, path: [key] } : told], rows: 0 };
-  }
-
-  // Committed. What a function refused is told here; what it left to the server is done here.
   const errors: GraphQLFormattedError[] = [];
   const members = typenames.map((key) => `${JSON.stringify(key)}:"Mutation"`);
-  let total = 0;
-  for (const [index, { key, signs }] of mutations.entries()) {
-    const [data = null, count, refused, deliveries] = results[index * 2 + 1]?.[0] ?? [];
-    total += Number(count);
+  let rows = 0;
+  for (const mutation of mutations) {
+    const { key } = mutation;
     try {
-      if (refused) throw refusedError(JSON.parse(refused));
-      for (const delivery of JSON.parse(deliveries ?? '[]')) {
-        if (delivery) await engine.deliver(delivery);
-      }
-      members.push(`${JSON.stringify(key)}:${signs.length > 0 ? await signed(engine, data, key, signs) : data}`);
+      const done = await executeMutation(engine, mutation, values, asked);
+      rows += done.rows;
+      members.push(`${JSON.stringify(key)}:${done.data}`);
     } catch (error) {
       errors.push({ ...tell(engine, error, asked), path: [key] });
       members.push(`${JSON.stringify(key)}:null`);
     }
   }
-  return { data: `{${members.join(',')}}`, ...(errors.length > 0 && { errors }), rows: total };
+  return { data: `{${members.join(',')}}`, ...(errors.length > 0 && { errors }), rows };
 }
 
-function refusedError({ sqlstate, message }: { sqlstate: string; message: string }): Error {
-  return Object.assign(new Error(message), { code: sqlstate });
+async function executeMutation(
+  engine: Engine,
+  mutation: CompiledMutation,
+  values: VariableValues,
+  asked: Asked,
+): Promise<{ data: string | null; rows: number }> {
+  const effect = await effectOf(engine, mutation, values, asked);
+  const selection = callOf(mutation.selection, values);
+  // A selection that may fail runs before the function as well, on nothing: what it has no right to, or a value that does not fit,
+  // is told then, and cannot undo what the function was to keep (a counted try), which would make counting worthless.
+  const calls = mutation.mayFail ? [selection, effect, selection] : [effect, selection];
+  const results = await engine.requests.run(asked.caller, calls, { readOnly: false, signal: asked.signal });
+
+  // Committed. What the function refused is told now; what it left to the server is done now.
+  const [data = null, rows, refused, deliveries] = results.at(-1)?.[0] ?? [];
+  if (refused) throw refusedError(JSON.parse(refused));
+  for (const delivery of JSON.parse(deliveries ?? '[]')) {
+    if (delivery) await engine.deliver(delivery);
+  }
+  return { data: mutation.signs.length > 0 ? await signed(engine, data, mutation) : data, rows: Number(rows) };
+}
+
+function refusedError({ sqlstate, message, column }: Record<string, string | null>): Error {
+  return Object.assign(new Error(message ?? ''), { code: sqlstate, column });
 }
 
 /** A compiled statement with its values. */
@@ -148,15 +152,15 @@ async function effectOf(engine: Engine, { effect, hash }: CompiledMutation, valu
 }
 
 /** Puts signed tokens where the claims stand. */
-async function signed({ sign }: Engine, data: string | null, key: string, paths: string[][]): Promise<string> {
-  const answer = { [key]: JSON.parse(data ?? 'null') };
-  for (const path of paths) {
+async function signed({ sign }: Engine, data: string | null, { signs }: CompiledMutation): Promise<string> {
+  const answer = JSON.parse(data ?? 'null');
+  for (const path of signs) {
     const last = path.at(-1) as string;
-    let holder: Record<string, unknown> | null | undefined = answer;
-    for (const step of path.slice(0, -1)) holder = holder?.[step] as Record<string, unknown> | null;
+    let holder = answer;
+    for (const step of path.slice(0, -1)) holder = holder?.[step];
     if (holder?.[last]) holder[last] = await sign(holder[last] as Claims);
   }
-  return JSON.stringify(answer[key]);
+  return JSON.stringify(answer);
 }
 
 function tell(engine: Engine, error: unknown, { id, signal }: Asked): GraphQLFormattedError {

@@ -92,7 +92,8 @@ export function buildSchema(catalog: Catalog): GraphQLSchema {
       Object.keys(mutation).length > 0
         ? new GraphQLObjectType({
             name: 'Mutation',
-            description: 'What can be done. The fields of one document are one transaction: all happen, or none.',
+            description:
+              'What can be done. Each field of a document is a transaction of its own; they run one after another.',
             fields: mutation,
           })
         : null,

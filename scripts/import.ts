@@ -19,9 +19,7 @@ import { stopAsked } from './stop-signal.ts';
 // knows what it has already. Each batch is a transaction: what was sent stays, whatever happens to the rest.
 
 const formats: Record<string, (file: string) => AsyncGenerator<Message | Bad>> = { gitter: readGitter };
-// Every message makes a new version of its channel's row, and a transaction walks past all of its own: 100 rows take 1.0 ms each, 500
-// take 1.8.
-const batchSize = 100;
+const batchSize = 500;
 const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
 
 type Row = Message & { file: string; number: number };

@@ -35,6 +35,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
     readers: ['member'],
     columns: 'id user_id created_at last_access_at expires_at revoked_at address user_agent',
   },
+  'identity._live_sessions': { readers: ['plinth_server'], columns: 'id user_id role' },
   'identity.passwords': { readers: [], columns: '' },
   'identity.codes': { readers: [], columns: '' },
   'identity.refresh_tokens': { readers: [], columns: '' },
@@ -62,12 +63,11 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
 /** Functions that someone may call. */
 export const functions: Record<string, string[]> = {
   'identity.begin_request(text,jsonb,text)': ['plinth_server'],
-  'identity._session_role(uuid,uuid)': ['plinth_server'],
   'identity.current_user_id()': ['anonymous'],
   'identity.password_salt(text)': ['anonymous'],
   'identity.request_code(text,text)': ['anonymous'],
   'identity.sign_up(text,text,text,text)': ['anonymous'],
-  'identity.verify_code(text,text)': ['anonymous'],
+  'identity.verify_code(uuid,text)': ['anonymous'],
   'identity.log_in(text,text)': ['anonymous'],
   'identity.refresh_session(text)': ['anonymous'],
   'identity.me()': ['anonymous'],
@@ -78,6 +78,7 @@ export const functions: Record<string, string[]> = {
   'identity.remove_account()': ['member'],
   'identity.search_users(text)': ['member'],
   'identity.user_by_username(text)': ['member'],
+  'chat.can_read(uuid)': ['member'],
   'chat.my_channels()': ['member'],
   'chat.last_message(chat.channels)': ['member'],
   'chat.unread(chat.channels)': ['member'],
@@ -105,7 +106,7 @@ export const functions: Record<string, string[]> = {
 /** Functions that only other functions call. */
 export const privateFunctions = [
   'public._announce_ddl()',
-  'public.refuse(text,text)',
+  'public.refuse(text,text,text)',
   'public._uuid_v7_ticks(uuid)',
   'public._uuid_v7_ticks(timestamp with time zone)',
   'public.uuid_v7_at(timestamp with time zone,uuid)',
@@ -125,7 +126,6 @@ export const privateFunctions = [
   'identity._send_code(text,text,text,text,text)',
   'identity._may_send_code(text)',
   'identity.expire_codes()',
-  'chat.can_read(uuid)',
   'chat._language(text)',
   'chat._cjk_pairs(text)',
   'chat._search_vector(text,text)',
@@ -137,6 +137,8 @@ export const privateFunctions = [
   'chat._ensure_partition(timestamp with time zone)',
   'chat._post(chat.channels,uuid,chat.message_kind,text,text,uuid,jsonb,timestamp with time zone)',
   'chat._lock_message(uuid)',
-  'chat._import_message(text,jsonb)',
+  'chat._insert_message(chat.channels,uuid,chat.message_kind,text,text,uuid,jsonb,timestamp with time zone)',
+  'chat._import_room(text,jsonb)',
+  'chat._import_message(text,chat.channels,jsonb)',
   'chat._leave_everything()',
 ];

@@ -15,7 +15,7 @@ export type Scratch = {
 /** Uses the server of TEST_DATABASE_URL, as `npm test` sets it; a test file run alone starts one of its own. */
 export async function openScratch(): Promise<Scratch> {
   const server = process.env.TEST_DATABASE_URL ? undefined : await startOwn();
-  const url = process.env.TEST_DATABASE_URL ?? server?.url ?? '';
+  const url = process.env.TEST_DATABASE_URL || server?.url || '';
   // One connection, so that Postgres is not asked to copy its template twice at once.
   const admin = new pg.Pool({ connectionString: url, max: 1 });
   // Its end does not wait until the connection is closed: the server that stops next may still tell it so.

@@ -179,7 +179,7 @@ export const addMember = caller({
     '"user_id" => $userId::uuid',
   ],
   json: memberJson,
-  result: Member.nullable(),
+  result: Member,
 });
 
 /** Makes a room, with the caller as its owner. */
@@ -197,7 +197,7 @@ export const createRoom = caller({
     '"is_public" => $isPublic::bool',
   ],
   json: channelJson,
-  result: Channel.nullable(),
+  result: Channel,
 });
 
 /** Deletes a message: its place and number stay, its text and edits go. For its sender and the room's moderators. */
@@ -211,7 +211,7 @@ export const deleteMessage = caller({
     '"id" => $id::uuid',
   ],
   json: messageJson,
-  result: Message.nullable(),
+  result: Message,
 });
 
 /** Replaces the text of one's own message; what it said before is kept in `edits`. */
@@ -227,7 +227,7 @@ export const editMessage = caller({
     '"text" => $text::text',
   ],
   json: messageJson,
-  result: Message.nullable(),
+  result: Message,
 });
 
 /** What it said before, the last first. */
@@ -262,7 +262,7 @@ export const importMessages = caller({
     '"batch" => $batch::jsonb',
   ],
   json: importResultJson,
-  result: ImportResult.nullable(),
+  result: ImportResult,
 });
 
 /** Makes the caller a member of a public room; nothing changes for who is one already. */
@@ -276,7 +276,7 @@ export const joinRoom = caller({
     '"channel_id" => $channelId::uuid',
   ],
   json: memberJson,
-  result: Member.nullable(),
+  result: Member,
 });
 
 /** The newest message; null for none. */
@@ -319,7 +319,7 @@ export const markRead = caller({
     '"seq" => $seq::int8',
   ],
   json: channelJson,
-  result: Channel.nullable(),
+  result: Channel,
 });
 
 /** The caller's channels, the last active first. */
@@ -344,7 +344,7 @@ export const openDirect = caller({
     '"user_id" => $userId::uuid',
   ],
   json: channelJson,
-  result: Channel.nullable(),
+  result: Channel,
 });
 
 /** The other side of a direct chat; null for any other channel. */
@@ -446,7 +446,7 @@ export const sendMessage = caller({
     '"metadata" => $metadata::jsonb',
   ],
   json: messageJson,
-  result: Message.nullable(),
+  result: Message,
 });
 
 /** How many messages the caller has not read; null for who is not a member. */
@@ -470,5 +470,5 @@ export const unreadTotal = caller({
   input: z.strictObject({}),
   arguments: [],
   json: 'to_json(r::text)',
-  result: z.string().nullable(),
+  result: z.string(),
 });

@@ -68,6 +68,8 @@ export const sessionTokensJson = `
 
 /** A code is on its way, if the recipient can have one. */
 export const CodeRequest = z.object({
+  /** Names this request: verifyCode needs it beside the code. */
+  id: z.guid().nullable(),
   /** The phone number or address it goes to. */
   recipient: z.string().nullable(),
   /** Until when it can be used. */
@@ -77,6 +79,7 @@ export const CodeRequest = z.object({
 export type CodeRequest = z.output<typeof CodeRequest>;
 export const codeRequestJson = `
   (select to_json(item) from (select
+    r.id,
     r.recipient,
     r.expires_at as "expiresAt",
     r.delivery
@@ -137,7 +140,7 @@ export const logIn = caller({
     '"password" => $password::text',
   ],
   json: sessionTokensJson,
-  result: SessionTokens.nullable(),
+  result: SessionTokens,
 });
 
 /** Ends the session that this request came with. */
@@ -170,7 +173,7 @@ export const refreshSession = caller({
     '"refresh_token" => $refreshToken::text',
   ],
   json: sessionTokensJson,
-  result: SessionTokens.nullable(),
+  result: SessionTokens,
 });
 
 /** Removes the caller's account and everything personal in it. What they wrote to others stays, without their name. */
@@ -195,7 +198,7 @@ export const requestCode = caller({
     '"display_name" => $displayName::text',
   ],
   json: codeRequestJson,
-  result: CodeRequest.nullable(),
+  result: CodeRequest,
 });
 
 /** Ends one of the caller's sessions, or all of them when `id` is left out; returns how many. */
@@ -209,7 +212,7 @@ export const revokeSessions = caller({
     '"id" => $id::uuid',
   ],
   json: 'to_json(r)',
-  result: z.int32().nullable(),
+  result: z.int32(),
 });
 
 /**
@@ -250,7 +253,7 @@ export const signUp = caller({
     '"username" => $username::text',
   ],
   json: codeRequestJson,
-  result: CodeRequest.nullable(),
+  result: CodeRequest,
 });
 
 /** Changes the caller's private settings. What is left out stays. */
@@ -268,7 +271,7 @@ export const updateAccount = caller({
     '"preferences" => $preferences::jsonb',
   ],
   json: accountJson,
-  result: Account.nullable(),
+  result: Account,
 });
 
 /** Changes the caller's profile. What is left out stays; an empty text removes what may be empty. */
@@ -292,7 +295,7 @@ export const updateProfile = caller({
     '"website" => $website::text',
   ],
   json: userJson,
-  result: User.nullable(),
+  result: User,
 });
 
 /** The user of that name, in any case; null for none. */
@@ -309,18 +312,21 @@ export const userByUsername = caller({
   result: User.nullable(),
 });
 
-/** Spends the code sent to a phone or an e-mail address: signs up who is new, and signs them in. */
+/**
+ * Spends the code sent for a request (its id is what requestCode and signUp gave): signs up who is new, and signs them
+ * in.
+ */
 export const verifyCode = caller({
   sql: 'identity.verify_code',
   volatile: true,
   input: z.strictObject({
-    recipient: z.string(),
+    requestId: z.guid(),
     code: z.string(),
   }),
   arguments: [
-    '"recipient" => $recipient::text',
+    '"request_id" => $requestId::uuid',
     '"code" => $code::text',
   ],
   json: sessionTokensJson,
-  result: SessionTokens.nullable(),
+  result: SessionTokens,
 });

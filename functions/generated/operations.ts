@@ -15,7 +15,7 @@ export const ensurePartitions = caller({
     '"months_ahead" => $monthsAhead::int4',
   ],
   json: 'to_json(r)',
-  result: z.int32().nullable(),
+  result: z.int32(),
 });
 
 /** Removes codes, counts of tries and sessions that are over; returns how many rows. */
@@ -25,5 +25,5 @@ export const expireCodes = caller({
   input: z.strictObject({}),
   arguments: [],
   json: 'to_json(r::text)',
-  result: z.string().nullable(),
+  result: z.string(),
 });

@@ -32,7 +32,7 @@ export async function signIn({ as }: Callers, { phone, displayName }: Person): P
   const anyone = as({ role: 'anonymous', claims: { user_agent: 'npm run seed' } });
   const request = await requestCode(anyone, { phone, displayName });
   const [code = ''] = /\d{6}/.exec(textMessage.parse(request?.delivery).text) ?? [];
-  const session = there(await verifyCode(anyone, { recipient: phone, code }));
+  const session = there(await verifyCode(anyone, { requestId: request.id ?? '', code }));
   const { sub, sid, role } = claims.parse(session.accessToken);
   return { id: sub, run: as({ role, claims: { sub, sid } }) };
 }

@@ -6,7 +6,7 @@ const someone = "(select id from identity.users where username = 'user77')";
 const somewhere = `(select channel_id from chat.members where user_id = ${someone} limit 1)`;
 
 const imported = `select chat.import_messages('gitter', '[{
-  "message_id": "new", "user_id": "77", "username": "x", "room_id": "77", "room": "x", "sent_at": "2026-01-01", "text": "x"
+  "message_id": "new", "user_id": "77", "username": "x", "room_id": "77", "room": "x", "sent_at": "2026-01-01T00:00:00Z", "text": "x"
 }]')`;
 
 /**
@@ -21,11 +21,12 @@ const uses: Record<string, string | null> = {
   'identity.users_username_key': "select * from identity.user_by_username('USER77')",
   'identity.users_searched_trgm_idx': "select * from identity.search_users('alexandra')",
   'identity.users_searched_stem_idx': "select * from identity.search_users('alexandra')",
-  'identity.accounts_pkey': `select identity._session_role(id, user_id) from (select * from identity.sessions limit 1) as session`,
-  'identity.accounts_phone_key': "select (identity.verify_code('+77770000077', '123456')).refresh_token",
+  'identity.accounts_pkey': `select * from identity._live_sessions where id = (select id from identity.sessions limit 1)`,
+  'identity.accounts_phone_key':
+    "select (identity.verify_code(id, '123456')).refresh_token from identity.codes where recipient = '+77770000077'",
   'identity.accounts_email_key': "select identity.password_salt('user77@plinth.test')",
   'identity.passwords_pkey': "select identity.password_salt('user77@plinth.test')",
-  'identity.codes_pkey': "select (identity.verify_code('+77770000077', 'wrong')).refresh_token",
+  'identity.codes_pkey': "select (identity.verify_code(gen_random_uuid(), 'wrong')).refresh_token",
   'identity.codes_expires_at_idx': 'select identity.expire_codes()',
   'identity.sessions_pkey': "select (identity.refresh_session('token77')).refresh_token",
   'identity.sessions_user_id_id_idx': `select * from identity.sessions where user_id = ${someone} order by id desc limit 20`,

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
 import t from 'tap';
@@ -7,14 +8,24 @@ const world = await openWorld(t);
 const { ask, owner, delivered } = world;
 const password = 'correct horse battery';
 
-const signUp = (email: string, displayName: string, more: object = {}): Promise<Answer> =>
-  ask('mutation ($input: SignUpInput!) { signUp(input: $input) { codeRequest { recipient expiresAt } } }', {
-    input: { email, password, displayName, ...more },
-  });
+/** The newest request for each address: its id is needed beside the code. */
+const requests = new Map<string, string>();
+async function signUp(email: string, displayName: string, more: object = {}): Promise<Answer> {
+  const answer = await ask(
+    'mutation ($input: SignUpInput!) { signUp(input: $input) { codeRequest { id recipient expiresAt } } }',
+    { input: { email, password, displayName, ...more } },
+  );
+  const request = answer.data?.signUp?.codeRequest;
+  if (request) {
+    requests.set(email, request.id);
+    delete request.id;
+  }
+  return answer;
+}
 const verifyCode = (recipient: string, code: string): Promise<Answer> =>
   ask(
     'mutation ($input: VerifyCodeInput!) { verifyCode(input: $input) { sessionTokens { accessToken user { id username } } } }',
-    { input: { recipient, code } },
+    { input: { requestId: requests.get(recipient) ?? randomUUID(), code } },
   );
 const logIn = (email: string, given: string): Promise<Answer> =>
   ask(
@@ -189,4 +200,19 @@ t.test('C1 T2 sign-up refuses what breaks a rule and names the argument', async 
     delivered.some(({ to }) => to === 'oli@plinth.test'),
     'no mail went out',
   );
+});
+
+t.test('C19 a sign-up is confirmed by who asked for it, not by who asked for the same address later', async (t) => {
+  const email = 'victim@plinth.test';
+  await signUp(email, 'Victim');
+  const own = requests.get(email) ?? '';
+  await ask('mutation ($input: SignUpInput!) { signUp(input: $input) { codeRequest { id } } }', {
+    input: { email, password: 'the password of an attacker', displayName: 'Attacker' },
+  });
+  const newest = /\d{6}/.exec(await mailTo(email))?.[0] ?? '';
+  requests.set(email, own);
+  const answer = await verifyCode(email, newest);
+  // One time in a million both codes are the same: then the account is the victim's own, and that is right as well.
+  if (answer.data.verifyCode) t.equal(answer.data.verifyCode.sessionTokens.user.username, 'Victim');
+  t.equal(codeOf(await logIn(email, 'the password of an attacker')), 'UNAUTHENTICATED');
 });

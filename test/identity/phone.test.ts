@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import t from 'tap';
 import { type Answer, openWorld } from '../world.ts';
@@ -5,14 +6,24 @@ import { type Answer, openWorld } from '../world.ts';
 const world = await openWorld(t);
 const { ask, owner, delivered } = world;
 
-const requestCode = (phone: string, displayName?: string): Promise<Answer> =>
-  ask('mutation ($input: RequestCodeInput!) { requestCode(input: $input) { codeRequest { recipient expiresAt } } }', {
-    input: { phone, ...(displayName && { displayName }) },
-  });
+/** The newest request for each phone: its id is needed beside the code. */
+const requests = new Map<string, string>();
+async function requestCode(phone: string, displayName?: string): Promise<Answer> {
+  const answer = await ask(
+    'mutation ($input: RequestCodeInput!) { requestCode(input: $input) { codeRequest { id recipient expiresAt } } }',
+    { input: { phone, ...(displayName && { displayName }) } },
+  );
+  const request = answer.data?.requestCode?.codeRequest;
+  if (request) {
+    requests.set(phone, request.id);
+    delete request.id;
+  }
+  return answer;
+}
 const verifyCode = (recipient: string, code: string): Promise<Answer> =>
   ask(
     'mutation ($input: VerifyCodeInput!) { verifyCode(input: $input) { sessionTokens { accessToken refreshToken expiresAt user { id displayName } } } }',
-    { input: { recipient, code } },
+    { input: { requestId: requests.get(recipient) ?? randomUUID(), code } },
   );
 const codeOf = (answer: Answer): string | undefined => answer.errors?.[0]?.extensions?.code;
 
@@ -112,6 +123,7 @@ t.test('T1 five wrong tries spend a code, also when they come at the same moment
 
 t.test('T1 tries are limited by phone and by address', async (t) => {
   const phone = '+77010000008';
+  await requestCode(phone, 'Eve Hill');
   const answers = await Promise.all(Array.from({ length: 25 }, () => verifyCode(phone, '000000')));
   t.equal(answers.filter((answer) => codeOf(answer) === 'TOO_MANY_REQUESTS').length, 5, 'by phone: 20 an hour');
   await forgetTries();
@@ -188,6 +200,28 @@ t.test('a code is compared, also where none is given', async (t) => {
   const phone = '+77010000017';
   await requestCode(phone, 'Kim Lee');
   await codeSentTo(phone);
-  const { rows } = await owner.query('select (identity.verify_code($1, null)).refresh_token', [phone]);
+  const { rows } = await owner.query('select (identity.verify_code($1, null)).refresh_token', [requests.get(phone)]);
   t.equal(rows[0].refresh_token, null);
+});
+
+t.test('T1 a try is counted whatever else the same document asks for', async (t) => {
+  const phone = '+77010000018';
+  await requestCode(phone, 'Lou Marsh');
+  const code = await codeSentTo(phone);
+  const guess = (given: string, selection: string, beside = '') =>
+    ask(
+      `mutation ($id: UUID!, $code: String!) { verifyCode(input: { requestId: $id, code: $code }) { ${selection} } ${beside} }`,
+      { id: requests.get(phone), code: given },
+    );
+  const tries = async () =>
+    (await owner.query('select tries from identity.codes where recipient = $1', [phone])).rows[0]?.tries;
+
+  await guess(wrong(code), '__typename', 'refreshSession(input: { refreshToken: "x" }) { __typename }');
+  t.equal(await tries(), 1, 'beside a field that fails');
+  const answers = [];
+  for (const given of [wrong(code), code]) {
+    answers.push(await guess(given, 'sessionTokens { user { account { phone } } }'));
+  }
+  t.equal(await tries(), 1, 'a selection that anonymous has no right to fails before the code is looked at');
+  t.same(answers[0], answers[1], 'and so tells nothing of it');
 });

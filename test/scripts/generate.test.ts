@@ -198,8 +198,8 @@ t.test('callers run with the rights of who calls, and tell what was refused by i
   t.equal(await chat.leaveChannel(asAlice, { channelId }), undefined, 'nothing is returned where nothing is');
 
   const phone = '+12025550199';
-  await requestCode(anyone, { phone, displayName: 'Someone' });
-  await t.rejects(verifyCode(anyone, { recipient: phone, code: 'wrong!' }), {
+  const { id } = await requestCode(anyone, { phone, displayName: 'Someone' });
+  await t.rejects(verifyCode(anyone, { requestId: id ?? '', code: 'wrong!' }), {
     code: 'PT401',
     message: /wrong, spent or expired/,
   });
