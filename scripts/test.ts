@@ -5,6 +5,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { startEmbedded } from '../functions/embedded.ts';
 import { runScript } from '../functions/refusal.ts';
+import { dropTemplates } from '../test/scratch-database.ts';
 import { stopAsked } from './stop-signal.ts';
 import { testReport } from './test-report.ts';
 
@@ -56,10 +57,19 @@ async function onThrowAway(stop: Promise<void>): Promise<{ code: number; summary
   }
 }
 
+/** On a server that stays: the databases that the tests copy from go with them. */
+async function onGiven(url: string, stop: Promise<void>): Promise<{ code: number; summary: string }> {
+  try {
+    return await runTests(url, stop);
+  } finally {
+    await dropTemplates(url);
+  }
+}
+
 await runScript(async () => {
   const stop = stopAsked();
   const given = process.env.TEST_DATABASE_URL;
-  const { code, summary } = given ? await runTests(given, stop) : await onThrowAway(stop);
+  const { code, summary } = given ? await onGiven(given, stop) : await onThrowAway(stop);
   console.log(summary);
   process.exitCode = code;
 });

@@ -39,6 +39,18 @@ export async function openScratch(): Promise<Scratch> {
   };
 }
 
+/** Drops the databases that test/world.ts has made to copy from. */
+export async function dropTemplates(url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rows } = await client.query("select datname from pg_database where datname like 'plinth\\_template\\_%'");
+    for (const { datname } of rows) await client.query(`drop database if exists ${datname} with (force)`);
+  } finally {
+    await client.end();
+  }
+}
+
 async function startOwn(): Promise<{ url: string; stop(): Promise<void> }> {
   const dataDirectory = await mkdtemp(path.join(tmpdir(), 'plinth-test-'));
   const database = await startEmbedded({ dataDirectory, log: () => {}, flags: ['-c', 'fsync=off'] });
