@@ -1009,7 +1009,8 @@ comment on function identity.remove_account is
 
 -- Best match first, then whoever was seen last. A part of a word counts most, then a stem, then a likeness (a typo).
 create function identity.search_users(query text) returns setof identity.users
-language sql stable security definer rows 50 set search_path = '' set pg_trgm.word_similarity_threshold = 0.45
+language sql stable security definer rows 50
+set search_path = '' set pg_trgm.word_similarity_threshold = 0.45 set plan_cache_mode = force_custom_plan
 as $$
   with wanted as (
     select
@@ -1544,7 +1545,7 @@ end;
 -- With the owner's rights: under row level security Postgres may not use these indexes for a caller's own condition.
 -- What the caller may read is therefore a condition here.
 create function chat.search_messages(query text, channel_id uuid default null) returns setof chat.messages
-language plpgsql stable security definer rows 100 set search_path = ''
+language plpgsql stable security definer rows 100 set search_path = '' set plan_cache_mode = force_custom_plan
 as $$
 declare
   words   text := trim(left(query, 200));
