@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { Refusal, runScript } from '../../functions/refusal.ts';
+import { stopAsked } from '../stop-signal.ts';
 import { type Ground, openGround, populate, type Report } from './ground.ts';
 import { benchPolicies } from './policies.ts';
 import { benchRead } from './read.ts';
@@ -42,9 +43,9 @@ await runScript(async () => {
   const { name, run, quick = false, json = false, gitter } = given();
   const report: Report = (line) => process.stderr.write(`${line}\n`);
   const ground = await openGround(report);
-  // Whoever stops it early leaves no Postgres behind: it ends with this process.
   try {
-    const rows = await run(ground, { quick, gitter }, report);
+    const rows = await Promise.race([run(ground, { quick, gitter }, report), stopAsked()]);
+    if (!rows) throw new Refusal('Stopped before it was measured.');
     console.log(json ? JSON.stringify({ bench: name, cases: rows }) : table(rows));
   } finally {
     await ground.close();

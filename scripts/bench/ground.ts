@@ -36,6 +36,7 @@ export async function openGround(report: Report): Promise<Ground> {
   const url = new URL(server?.url ?? given ?? '');
   url.pathname = name;
   const owner = new pg.Client({ connectionString: url.href });
+  owner.on('error', () => {});
   await owner.connect();
   await applySchema(owner, readFileSync(path.join(repository, 'schema.sql'), 'utf8'), 'schema.sql');
   const { rows } = await owner.query("select current_setting('server_version') as version");
@@ -45,7 +46,8 @@ export async function openGround(report: Report): Promise<Ground> {
     owner,
     folder,
     async close() {
-      await owner.end();
+      // Without waiting: a statement may be under way where the bench was stopped.
+      owner.end().catch(() => {});
       await admin.query(`drop database ${name} with (force)`);
       await admin.end();
       await server?.stop();

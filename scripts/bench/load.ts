@@ -16,7 +16,10 @@ export type Load = {
 export type Measured = { rps: number; p50: number; p99: number; failed: number; failure?: string };
 
 process.on('message', async (load: Load) => {
-  process.send?.(await run(load));
+  const measured = await run(load).catch(
+    ({ message }: Error): Measured => ({ rps: 0, p50: 0, p99: 0, failed: 1, failure: message }),
+  );
+  if (process.connected) process.send?.(measured);
 });
 
 async function run({ port, connections, warmSeconds, seconds, requests }: Load): Promise<Measured> {

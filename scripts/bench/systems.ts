@@ -118,7 +118,8 @@ function run(name: SystemName, settings: SystemSettings, { url, folder }: Ground
   const options = (process.env.BENCH_NODE_OPTIONS ?? '').split(' ').filter(Boolean);
   return spawn(process.execPath, [...options, path.join(here, program)], {
     env: { ...process.env, ...env, BENCH_SYSTEM: JSON.stringify(settings) },
-    stdio: ['ignore', log, log],
+    // The channel tells it when this process dies without a word.
+    stdio: ['ignore', log, log, 'ipc'],
   });
 }
 

@@ -13,9 +13,10 @@ export type SystemSettings = {
   captured: string;
 };
 
-/** A measured system's settings, and how it learns who asks: by the same verified tokens as Plinth. */
+/** A measured system's settings, and how it learns who asks: by the same verified tokens as Plinth. It ends with the bench. */
 export function openSystem() {
   const settings = JSON.parse(process.env.BENCH_SYSTEM ?? '') as SystemSettings;
+  process.once('disconnect', () => process.exit());
   const tokens = openTokens([{ kid: 'bench', key: new Uint8Array(Buffer.from(settings.key, 'hex')) }]);
   return {
     ...settings,
