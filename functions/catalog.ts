@@ -248,6 +248,11 @@ with roles as (
   join pg_catalog.pg_namespace as namespace on namespace.oid = type.typnamespace
   where type.typtype in ('e', 'd', 'c', 'p', 'b')
     and (namespace.nspname = 'pg_catalog' or namespace.oid in (select oid from schemas))
+    -- The row type of a partition is nobody's: a new month is no change of the API.
+    and not exists (
+      select from pg_catalog.pg_class as class
+      where class.reltype in (type.oid, type.typelem) and class.relispartition
+    )
 )
 select json_build_object(
   'types', (select json_agg(description) from types),
