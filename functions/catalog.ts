@@ -251,7 +251,7 @@ with roles as (
     -- The row type of a partition is nobody's: a new month is no change of the API.
     and not exists (
       select from pg_catalog.pg_class as class
-      where class.reltype in (type.oid, type.typelem) and class.relispartition
+      where class.reltype <> 0 and class.reltype in (type.oid, type.typelem) and class.relispartition
     )
 )
 select json_build_object(
