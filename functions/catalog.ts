@@ -1,7 +1,7 @@
 import type pg from 'pg';
 
 /** The roles that a request may run as; the catalog is read for what they were granted. */
-export const apiRoles = ['anonymous', 'member', 'operator', 'service'] as const;
+const apiRoles = ['anonymous', 'member', 'operator', 'service'] as const;
 export type ApiRole = (typeof apiRoles)[number];
 
 /** A type by its oid. `sqlName` is quoted and qualified, ready to stand in a cast. */
@@ -52,7 +52,7 @@ export type Table = {
   foreignKeys: ForeignKey[];
 };
 
-export type Argument = { name: string; type: string; hasDefault: boolean; isVariadic: boolean };
+type Argument = { name: string; type: string; hasDefault: boolean; isVariadic: boolean };
 
 export type PgFunction = {
   oid: string;

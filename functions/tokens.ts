@@ -6,7 +6,7 @@ import type { SigningKey } from './signing-keys.ts';
 export type Claims = { sub?: string; sid?: string; role: ApiRole };
 
 /** How long an access token lives, in seconds. */
-export const tokenLifetime = 15 * 60;
+const tokenLifetime = 15 * 60;
 
 export type Tokens = {
   /** Signs claims with the newest key. */

@@ -18,7 +18,7 @@ import { camelCase, upperCase } from './names.ts';
 import type { Codec, FilterPlan, Order, Row } from './plan.ts';
 import { visibleColumns } from './tables.ts';
 
-export const pageInfo = new GraphQLObjectType({
+const pageInfo = new GraphQLObjectType({
   name: 'PageInfo',
   description: 'Where a page stands among all.',
   fields: {

@@ -26,7 +26,7 @@ export function keyOf(row: Row, order: Order[], ordinal: boolean): Key {
 }
 
 /** Names the order, so that a cursor of another one is noticed. */
-export function signature({ parts, ordinal }: Key): string {
+function signature({ parts, ordinal }: Key): string {
   return ordinal ? '#' : parts.map(({ column, descending }) => `${descending ? '-' : '+'}${column}`).join('');
 }
 

@@ -45,7 +45,7 @@ function remember<Value>(map: Map<string, Value>, key: string, value: Value, mos
 }
 
 /** The rules that documents are validated by. */
-export function validationRules({ introspection }: { introspection: boolean }) {
+function validationRules({ introspection }: { introspection: boolean }) {
   return introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule];
 }
 
@@ -80,7 +80,7 @@ export function openOperations(schema: GraphQLSchema, limits: DocumentLimits) {
 }
 
 /** @throws a list of one GraphQLError */
-export function parseDocument(
+function parseDocument(
   text: string,
   { maxQueryBytes, maxTokens }: { maxQueryBytes: number; maxTokens: number },
 ): DocumentNode {

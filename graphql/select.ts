@@ -9,10 +9,10 @@ export type Scope = { alias: string; row: Row; used: Set<string>; column(name: s
 /** A selection: the members of a JSON object, the joins they need, and the expressions that count its rows. */
 export type Selected = { pairs: [string, string][]; joins: string[]; rows: string[] };
 
-export type Value = { sql: string; joins?: string[]; rows?: string[] };
+type Value = { sql: string; joins?: string[]; rows?: string[] };
 
 /** Where the rows of a connection come from. */
-export type Source = {
+type Source = {
   /** An item of FROM, without its alias. */
   from: string;
   row: Row;
@@ -115,7 +115,7 @@ export function select(
 }
 
 /** A field where it is asked for. */
-export type Place = {
+type Place = {
   context: Context;
   type: GraphQLObjectType;
   name: string;
