@@ -73,8 +73,9 @@ function withoutHttp(outcome: Outcome): Outcome {
   return { ...outcome, errors };
 }
 
-const firstQuery = `# Without a token you are anonymous. \`npm run token -- alice\` prints one for the Headers below:
-# { "Authorization": "Bearer …" }
+const firstQuery = `# Without a token you are anonymous.
+# \`npm run token -- alice\` prints one.
+# Headers: { "Authorization": "Bearer …" }
 
 query MyChannels {
   me {
