@@ -97,8 +97,9 @@ revoke all on schema public from public;
 grant usage, create on schema public to plinth_owner;
 grant usage on schema public to plinth_server, anonymous, member, operator, service;
 
--- Everything below belongs to it.
+-- Everything below belongs to it, and nobody may call a function that was not granted to them.
 set local role plinth_owner;
+alter default privileges revoke execute on functions from public;
 
 -- --------------------------------------------------------------------------------------------
 -- Tables

@@ -1,5 +1,5 @@
 import type { Node } from 'libpg-query';
-import { hasSqlDetails, loadModule, parseSync } from 'libpg-query';
+import { loadParser } from './postgres-parser.ts';
 import { Refusal } from './refusal.ts';
 import { nameOf, objectName, plain, relationName, signature } from './sql-names.ts';
 
@@ -27,12 +27,12 @@ export type SchemaFile = { fileName: string; text: string; statements: Statement
  * @throws Refusal with file and line for a syntax error, and for begin, commit and the like
  */
 export async function parseSchema(text: string, fileName: string): Promise<SchemaFile> {
-  await loadModule();
   // The parser counts bytes where JavaScript counts UTF-16 units.
   const bytes = Buffer.from(text);
   let line = 1;
   let seen = 0;
-  const statements = parseOrRefuse(text, fileName).map(({ stmt, stmt_location = 0, stmt_len }): Statement => {
+  const parsed = await parseOrRefuse(text, fileName);
+  const statements = parsed.map(({ stmt, stmt_location = 0, stmt_len }): Statement => {
     for (; seen < stmt_location; seen++) if (bytes[seen] === newline) line++;
     const end = stmt_len ? stmt_location + stmt_len : bytes.length;
     const own = bytes.subarray(stmt_location, end).toString().trimEnd();
@@ -67,8 +67,9 @@ export function meaningOf(tree: unknown, without: string[] = []): string {
 const places = /^(name_)?location$|^(rexpr_)?list_(start|end)$|^stmt_(location|len)$/;
 const newline = 10;
 
-function parseOrRefuse(text: string, fileName: string) {
+async function parseOrRefuse(text: string, fileName: string) {
   if (text.trim() === '') return [];
+  const { hasSqlDetails, parseSync } = await loadParser();
   try {
     return parseSync(text).stmts ?? [];
   } catch (error) {

@@ -1,4 +1,5 @@
-import { loadModule, type ScanToken, scanSync } from 'libpg-query';
+import type { ScanToken } from 'libpg-query';
+import { loadParser } from './postgres-parser.ts';
 
 export type Token = ScanToken;
 
@@ -9,7 +10,7 @@ export type Token = ScanToken;
  * @throws Error for an unterminated string; parse the text first
  */
 export async function tokensOf(sql: string): Promise<Token[]> {
-  await loadModule();
+  const { scanSync } = await loadParser();
   // The scanner writes control characters into its JSON as they are, which cannot be read back.
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   return scanSync(sql.replace(/[\0-\x08\x0b\x0c\x0e-\x1f]/g, ' ')).tokens;

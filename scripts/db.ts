@@ -4,6 +4,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { schemaStatus } from '../functions/apply.ts';
 import { type Database, openDatabase } from '../functions/database.ts';
+import { runningEmbedded } from '../functions/embedded.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { listChanges } from '../functions/schema-changes.ts';
 import { databaseContents, resetDatabase } from '../functions/schema-reset.ts';
@@ -13,8 +14,12 @@ import { lintSchema } from './lint/schema.ts';
 const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
 
 const commands: Record<string, { run: (args: string[]) => Promise<void>; about: string }> = {
-  status: { run: status, about: 'what differs between the database and schema.sql' },
+  status: { run: status, about: 'what has changed in schema.sql since it was applied' },
   reset: { run: reset, about: 'empties the database and applies schema.sql (development only; --yes does not ask)' },
+  url: {
+    run: url,
+    about: 'the connection to the running database, as its owner: psql "$(npm run --silent db -- url)"',
+  },
   lint: { run: lint, about: 'what schema.sql (or another file) does not do as the conventions say' },
 };
 
@@ -33,7 +38,8 @@ async function status(): Promise<void> {
     const found = await schemaStatus({ databaseUrl: url, schemaFile });
     if (found.state === 'empty') return console.log('The database is empty; `npm start` applies schema.sql.');
     const applied = `schema.sql was last applied at ${found.appliedAt.toISOString()}`;
-    if (found.state === 'current') return console.log(`${applied}; nothing has changed since.`);
+    if (found.state === 'current')
+      return console.log(`${applied}; it has not changed since. (What was changed in psql is not compared.)`);
     const { changes } = found;
     if (changes.length === 0) return console.log(`${applied}; only comments, space and order have changed since.`);
     const planned = changes.filter(({ live }) => !live);
@@ -46,6 +52,13 @@ async function status(): Promise<void> {
     ];
     console.log(`${applied}.\n${lists.join('\n')}`);
   });
+}
+
+async function url(): Promise<void> {
+  const { databaseUrl, plinthData } = readSettings(process.env);
+  const running = databaseUrl ?? runningEmbedded(plinthData);
+  if (!running) throw new Refusal('No database is running.', { remedy: 'Start one: npm start.' });
+  console.log(running);
 }
 
 function section(title: string, changes: Parameters<typeof listChanges>[0]): string[] {

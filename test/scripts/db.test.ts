@@ -25,7 +25,7 @@ async function query(url: string, sql: string) {
 }
 
 t.test('without a command it lists them', async (t) => {
-  t.match(db([]), { status: 1, stderr: /npm run db -- status .*\n.* reset .*\n.* lint / });
+  t.match(db([]), { status: 1, stderr: /npm run db -- status .*\n.* reset .*\n.* url .*\n.* lint / });
   t.match(db(['rest']), { status: 1, stderr: /There is no command "rest"/ });
 });
 
@@ -37,7 +37,7 @@ t.test('reset applies schema.sql, and takes away what was there before', async (
     { status: 0, stdout: /schema\.sql applied/ },
     'nothing to lose, no question',
   );
-  t.match(db(['status'], { DATABASE_URL }), { status: 0, stdout: /nothing has changed since/ });
+  t.match(db(['status'], { DATABASE_URL }), { status: 0, stdout: /it has not changed since/ });
   await query(DATABASE_URL, "insert into identity.users (username, display_name) values ('someone', 'Someone')");
   t.match(db(['reset'], { DATABASE_URL }), {
     status: 1,
