@@ -2,6 +2,7 @@
 --
 --   foundation   roles, errors, time-ordered keys                                  (schema public)
 --   identity     users, sign-up, log-in, sessions, profiles                        (schema identity)
+--   events       what has happened, in a log; who may listen                       (schema events)
 --   chat         channels, members, messages, unread, search, import               (schema chat)
 --   operations   upkeep: partitions made ahead, what has expired removed           (schema operations)
 --
@@ -124,6 +125,7 @@ values
   ('PT403', 'FORBIDDEN',         403, 'The caller may not do this.'),
   ('PT404', 'NOT_FOUND',         404, 'There is no such thing, or the caller may not know of it.'),
   ('PT409', 'CONFLICT',          409, 'The state of things does not allow it.'),
+  ('PT410', 'CURSOR_EXPIRED',    410, 'What came after this cursor is no longer known: read the state anew.'),
   ('PT429', 'TOO_MANY_REQUESTS', 429, 'Too often; try again later.'),
   ('22',    'BAD_USER_INPUT',    400, 'A value is malformed or out of range.'),
   ('23502', 'BAD_USER_INPUT',    400, 'A value is missing.'),
@@ -1106,6 +1108,450 @@ grant execute on function identity.update_profile, identity.update_account to me
 grant execute on function identity.remove_account, identity.search_users, identity.user_by_username to member;
 
 -- ============================================================================================
+-- events: what has happened, in a log; who may listen
+-- ============================================================================================
+-- Every change that someone may follow is a row of the log, written in the transaction that makes the change. Its topic
+-- is what a subscriber listens to; its seq is the topic's own count, taken under a row lock, so that within a topic the
+-- order of seq is the order of commits, without gaps. docs/events.md tells how the server reads it.
+
+create schema events;
+comment on schema events is 'What has happened, and who may listen.';
+grant usage on schema events to plinth_server, anonymous, member, operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type events.event as (
+  cursor    text,
+  topic     text,
+  seq       bigint,
+  id        uuid,
+  type      text,
+  version   text,
+  timestamp timestamptz,
+  producer  text,
+  data      jsonb,
+  metadata  jsonb
+);
+comment on type   events.event           is 'Something that has happened.';
+comment on column events.event.cursor    is
+  'Where it stands: subscribe `after` it to go on from there; null for what the log does not keep.';
+comment on column events.event.topic     is 'What it is about: `channel:<id>`, `user:<id>`, ….';
+comment on column events.event.seq       is
+  'Its number in the topic, from 1, without gaps; null for what the log does not keep.';
+comment on column events.event.id        is 'The key; the same wherever the event is delivered.';
+comment on column events.event.type      is 'What happened: `message_sent`, `member_left`, ….';
+comment on column events.event.version   is 'The version of the form of `data`.';
+comment on column events.event.timestamp is 'When it happened.';
+comment on column events.event.producer  is 'The program that it came through.';
+comment on column events.event.data      is 'What changed, by ids: what they name is selected beside the event.';
+comment on column events.event.metadata  is 'The `trace_id` of the request that it came from, and its `user_id`.';
+
+create type events.position as (
+  topic text,
+  seq   bigint
+);
+comment on type   events.position       is 'A topic that may be listened to.';
+comment on column events.position.topic is 'Its name.';
+comment on column events.position.seq   is 'The seq of its newest event; null where the log does not keep the topic.';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+create table events.topic_kinds (
+  prefix    text     primary key,  -- what stands before the colon in the name of a topic
+  kind      text     not null,
+  kept      interval not null,
+  forgotten xid8     not null default '0',
+
+  constraint kind_is_a_plain_name check (kind ~ '^[a-z][a-z_]{1,20}$'),
+  constraint it_is_kept_for_a_day check (kept >= interval '1 day')
+);
+comment on table  events.topic_kinds           is 'What topics there are, and how long each is kept (C13).';
+comment on column events.topic_kinds.forgotten is
+  'The newest transaction whose events were removed: a cursor from before it has a gap.';
+insert into events.topic_kinds (prefix, kind, kept)
+values
+  ('channel',      'chat',         interval '7 days'),
+  ('user',         'user',         interval '30 days'),
+  ('system',       'system',       interval '60 days'),
+  ('notification', 'notification', interval '7 days'),
+  ('search',       'search',       interval '1 day')
+on conflict (prefix) do update set kind = excluded.kind, kept = excluded.kept;
+
+-- The counts of topics that have no row of their own to count in.
+create table events.topics (
+  topic      text        primary key,
+  last_seq   bigint      not null,
+  touched_at timestamptz not null
+) with (fillfactor = 50);
+comment on table events.topics is 'The number of the newest event of each topic.';
+
+-- By kind, then by day: a day is dropped whole once its kind is not kept any longer.
+create table events.log (
+  kind     text        not null,
+  at       timestamptz not null,
+  topic    text        not null,
+  seq      bigint      not null,
+  xid      xid8        not null default pg_current_xact_id(),
+  id       uuid        not null default public.uuid_v7(),
+  type     text        not null,
+  version  text        not null default '1.0',
+  producer text        not null default current_setting('application_name'),
+  data     jsonb       not null,
+  trace_id text,                          -- null: it came from no request
+  user_id  uuid,                          -- null: nobody signed in did it
+  rechecks uuid,                          -- null: nobody's right to listen changes by it
+
+  primary key (topic, seq, kind, at),
+  constraint data_is_at_most_16_kb check (pg_column_size(data) <= 16384)
+) partition by list (kind);
+comment on table  events.log          is 'Every event, in the order of its topic.';
+comment on column events.log.xid      is 'The transaction that wrote it: what is new since a snapshot is told by it.';
+comment on column events.log.rechecks is
+  'Whose right to listen has to be asked again before anything later reaches them; the nil UUID for everyone''s on this
+topic.';
+-- What a process that follows the whole log reads: what is new since its snapshot.
+create index log_xid_idx on events.log (xid);
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: writing
+-- --------------------------------------------------------------------------------------------
+
+-- Attaches the day, and its kind where that is new, instead of creating them in place: nobody who reads or writes other
+-- days waits.
+create function events._ensure_partition(kind text, at timestamptz) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  day    timestamp := date_trunc('day', at at time zone 'UTC');
+  parent text := 'log_' || kind;
+  name   text := parent || '_' || to_char(day, 'YYYY_MM_DD');
+begin
+  if to_regclass('events.' || name) is not null then
+    return false;
+  end if;
+  perform pg_advisory_xact_lock(hashtext('events._ensure_partition'));
+  if not exists (select from pg_catalog.pg_class where relname = parent and relnamespace = 'events'::regnamespace) then
+    execute format('create table events.%I (like events.log including all) partition by range (at)', parent);
+    execute format('alter table events.%I enable row level security', parent);
+    execute format('alter table events.log attach partition events.%I for values in (%L)', parent, kind);
+  end if;
+  -- Someone else may have made it meanwhile. Only a query sees that: to_regclass remembers its first answer.
+  if exists (select from pg_catalog.pg_class where relname = name and relnamespace = 'events'::regnamespace) then
+    return false;
+  end if;
+  execute format('create table events.%I (like events.log including all)', name);
+  execute format('alter table events.%I enable row level security', name);
+  execute format(
+    'alter table events.%I attach partition events.%I for values from (%L) to (%L)',
+    parent, name, day at time zone 'UTC', (day + interval '1 day') at time zone 'UTC'
+  );
+  return true;
+end;
+$$;
+
+-- NOTIFY makes every commit of the cluster wait for one lock, so a writer notifies only where no reader is awake: while
+-- it reads, it holds this lock alone. The row must be written before the lock is asked for (docs/events.md).
+create function events._wake_reader() returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  if pg_try_advisory_xact_lock_shared(7546, 2) then
+    perform pg_notify('plinth_events', '');
+  end if;
+end;
+$$;
+
+create function events.publish(
+  topic text, type text, data jsonb default '{}', seq bigint default null, rechecks uuid default null
+) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  at    timestamptz := clock_timestamp();
+  kind  text;
+  count bigint := publish.seq;
+begin
+  select known.kind into kind
+  from events.topic_kinds as known
+  where known.prefix = split_part(publish.topic, ':', 1);
+  if kind is null then
+    raise exception using errcode = 'PT400', message = format('There is no kind of topic for %s.', publish.topic),
+      hint = 'Add its prefix to events.topic_kinds.';
+  end if;
+  if count is null then
+    insert into events.topics as known (topic, last_seq, touched_at)
+    values (publish.topic, 1, at)
+    on conflict on constraint topics_pkey do update set last_seq = known.last_seq + 1, touched_at = excluded.touched_at
+    returning known.last_seq into count;
+  end if;
+  perform events._ensure_partition(kind, at);
+  insert into events.log (kind, at, topic, seq, type, data, trace_id, user_id, rechecks)
+  values (
+    kind, at, publish.topic, count, publish.type, publish.data,
+    nullif(current_setting('plinth.request_id', true), ''), identity.current_user_id(), publish.rechecks
+  );
+  perform events._wake_reader();
+end;
+$$;
+comment on function events.publish is
+  'Writes an event to the log, in the transaction of the change that it tells of. A topic that counts for itself, under
+a row lock, passes `seq`; `rechecks` names whose right to listen ends or changes by it.';
+
+-- Kept for the end of the request, when the server hands it on; outside of one nobody hears it.
+create function events.signal(topic text, type text, data jsonb default '{}') returns void
+language sql volatile set search_path = ''
+as $$
+  select set_config('plinth.signals', (
+    coalesce(nullif(current_setting('plinth.signals', true), ''), '[]')::jsonb
+    || jsonb_build_object(
+      'topic', signal.topic, 'id', public.uuid_v7(), 'type', signal.type, 'version', '1.0',
+      'timestamp', clock_timestamp(), 'producer', current_setting('application_name'), 'data', signal.data,
+      'metadata', jsonb_strip_nulls(jsonb_build_object(
+        'trace_id', nullif(current_setting('plinth.request_id', true), ''), 'user_id', identity.current_user_id()
+      ))
+    )
+  )::text, true);
+$$;
+comment on function events.signal is
+  'Tells who listens now, and nobody else: for what is over in a moment (typing, presence). No row is written.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: reading
+-- --------------------------------------------------------------------------------------------
+
+create function events.cursor() returns text
+language sql stable parallel safe
+return pg_current_snapshot()::text;
+comment on function events.cursor is
+  'The place in the log that belongs to everything else that this query reads: subscribe `after` it, and nothing is
+missed or repeated.
+
+@notNull';
+
+-- What became visible after `since` and was visible at `until`; none of it was written before `recent`. A position from
+-- a sequence could not say that: a transaction that commits late would be skipped.
+create function events._new_in_log(
+  since pg_snapshot, until pg_snapshot, recent timestamptz, past_topic text, past_seq bigint
+) returns setof events.log
+language plpgsql stable security definer rows 100 set search_path = ''
+as $$
+begin
+  return query
+  select log.*
+  from events.log as log
+  where log.xid >= pg_snapshot_xmin(since)
+    and not pg_visible_in_snapshot(log.xid, since) and pg_visible_in_snapshot(log.xid, until)
+    and log.at >= recent
+    and (log.topic, log.seq) > (past_topic, past_seq)
+  order by log.topic, log.seq
+  limit 1000;
+end;
+$$;
+comment on function events._new_in_log is
+  'A page of what became visible between two snapshots, by topic and seq; for the server.';
+
+create function events._rechecks_in_log(since pg_snapshot, until pg_snapshot, recent timestamptz)
+returns table (topic text, rechecks uuid)
+language plpgsql stable security definer rows 100 set search_path = ''
+as $$
+begin
+  return query
+  select distinct log.topic, log.rechecks
+  from events.log as log
+  where log.xid >= pg_snapshot_xmin(since)
+    and not pg_visible_in_snapshot(log.xid, since) and pg_visible_in_snapshot(log.xid, until)
+    and log.at >= recent and log.rechecks is not null;
+end;
+$$;
+comment on function events._rechecks_in_log is
+  'Whose rights have to be asked again by what became visible between two snapshots; for the server.';
+
+create function events._kinds_of(topics text[]) returns text[]
+language sql stable set search_path = ''
+return array(
+  select distinct known.kind
+  from events.topic_kinds as known
+  where known.prefix in (select split_part(wanted.topic, ':', 1) from unnest(topics) as wanted (topic))
+);
+
+-- In a topic the order of seq is the order of commits, so what a snapshot sees of a topic is its beginning, and one
+-- snapshot stands for one seq in each. `counted` is what each topic has counted by now: for those of which nothing is
+-- kept.
+create function events._seqs_at(topics text[], counted bigint[], seen_by pg_snapshot) returns bigint[]
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_custom_plan
+as $$
+declare
+  kinds text[] := events._kinds_of(topics);
+begin
+  if pg_snapshot_xmax(seen_by) > pg_snapshot_xmax(pg_current_snapshot())
+    or exists (
+      select
+      from events.topic_kinds as known
+      where known.kind = any (kinds) and known.forgotten >= pg_snapshot_xmin(seen_by)
+    ) then
+    raise exception using errcode = 'PT410', message = 'The log does not reach back to this cursor.',
+      hint = 'Read the state anew together with its cursor, and subscribe after that.';
+  end if;
+  return array(
+    select coalesce(seen.seq, oldest.seq - 1, wanted.counted)
+    from unnest(topics, counted) with ordinality as wanted (topic, counted, position)
+    left join lateral (
+      select log.seq
+      from events.log as log
+      where log.kind = any (kinds) and log.topic = wanted.topic and pg_visible_in_snapshot(log.xid, seen_by)
+      order by log.seq desc
+      limit 1
+    ) as seen on true
+    left join lateral (
+      select log.seq
+      from events.log as log
+      where seen.seq is null and log.kind = any (kinds) and log.topic = wanted.topic
+      order by log.seq
+      limit 1
+    ) as oldest on true
+    order by wanted.position
+  );
+end;
+$$;
+comment on function events._seqs_at is
+  'The seq of the newest event in each topic that a snapshot saw; for the server. An error where the log does not reach
+back so far.';
+
+create function events._missed(topics text[], past bigint[], upto bigint[]) returns setof events.log
+language plpgsql stable security definer rows 100 set search_path = '' set plan_cache_mode = force_custom_plan
+as $$
+declare
+  kinds text[] := events._kinds_of(topics);
+begin
+  return query
+  select found.*
+  from unnest(topics, past, upto) as wanted (topic, past, upto)
+  cross join lateral (
+    select log.*
+    from events.log as log
+    where log.kind = any (kinds) and log.topic = wanted.topic
+      and log.seq > wanted.past and log.seq <= wanted.upto
+    order by log.seq
+    limit 500
+  ) as found
+  order by found.topic, found.seq
+  limit 500;
+end;
+$$;
+comment on function events._missed is
+  'A page of what topics hold between two numbers of each, by topic and seq; for the server.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: upkeep
+-- --------------------------------------------------------------------------------------------
+
+-- A day goes whole, and what was newest in it is remembered, so that a cursor from before it is told so.
+create function events.expire() returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  old     record;
+  newest  xid8;
+  dropped integer := 0;
+begin
+  for old in
+    select day.relname as name, known.kind, known.prefix
+    from events.topic_kinds as known
+    join pg_catalog.pg_class as parent
+      on parent.relname = 'log_' || known.kind and parent.relnamespace = 'events'::regnamespace
+    join pg_catalog.pg_inherits as inherits on inherits.inhparent = parent.oid
+    join pg_catalog.pg_class as day on day.oid = inherits.inhrelid
+    where to_date(right(day.relname, 10), 'YYYY_MM_DD') + 1 < (now() - known.kept) at time zone 'UTC'
+    order by 1
+  loop
+    execute format('select max(xid) from events.%I', old.name) into newest;
+    update events.topic_kinds as known
+    set forgotten = greatest(known.forgotten, coalesce(newest, known.forgotten))
+    where known.kind = old.kind;
+    execute format('drop table events.%I', old.name);
+    dropped := dropped + 1;
+  end loop;
+  delete from events.topics as counted
+  using events.topic_kinds as known
+  where known.prefix = split_part(counted.topic, ':', 1) and counted.touched_at < now() - known.kept - interval '1 day';
+  return dropped;
+end;
+$$;
+comment on function events.expire is
+  'Drops the days of the log that are kept no longer; returns how many.
+
+@hide';
+
+create function events.ensure_partitions(days_ahead integer default 3) returns integer
+language sql volatile security definer set search_path = ''
+as $$
+  select count(*) filter (where events._ensure_partition(known.kind, day))::integer
+  from (select distinct kind from events.topic_kinds) as known
+  cross join generate_series(now(), now() + make_interval(days => days_ahead), interval '1 day') as day;
+$$;
+comment on function events.ensure_partitions is
+  'Makes the days of the log ahead of time; returns how many were missing.
+
+@hide';
+
+-- --------------------------------------------------------------------------------------------
+-- Triggers: what ends a right to listen
+-- --------------------------------------------------------------------------------------------
+
+create function events._tell_session_ended() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform events.publish(
+    'user:' || old.user_id, 'session_ended', jsonb_build_object('session_id', old.id), rechecks => old.user_id
+  );
+  return null;
+end;
+$$;
+create trigger tell_session_ended after update of revoked_at on identity.sessions
+  for each row when (old.revoked_at is null and new.revoked_at is not null)
+  execute function events._tell_session_ended();
+create trigger tell_session_removed after delete on identity.sessions
+  for each row when (old.revoked_at is null and old.expires_at > now())
+  execute function events._tell_session_ended();
+
+create function events._tell_account_changed() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform events.publish(
+    'user:' || old.user_id, 'account_changed', jsonb_build_object('user_id', old.user_id), rechecks => old.user_id
+  );
+  return null;
+end;
+$$;
+create trigger tell_account_changed after update of status, is_operator on identity.accounts
+  for each row when ((old.status, old.is_operator) is distinct from (new.status, new.is_operator))
+  execute function events._tell_account_changed();
+create trigger tell_account_removed after delete on identity.accounts
+  for each row
+  execute function events._tell_account_changed();
+
+-- --------------------------------------------------------------------------------------------
+-- Policies, grants
+-- --------------------------------------------------------------------------------------------
+
+-- No policy, no grant: only the functions above reach these.
+alter table events.topic_kinds enable row level security;
+alter table events.topics enable row level security;
+alter table events.log enable row level security;
+
+revoke execute on all functions in schema events from public;
+grant execute on function events.cursor to anonymous, service;
+grant execute on function events._new_in_log, events._rechecks_in_log, events._seqs_at, events._missed to plinth_server;
+
+select events.ensure_partitions();
+
+-- ============================================================================================
 -- chat: channels, members, messages, unread, search, import
 -- ============================================================================================
 
@@ -1122,6 +1568,9 @@ comment on type chat.channel_kind is 'Between two people, among many, or with so
 
 create type chat.member_role as enum ('owner', 'admin', 'moderator', 'member');
 comment on type chat.member_role is 'What a member may do in a room, the most first.';
+
+create type chat.presence_status as enum ('online', 'away', 'offline');
+comment on type chat.presence_status is 'Whether someone is there.';
 
 create type chat.message_kind as enum ('text', 'image', 'file', 'system', 'bot');
 comment on type chat.message_kind is 'What a message is, for showing it.';
@@ -1141,6 +1590,7 @@ create table chat.channels (
   owner_id        uuid              references identity.users (id) on delete set null,  -- null: direct, or nobody's
   last_seq        bigint            not null default 0,
   last_message_id uuid,                                     -- null: nothing said yet
+  event_seq       bigint            not null default 0,     -- the seq of the newest event of its topic
   active_at       timestamptz       not null default now(),
   closed_at       timestamptz,                              -- null: open
   created_at      timestamptz       not null default now(),
@@ -1163,6 +1613,10 @@ comment on column chat.channels.is_public       is 'Whether anyone signed in may
 comment on column chat.channels.owner_id        is 'Who answers for the room.';
 comment on column chat.channels.last_seq        is 'The `seq` of its newest message; 0 for none.';
 comment on column chat.channels.last_message_id is 'The id of its newest message; null for none.';
+comment on column chat.channels.event_seq       is
+  'The `seq` of the newest event of its topic; 0 for none.
+
+@hide';
 comment on column chat.channels.active_at       is 'When the last message was sent, or the channel made.';
 comment on column chat.channels.closed_at       is 'When it was closed for new messages; null while it is open.';
 comment on column chat.channels.created_at      is 'When it was made.';
@@ -1436,7 +1890,10 @@ begin atomic
   from chat.messages as answered
   where answered.id = message.reply_to_id and answered.channel_id = message.channel_id;
 end;
-comment on function chat.reply_to is 'The message this one answers; null for none.';
+comment on function chat.reply_to is
+  'The message this one answers; null for none.
+
+@shared';
 
 create function chat.replies(message chat.messages) returns setof chat.messages
 language sql stable rows 100
@@ -1575,6 +2032,194 @@ $$;
 comment on function chat.search_messages is
   'Messages in one channel, or in all that the caller may read: by words in any form in the language of the text, and
 by parts of words. Best match first, then newest; at most 500.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: events
+-- --------------------------------------------------------------------------------------------
+
+-- A channel counts its events itself: the lock that orders its messages orders them too. A channel that is gone tells
+-- nobody.
+create function chat._tell(channel_id uuid, type text, data jsonb, rechecks uuid default null) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  count bigint;
+begin
+  update chat.channels set event_seq = event_seq + 1 where id = _tell.channel_id returning event_seq into count;
+  if found then
+    perform events.publish(
+      'channel:' || _tell.channel_id, _tell.type,
+      jsonb_build_object('channel_id', _tell.channel_id) || _tell.data, count, _tell.rechecks
+    );
+  end if;
+end;
+$$;
+
+-- The reader's other devices are told, and in a direct chat the other side.
+create function chat._tell_read(channel chat.channels, user_id uuid, seq bigint) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform events.publish(
+    'user:' || _tell_read.user_id, 'message_read',
+    jsonb_build_object('channel_id', channel.id, 'user_id', _tell_read.user_id, 'seq', _tell_read.seq)
+  );
+  if channel.kind = 'direct' then
+    perform chat._tell(
+      channel.id, 'message_read', jsonb_build_object('user_id', _tell_read.user_id, 'seq', _tell_read.seq)
+    );
+  end if;
+end;
+$$;
+
+create function chat._listen_to_channel(channel_id uuid) returns setof events.position
+language plpgsql stable security definer rows 1 set search_path = ''
+as $$
+begin
+  return query
+  select 'channel:' || channel.id, channel.event_seq
+  from chat.channels as channel
+  where channel.id = _listen_to_channel.channel_id and chat.can_read(channel.id);
+  if not found then
+    raise exception using errcode = 'PT404', message = 'There is no such channel.', column = 'channel_id';
+  end if;
+end;
+$$;
+comment on function chat._listen_to_channel is 'The right to listen to a channel: for whoever may read it.';
+
+-- The user's own topic, and those of the channels that they are in, the last active 1,000.
+create function chat._listen_to_user() returns setof events.position
+language sql stable security definer rows 100 set search_path = ''
+as $$
+  select 'user:' || identity.require_user_id(), coalesce((
+    select counted.last_seq from events.topics as counted where counted.topic = 'user:' || identity.current_user_id()
+  ), 0)
+  union all
+  (
+    select 'channel:' || channel.id, channel.event_seq
+    from chat._memberships as mine
+    join chat.channels as channel on channel.id = mine.channel_id
+    order by channel.active_at desc
+    limit 1000
+  );
+$$;
+comment on function chat._listen_to_user is 'The right to listen to what concerns oneself.';
+
+create function chat._listen_to_typing(channel_id uuid) returns setof events.position
+language sql stable security definer rows 1 set search_path = ''
+as $$
+  select 'typing:' || split_part(position.topic, ':', 2), null::bigint
+  from chat._listen_to_channel(channel_id) as position;
+$$;
+comment on function chat._listen_to_typing is 'The right to see who is typing: for whoever may read the channel.';
+
+create function chat._listen_to_presence(user_ids uuid[]) returns setof events.position
+language plpgsql stable security definer rows 100 set search_path = ''
+as $$
+begin
+  perform identity.require_user_id();
+  if cardinality(user_ids) not between 1 and 500 then
+    raise exception using errcode = 'PT400', message = 'Name 1 to 500 users.', column = 'user_ids';
+  end if;
+  return query select distinct 'presence:' || user_id, null::bigint from unnest(user_ids) as user_id;
+end;
+$$;
+comment on function chat._listen_to_presence is 'The right to see who is there: for every member.';
+
+create function chat.message_events(event events.event, channel_id uuid) returns setof chat.messages
+language sql stable rows 1
+begin atomic
+  select message.*
+  from chat.messages as message
+  where event.type in ('message_sent', 'message_edited', 'message_deleted')
+    and message.id = (event.data ->> 'message_id')::uuid;
+end;
+comment on function chat.message_events is
+  'The messages of a channel as they are sent, edited and deleted: each as it is now.
+
+@subscription chat._listen_to_channel(channel_id)
+@shared';
+
+create function chat.channel_events(event events.event, channel_id uuid) returns setof identity.users
+language sql stable rows 1
+begin atomic
+  select person.*
+  from (values (1)) as every (event)
+  left join identity.users as person
+    on person.id = coalesce(event.data ->> 'user_id', event.metadata ->> 'user_id')::uuid;
+end;
+comment on function chat.channel_events is
+  'Everything that happens in a channel (messages, members, read positions of a direct chat, its name and settings),
+with the user whom it is about, else who did it.
+
+@subscription chat._listen_to_channel(channel_id)
+@shared';
+
+create function chat.user_events(event events.event) returns setof chat.channels
+language sql stable rows 1
+begin atomic
+  select channel.*
+  from (values (1)) as every (event)
+  left join chat.channels as channel on channel.id = (event.data ->> 'channel_id')::uuid
+  where event.topic like 'user:%'
+    or event.type in ('message_sent', 'messages_imported', 'message_deleted', 'channel_changed');
+end;
+comment on function chat.user_events is
+  'What concerns the caller: their notifications, memberships, read positions and sessions, and what makes messages of
+their channels unread; with the channel that it is about.
+
+@subscription chat._listen_to_user()';
+
+create function chat.typing(event events.event, channel_id uuid) returns setof identity.users
+language sql stable rows 1
+begin atomic
+  select person.* from identity.users as person where person.id = (event.data ->> 'user_id')::uuid;
+end;
+comment on function chat.typing is
+  'Who is typing in a channel, each time their client says so.
+
+@subscription chat._listen_to_typing(channel_id)
+@shared';
+
+create function chat.presence(event events.event, user_ids uuid[]) returns setof identity.users
+language sql stable rows 1
+begin atomic
+  select person.* from identity.users as person where person.id = (event.data ->> 'user_id')::uuid;
+end;
+comment on function chat.presence is
+  'Who comes and goes: `data.status` says which.
+
+@subscription chat._listen_to_presence(user_ids)
+@shared';
+
+create function chat.set_typing(channel_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform identity.require_user_id();
+  if chat._caller_role(channel_id) is null then
+    raise exception using errcode = 'PT404', message = 'You are not in this channel.', column = 'channel_id';
+  end if;
+  perform events.signal(
+    'typing:' || channel_id, 'typing',
+    jsonb_build_object('channel_id', channel_id, 'user_id', identity.current_user_id())
+  );
+end;
+$$;
+comment on function chat.set_typing is
+  'Tells those in the channel that the caller is typing; clients say it every few seconds while that is so.';
+
+create function chat.set_presence(status chat.presence_status) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform events.signal(
+    'presence:' || identity.require_user_id(), 'presence_changed',
+    jsonb_build_object('user_id', identity.current_user_id(), 'status', set_presence.status)
+  );
+end;
+$$;
+comment on function chat.set_presence is 'Tells those who look that the caller is there, away or gone.';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: channels and members
@@ -2010,15 +2655,23 @@ as $$
 declare
   caller  uuid := identity.require_user_id();
   channel chat.channels;
+  mine    chat.members;
+  upto    bigint;
 begin
   select * into channel from chat.channels as known where known.id = mark_read.channel_id;
-  update chat.members as member
-  set last_read_seq = greatest(
-    member.last_read_seq, member.joined_seq, least(coalesce(mark_read.seq, channel.last_seq), channel.last_seq)
-  )
-  where member.channel_id = channel.id and member.user_id = caller;
-  if not found then
+  select * into mine
+  from chat.members as member
+  where member.channel_id = channel.id and member.user_id = caller
+  for no key update;
+  if mine.user_id is null then
     raise exception using errcode = 'PT404', message = 'You are not in this channel.';
+  end if;
+  upto := least(coalesce(mark_read.seq, channel.last_seq), channel.last_seq);
+  if upto > coalesce(mine.last_read_seq, mine.joined_seq) or mine.last_read_seq is null then
+    update chat.members as member
+    set last_read_seq = greatest(upto, mine.joined_seq)
+    where member.channel_id = channel.id and member.user_id = caller;
+    perform chat._tell_read(channel, caller, greatest(upto, mine.joined_seq));
   end if;
   return channel;
 end;
@@ -2169,6 +2822,74 @@ before is left as it is.
 -- Triggers
 -- --------------------------------------------------------------------------------------------
 
+-- Sending writes the channel's row anyway: the event is counted in the same write.
+create function chat._tell_channel() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  if new.last_seq > old.last_seq then
+    new.event_seq := new.event_seq + 1;
+    perform events.publish(
+      'channel:' || new.id, case when new.last_seq = old.last_seq + 1 then 'message_sent' else 'messages_imported' end,
+      jsonb_build_object('channel_id', new.id, 'message_id', new.last_message_id, 'seq', new.last_seq), new.event_seq
+    );
+  else
+    new.event_seq := new.event_seq + 1;
+    -- Who is not a member may listen to a public room only.
+    perform events.publish(
+      'channel:' || new.id, 'channel_changed', jsonb_build_object('channel_id', new.id), new.event_seq,
+      case when old.is_public and not new.is_public then '00000000-0000-0000-0000-000000000000'::uuid end
+    );
+  end if;
+  return new;
+end;
+$$;
+create trigger tell_channel before update on chat.channels
+  for each row when (
+    (old.last_seq, old.name, old.description, old.is_public, old.owner_id, old.closed_at)
+    is distinct from (new.last_seq, new.name, new.description, new.is_public, new.owner_id, new.closed_at)
+  )
+  execute function chat._tell_channel();
+
+create function chat._tell_message() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform chat._tell(
+    new.channel_id, case when new.deleted_at is null then 'message_edited' else 'message_deleted' end,
+    jsonb_build_object('message_id', new.id, 'seq', new.seq)
+  );
+  return null;
+end;
+$$;
+create trigger tell_message after update of edited_at, deleted_at on chat.messages
+  for each row execute function chat._tell_message();
+
+-- In the channel, and to whom it happens: their right to listen there begins or ends with it.
+create function chat._tell_member() returns trigger
+language plpgsql set search_path = ''
+as $$
+declare
+  member chat.members := coalesce(new, old);
+  told   text := case tg_op when 'INSERT' then 'joined' when 'DELETE' then 'left' else 'changed' end;
+begin
+  perform chat._tell(
+    member.channel_id, 'member_' || told, jsonb_build_object('user_id', member.user_id, 'role', member.role),
+    case when tg_op = 'DELETE' then member.user_id end
+  );
+  perform events.publish(
+    'user:' || member.user_id, 'membership_' || told,
+    jsonb_build_object('channel_id', member.channel_id, 'user_id', member.user_id, 'role', member.role),
+    rechecks => member.user_id
+  );
+  return null;
+end;
+$$;
+create trigger tell_member after insert or delete on chat.members
+  for each row execute function chat._tell_member();
+create trigger tell_member_changed after update of role on chat.members
+  for each row when (old.role <> new.role) execute function chat._tell_member();
+
 -- A removed account owns no room and opens no direct chat: its rooms go to the next in rank, its direct chats stay with
 -- the other side, to read.
 create function chat._leave_everything() returns trigger
@@ -2240,6 +2961,10 @@ grant execute on function chat.reply_to, chat.replies, chat.edits, chat.search_m
 grant execute on function chat.open_direct, chat.create_room, chat.join_room, chat.leave_channel to member;
 grant execute on function chat.add_member, chat.remove_member to member;
 grant execute on function chat.send_message, chat.edit_message, chat.delete_message, chat.mark_read to member;
+grant execute on function chat._listen_to_channel, chat._listen_to_user to member;
+grant execute on function chat._listen_to_typing, chat._listen_to_presence to member;
+grant execute on function chat.message_events, chat.channel_events, chat.user_events to member;
+grant execute on function chat.typing, chat.presence, chat.set_typing, chat.set_presence to member;
 grant execute on function chat.import_messages to service;
 
 -- ============================================================================================
@@ -2262,6 +2987,7 @@ begin
   if since < timestamptz '1990-01-01' or months_ahead not between 0 and 120 then
     raise exception using errcode = 'PT400', message = 'Partitions are made from 1990 on, at most 120 months ahead.';
   end if;
+  perform events.ensure_partitions();
   return (
     select count(*) filter (where chat._ensure_partition(month))
     from generate_series(
@@ -2271,7 +2997,8 @@ begin
 end;
 $$;
 comment on function operations.ensure_partitions is
-  'Makes the monthly partitions of messages that are missing from `since` until `months_ahead`; returns how many.
+  'Makes the monthly partitions of messages that are missing from `since` until `months_ahead`; returns how many. Makes
+those of the event log for the coming days too.
 
 @notNull';
 
@@ -2283,11 +3010,20 @@ comment on function operations.expire_codes is
 
 @notNull';
 
+create function operations.expire_events() returns integer
+language sql volatile security definer set search_path = ''
+return events.expire();
+comment on function operations.expire_events is
+  'Drops the days of the event log that are kept no longer; returns how many.
+
+@notNull';
+
 -- --------------------------------------------------------------------------------------------
 -- Grants: this is the API
 -- --------------------------------------------------------------------------------------------
 
 revoke execute on all functions in schema operations from public;
 grant execute on function operations.ensure_partitions, operations.expire_codes to service;
+grant execute on function operations.expire_events to service;
 
 select operations.ensure_partitions();

@@ -50,6 +50,8 @@ export type Table = {
   /** Column lists of B-tree indexes, in their order. */
   indexes: string[][];
   foreignKeys: ForeignKey[];
+  /** Whether a policy without a condition shows all of it to whom it shows any of it. */
+  sameForAll: boolean;
 };
 
 type Argument = { name: string; type: string; hasDefault: boolean; isVariadic: boolean };
@@ -168,7 +170,14 @@ with roles as (
       ) order by key.conname)
       from pg_catalog.pg_constraint as key
       where key.conrelid = class.oid and key.contype = 'f' and key.conparentid = 0
-    ), '[]')
+    ), '[]'),
+    'sameForAll', class.relrowsecurity and exists (
+      select from pg_catalog.pg_policy as policy
+      where policy.polrelid = class.oid and policy.polpermissive and policy.polcmd in ('r', '*')
+        and pg_get_expr(policy.polqual, policy.polrelid) = 'true'
+    ) and not exists (
+      select from pg_catalog.pg_policy as policy where policy.polrelid = class.oid and not policy.polpermissive
+    )
   ) as description
   from pg_catalog.pg_class as class
   join schemas on schemas.oid = class.relnamespace

@@ -75,6 +75,18 @@ export const settingsSchema = z.object({
     .default(20_000)
     .describe('The most rows that an operation may ask for (the product of its page sizes).'),
   MAX_PAGE: integer(1).default(100).describe('The most rows in one page of a connection.'),
+  MAX_SUBSCRIPTIONS_PER_CONNECTION: integer(1)
+    .default(100)
+    .describe('The most subscriptions and other operations at once on one WebSocket or event stream.'),
+  MAX_SUBSCRIPTIONS_PER_USER: integer(1)
+    .default(200)
+    .describe('The most subscriptions of one user at once, on one server.'),
+  MAX_BACKLOG_BYTES: integer(1000)
+    .default(1_048_576)
+    .describe('How much may wait for a client that reads slowly before its subscription ends; it can resume.'),
+  MAX_EVENT_BYTES: integer(1000)
+    .default(262_144)
+    .describe('The largest result of a subscription for one event; what is larger is fetched by its id.'),
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
     .describe('The least important message that is logged.'),

@@ -20,10 +20,14 @@ export type Tags = {
   jwt?: true;
   /** On a domain: the server delivers the value after the commit, and the API does not show it. */
   deliver?: true;
+  /** On a function over events.event: what gives the right to listen, and the topics: `schema.function(argument, …)`. */
+  subscription?: string;
+  /** On a function or foreign key: what it gives is the same for whoever may have it. */
+  shared?: true;
 };
 
-const withValue = ['name', 'inverse', 'order', 'cost', 'argon2id'];
-const withoutValue = ['hide', 'notNull', 'jwt', 'deliver'];
+const withValue = ['name', 'inverse', 'order', 'cost', 'argon2id', 'subscription'];
+const withoutValue = ['hide', 'notNull', 'jwt', 'deliver', 'shared'];
 
 /**
  * Takes a comment apart: its text is the documentation, and each line that begins with @ is a tag.

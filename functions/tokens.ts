@@ -11,8 +11,12 @@ const tokenLifetime = 15 * 60;
 export type Tokens = {
   /** Signs claims with the newest key. */
   sign(claims: Claims): Promise<string>;
-  /** @throws an error whose message can be told to the client. */
-  verify(token: string): Promise<Claims>;
+  /**
+   * The claims of a token, and when it ends, in milliseconds.
+   *
+   * @throws an error whose message can be told to the client.
+   */
+  verify(token: string): Promise<{ claims: Claims; endsAt: number }>;
 };
 
 const mostRemembered = 10_000;
@@ -38,7 +42,7 @@ export function openTokens(keys: SigningKey[]): Tokens {
 
     async verify(token) {
       const known = remembered.get(token);
-      if (known && known.endsAt > Date.now()) return known.claims;
+      if (known && known.endsAt > Date.now()) return known;
       try {
         const { payload } = await jwtVerify(
           token,
@@ -51,8 +55,9 @@ export function openTokens(keys: SigningKey[]): Tokens {
         );
         const claims = { sub: payload.sub, sid: payload.sid, role: payload.role } as Claims;
         if (remembered.size >= mostRemembered) remembered.clear();
-        remembered.set(token, { claims, endsAt: (payload.exp as number) * 1000 });
-        return claims;
+        const verified = { claims, endsAt: (payload.exp as number) * 1000 };
+        remembered.set(token, verified);
+        return verified;
       } catch (cause) {
         remembered.delete(token);
         const expired = cause instanceof errors.JWTExpired;

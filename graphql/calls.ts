@@ -5,6 +5,7 @@ import {
   GraphQLNonNull,
   GraphQLObjectType,
   type GraphQLOutputType,
+  GraphQLString,
 } from 'graphql';
 import type { PgFunction } from '../functions/catalog.ts';
 import { Refusal } from '../functions/refusal.ts';
@@ -34,7 +35,8 @@ export function readFunction(fn: PgFunction, types: Types): Call | undefined {
   const row =
     first && types.catalog.tables.some(({ rowType }) => rowType === first.type) && types.codec(first.type, object).row;
   const ofRow = !fn.volatile && row ? row : undefined;
-  const named = (ofRow ? fn.arguments.slice(1) : fn.arguments).map((argument) => {
+  const event = tags.subscription && first ? types.codec(first.type, object).row : undefined;
+  const named = (ofRow || event ? fn.arguments.slice(1) : fn.arguments).map((argument) => {
     const codec = types.codec(argument.type, `argument ${argument.name} of ${object}`);
     if (!codec.input || argument.name === '') {
       throw new Refusal(`The API cannot pass argument ${argument.name || '(without a name)'} of ${object}.`, {
@@ -55,6 +57,8 @@ export function readFunction(fn: PgFunction, types: Types): Call | undefined {
     order: result.kind === 'rows' ? readOrder(tags.order, result.row.columns, object) : [],
     cost: Number(tags.cost ?? 0),
     ...(tags.argon2id && { hash: readHash(tags.argon2id, named, object) }),
+    ...(tags.subscription && { subscription: readSubscription(tags.subscription, fn, event, named, object) }),
+    shared: tags.shared === true,
   };
   return { object, fn, name: camelCase(tags.name ?? fn.name), description, tags, plan };
 }
@@ -104,6 +108,59 @@ function readHash(tag: string, named: FunctionPlan['arguments'], object: string)
   }
   const sqlName = saltedBy?.split('.').map(quote).join('.');
   return { argument, ...(sqlName && { saltedBy: { sqlName, arguments: salts } }) };
+}
+
+function readSubscription(
+  tag: string,
+  fn: PgFunction,
+  event: Row | undefined,
+  named: FunctionPlan['arguments'],
+  object: string,
+): NonNullable<FunctionPlan['subscription']> {
+  const [, listen = '', given = ''] = /^([\w.]+)\(([\w, ]*)\)$/.exec(tag) ?? [];
+  const passed = given
+    .split(',')
+    .map((each) => each.trim())
+    .filter(Boolean);
+  const isKnown = passed.every((name) => named.some((each) => each.name === name));
+  if (event?.sqlName !== 'events.event' || fn.volatile || !listen || !isKnown) {
+    throw new Refusal(`The comment on ${object} makes it a subscription, but it is not one: @subscription ${tag}`, {
+      remedy:
+        'Write a stable function whose first argument is events.event, and: @subscription schema.function(argument, …), ' +
+        'naming what gives the right to listen and which arguments it is passed.',
+    });
+  }
+  return { event, listen: { sqlName: listen.split('.').map(quote).join('.'), arguments: passed } };
+}
+
+/** `messageEvents(channelId: …, after: …): MessageEventsPayload { event message }`. */
+export function subscriptionField(call: Call, types: Types): Field {
+  const name = call.name.charAt(0).toUpperCase() + call.name.slice(1);
+  const { event } = call.plan.subscription as NonNullable<FunctionPlan['subscription']>;
+  return {
+    type: new GraphQLNonNull(
+      new GraphQLObjectType({
+        name: types.claim(`${name}Payload`, call.object),
+        description: `An event of ${call.name}.`,
+        fields: () => ({
+          event: { type: new GraphQLNonNull(types.object(event)), description: 'What happened.' },
+          [payloadField(call.plan)]: {
+            type: resultType(call.plan, types),
+            description: 'What it is about, as it is now.',
+          },
+        }),
+      }),
+    ),
+    description: call.description ?? null,
+    args: {
+      ...argumentTypes(call.plan),
+      after: {
+        type: GraphQLString,
+        description: 'A cursor: what came after it is sent first, then what comes. Without it, what comes from now on.',
+      },
+    },
+    extensions: { plan: { kind: 'subscription', call: call.plan } },
+  };
 }
 
 export function resultType(plan: FunctionPlan, types: Types): GraphQLOutputType {

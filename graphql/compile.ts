@@ -1,7 +1,14 @@
-import { GraphQLError, type GraphQLObjectType, getNamedType, type OperationDefinitionNode } from 'graphql';
+import {
+  type FieldNode,
+  GraphQLError,
+  type GraphQLObjectType,
+  getNamedType,
+  type OperationDefinitionNode,
+} from 'graphql';
 import { type Prepared, prepare } from '../functions/pipeline.ts';
 import { payloadField } from './calls.ts';
 import { compileConnection } from './compile-connection.ts';
+import { type CompiledSubscription, compileSubscription } from './compile-subscription.ts';
 import {
   type Context,
   collectFields,
@@ -35,6 +42,7 @@ export type CompiledMutation = {
 /** An operation as SQL, for one role and one shape of variables. */
 export type CompiledOperation = {
   query?: Compiled;
+  subscription?: CompiledSubscription;
   mutations: CompiledMutation[];
   /** The keys under which a mutation asks for the name of its type. */
   typenames: string[];
@@ -57,6 +65,10 @@ export function compileOperation(request: Request, operation: OperationDefinitio
   }
   if (operation.operation === 'query') {
     return { query: compileQuery(context, type, fields), mutations: [], typenames: [], introspects };
+  }
+  if (operation.operation === 'subscription') {
+    const [[key, nodes]] = fields as Iterable<[string, FieldNode[]]> as [[string, FieldNode[]]];
+    return { subscription: compileSubscription(request, key, nodes), mutations: [], typenames: [], introspects };
   }
   const mutations: CompiledMutation[] = [];
   const typenames: string[] = [];
@@ -100,7 +112,7 @@ function compileMutation(
   const given = input(effect, field, node, 'input');
   const hash = call.hash && compileHash(request, counted, call, given);
   const list = argumentList(effect, call, undefined, (apiName) => given?.field(apiName), hash?.marks);
-  const text = `select set_config('plinth.refused', '', true), set_config('plinth.result', ${keep(call, list)}, true)`;
+  const text = `select set_config('plinth.refused', '', true), set_config('plinth.signals', '', true), set_config('plinth.result', ${keep(call, list)}, true)`;
 
   const selection = enter(request, counted);
   const payload = getNamedType(field.type) as GraphQLObjectType;
@@ -122,7 +134,7 @@ function compileMutation(
   const deliveries = deliveryOf(call);
   const read =
     `select ${jsonObject(pairs)}::text, ${total(rows)}::text, nullif(current_setting('plinth.refused', true), ''), ` +
-    `${deliveries ?? 'null'}::text from (values (0)) as o${joins.join('')}`;
+    `${deliveries ?? 'null'}::text, nullif(current_setting('plinth.signals', true), '') from (values (0)) as o${joins.join('')}`;
   return {
     key,
     effect: { statement: prepare(text), reads: effect.reads },

@@ -34,7 +34,7 @@ export type Context = Request & {
   reads: Read[];
   fragments: Map<string, FragmentDefinitionNode>;
   /** Counted over the whole operation. */
-  counts: { aliases: number; cost: number; names: number; conditions: number };
+  counts: { aliases: number; cost: number; names: number; conditions: number; personal: number };
   /** Adds a parameter; the result is its `$n`. */
   bind(read: Read): string;
 };
@@ -50,7 +50,7 @@ export function enter(request: Request, counted?: Context): Context {
     ...request,
     reads,
     fragments,
-    counts: counted?.counts ?? { aliases: 0, cost: 0, names: 0, conditions: 0 },
+    counts: counted?.counts ?? { aliases: 0, cost: 0, names: 0, conditions: 0, personal: 0 },
     bind(read) {
       reads.push(read);
       return `$${reads.length}`;

@@ -7,8 +7,11 @@ export function corsHeaders({ headers }: IncomingMessage, origins: string[]): [s
   if (!origins.includes('*') && !origins.includes(origin)) return [['vary', 'origin']];
   return [
     ['access-control-allow-origin', origin],
-    ['access-control-allow-methods', 'GET, POST, OPTIONS'],
-    ['access-control-allow-headers', 'authorization, content-type, x-request-id, last-event-id'],
+    ['access-control-allow-methods', 'GET, POST, PUT, DELETE, OPTIONS'],
+    [
+      'access-control-allow-headers',
+      'authorization, content-type, x-request-id, last-event-id, x-graphql-event-stream-token',
+    ],
     ['access-control-expose-headers', 'x-request-id'],
     ['access-control-max-age', '86400'],
     ['vary', 'origin'],

@@ -1,5 +1,6 @@
 import { execute, GraphQLError, type GraphQLFormattedError, type GraphQLSchema, type VariableValues } from 'graphql';
 import type { ErrorCode } from '../functions/catalog.ts';
+import type { LoggedEvent } from '../functions/event-log.ts';
 import { hashPassword } from '../functions/passwords.ts';
 import type { Caller, Requests } from '../functions/requests.ts';
 import type { Claims } from '../functions/tokens.ts';
@@ -18,6 +19,8 @@ export type Engine = {
   sign(claims: Claims): Promise<string>;
   deliver: Deliver;
   unforeseen: Unforeseen;
+  /** Tells those who listen now; see events.signal. */
+  signal(signals: LoggedEvent[]): void;
 };
 
 /** A request of one caller. */
@@ -41,6 +44,10 @@ export async function executeOperation(
   const values = operation.variables(variables);
   const compiled = operation.compiled(asked.caller.role, values);
   const { query, introspects } = compiled;
+  if (compiled.subscription) {
+    const message = 'Subscribe over WebSocket (graphql-transport-ws), or with the header "Accept: text/event-stream".';
+    throw new GraphQLError(message, { extensions: { code: 'BAD_REQUEST' } });
+  }
   if (!query) return executeMutations(engine, compiled, values, asked);
   const answer = await executeQuery(engine, query, values, asked);
   return introspects ? introspect(engine, operation, variables, answer) : answer;
@@ -118,8 +125,9 @@ async function executeMutation(
   const results = await engine.requests.run(asked.caller, calls, { readOnly: false, signal: asked.signal });
 
   // Committed. What the function refused is told now; what it left to the server is done now.
-  const [data = null, rows, refused, deliveries] = results.at(-1)?.[0] ?? [];
+  const [data = null, rows, refused, deliveries, signals] = results.at(-1)?.[0] ?? [];
   if (refused) throw refusedError(JSON.parse(refused));
+  if (signals) engine.signal(JSON.parse(signals));
   for (const delivery of JSON.parse(deliveries ?? '[]')) {
     if (delivery) await engine.deliver(delivery);
   }

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { LogState } from '../functions/event-log.ts';
 import manifest from '../package.json' with { type: 'json' };
 import type { LiveApi } from './live.ts';
 
@@ -8,6 +9,7 @@ type Readiness = {
   /** The schema that is served; the fingerprint is of what the catalog grants. */
   schema: { applied: boolean; fingerprint: string; fields: number };
   connections: { total: number; idle: number; waiting: number };
+  events: LogState & { subscribers: number };
   versions: { plinth: string; postgres?: string; runtime: string };
 };
 
@@ -15,13 +17,18 @@ const plinth = manifest.version;
 const runtime = 'Deno' in globalThis ? `deno ${process.versions.deno}` : `node ${process.versions.node}`;
 
 /** Whether requests can be answered now: status 200 or 503, with the state of what they stand on. */
-export async function readinessOf(pool: pg.Pool, live: LiveApi): Promise<[number, Readiness]> {
+export async function readinessOf(
+  pool: pg.Pool,
+  live: LiveApi,
+  events: Readiness['events'],
+): Promise<[number, Readiness]> {
   const { schema, fingerprint } = live.current;
   const roots = [schema.getQueryType(), schema.getMutationType()];
   const fields = roots.flatMap((type) => Object.keys(type?.getFields() ?? {})).length;
   const shared = {
     schema: { applied: fields > 0, fingerprint, fields },
     connections: { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount },
+    events,
   };
   const started = performance.now();
   try {

@@ -62,17 +62,22 @@ export type FunctionPlan = {
   /** What a call costs, in rows. */
   cost: number;
   hash?: { argument: string; saltedBy?: { sqlName: string; arguments: string[] } };
+  /** Of a subscription: the type of its events, and the function that gives the right to listen and the topics. */
+  subscription?: { event: Row; listen: { sqlName: string; arguments: string[] } };
+  /** Whether what it gives is the same for whoever may have it. */
+  shared: boolean;
 };
 
 /** What a field of the schema is in SQL; it stands in the field's extensions. */
 export type FieldPlan =
   | { kind: 'column'; column: Column; codec: Codec }
   | { kind: 'attribute'; column: Column; row: Row }
-  | { kind: 'one'; table: string; row: Row; on: [string, string][] }
+  | { kind: 'one'; table: string; row: Row; on: [string, string][]; shared: boolean }
   | { kind: 'key'; table: string; row: Row; columns: { name: string; apiName: string; codec: Codec }[] }
   | { kind: 'connection'; table: string; row: Row; on: [string, string][] }
   | { kind: 'function'; call: FunctionPlan; connection: boolean }
-  | { kind: 'mutation'; call: FunctionPlan };
+  | { kind: 'mutation'; call: FunctionPlan }
+  | { kind: 'subscription'; call: FunctionPlan };
 
 /** What an input field of a filter is in SQL. */
 export type FilterPlan =

@@ -1,7 +1,7 @@
 import { GraphQLBoolean, GraphQLNonNull, GraphQLObjectType, GraphQLSchema } from 'graphql';
 import type { Catalog } from '../functions/catalog.ts';
 import { Refusal } from '../functions/refusal.ts';
-import { argumentTypes, type Call, mutationField, readFunction, resultType } from './calls.ts';
+import { argumentTypes, type Call, mutationField, readFunction, resultType, subscriptionField } from './calls.ts';
 import { readTypes } from './codecs.ts';
 import { connectionArguments, connectionType, filterTypes, orderType } from './connections.ts';
 import { add, type Fields, notNullIf } from './fields.ts';
@@ -82,8 +82,10 @@ export function buildSchema(catalog: Catalog): GraphQLSchema {
   const query: Fields = {};
   for (const node of nodes) addRootFields(query, node, connection(node.row), types);
   const mutation: Fields = {};
+  const subscription: Fields = {};
   for (const call of calls) {
-    if (call.fn.volatile) add(mutation, call.name, mutationField(call, types), call.object);
+    if (call.plan.subscription) add(subscription, call.name, subscriptionField(call, types), call.object);
+    else if (call.fn.volatile) add(mutation, call.name, mutationField(call, types), call.object);
     else if (!call.plan.ofRow) add(query, call.name, functionField(call), call.object);
   }
   return new GraphQLSchema({
@@ -95,6 +97,15 @@ export function buildSchema(catalog: Catalog): GraphQLSchema {
             description:
               'What can be done. Each field of a document is a transaction of its own; they run one after another.',
             fields: mutation,
+          })
+        : null,
+    subscription:
+      Object.keys(subscription).length > 0
+        ? new GraphQLObjectType({
+            name: 'Subscription',
+            description:
+              'What can be listened to. Each event carries its cursor: who comes back after it misses nothing.',
+            fields: subscription,
           })
         : null,
   });

@@ -134,6 +134,7 @@ function compileField(place: Place): Value {
   const plan = field?.extensions.plan as FieldPlan | undefined;
   if (!field || !plan) return { sql: 'null' };
   const own = scope as Scope;
+  if (isPersonal(plan)) context.counts.personal += 1;
   const given = (argument: string): Input | undefined => input(context, field, nodes[0] as FieldNode, argument);
 
   switch (plan.kind) {
@@ -166,6 +167,13 @@ function compileField(place: Place): Value {
     default:
       throw new Error(`${plan.kind} is not read`);
   }
+}
+
+/** Whether another caller may get something else from it. */
+function isPersonal(plan: FieldPlan): boolean {
+  if (plan.kind === 'one') return !plan.shared;
+  if (plan.kind === 'function') return !plan.call.shared;
+  return plan.kind === 'connection' || plan.kind === 'key';
 }
 
 function joined(on: [string, string][], alias: string, own: Scope): string[] {

@@ -3,18 +3,23 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { isIP } from 'node:net';
 import { GraphQLError } from 'graphql';
 import type { Logger } from 'pino';
+import { followLog, type LogFollower } from '../functions/event-log.ts';
 import { openRequests } from '../functions/requests.ts';
 import { serverUrl } from '../functions/server-role.ts';
 import type { Settings } from '../functions/settings.ts';
 import type { SigningKey } from '../functions/signing-keys.ts';
 import { type Claims, openTokens } from '../functions/tokens.ts';
 import { corsHeaders } from './cors.ts';
+import { openEventStreams } from './event-stream.ts';
 import type { Asked, Deliver, Engine } from './execute.ts';
 import { readinessOf } from './health.ts';
 import { followDatabase } from './live.ts';
 import { type Operation, openOperations } from './operations.ts';
 import { bodyOf, goodParams, type Outcome, type Params, respond } from './respond.ts';
+import { type Listener, openSubscriptions } from './subscriptions.ts';
+import { type Identity, identify } from './transport.ts';
 import { readTrustedDocuments } from './trusted.ts';
+import { openWebSockets } from './websocket.ts';
 import { openYoga } from './yoga.ts';
 
 export type Server = { url: string; close(): Promise<void> };
@@ -47,6 +52,12 @@ export async function startServer({
   const requests = openRequests(url, { size: settings.poolSize, log });
   let engine: Engine;
   let operations: (text: string, name: string | undefined) => Operation;
+  let eventLog: LogFollower;
+  const subscriptions = openSubscriptions(
+    () => engine,
+    () => eventLog,
+    settings,
+  );
   const live = await followDatabase(url, log, ({ catalog, schema }) => {
     requests.setTimeouts(catalog.statementTimeouts);
     operations = openOperations(schema, settings);
@@ -57,9 +68,15 @@ export async function startServer({
       sign: tokens.sign,
       deliver,
       unforeseen: (error, id) => log.error({ id, err: error }, 'an unforeseen error'),
+      signal: (signals) => eventLog.signal(signals),
     };
+    subscriptions.changed();
   }).catch(async (error) => {
     await requests.close();
+    throw error;
+  });
+  eventLog = await followLog(url, requests.pool, log, subscriptions.take).catch(async (error) => {
+    await Promise.all([live.close(), requests.close()]);
     throw error;
   });
 
@@ -88,13 +105,64 @@ export async function startServer({
   };
   const yoga = openYoga(settings, answer);
 
-  async function handle(request: IncomingMessage, response: ServerResponse): Promise<Sent> {
+  /** The kind of a request's operation; nothing where it has none. */
+  function kindOf(params: Params): Operation['kind'] | undefined {
+    const found = trusted.resolve(params);
+    const good = found instanceof GraphQLError ? undefined : goodParams(found);
+    try {
+      return good && operations(good.query, good.operationName).kind;
+    } catch {
+      return undefined;
+    }
+  }
+
+  function serve(params: Params, asked: Asked, listener: Listener, after?: string): () => void {
+    const found = trusted.resolve(params);
+    const good = found instanceof GraphQLError ? found : goodParams(found);
+    if (good && !(good instanceof GraphQLError) && kindOf(params) === 'subscription') {
+      const { query, operationName, variables } = good;
+      log.info({ id: asked.id, operation: operationName ?? 'subscription', role: asked.caller.role }, 'subscription');
+      return subscriptions.subscribe(
+        { open: () => operations(query, operationName), variables, asked, after },
+        listener,
+      );
+    }
+    answer(params, asked, false).then((outcome) => {
+      const malformed = {
+        message: 'The parameters of the operation are malformed.',
+        extensions: { code: 'BAD_REQUEST' },
+      };
+      if (!outcome) return listener.end([malformed]);
+      if (!outcome.executed) return listener.end(outcome.errors);
+      listener.next({ text: bodyOf(outcome), cursor: null, framed: new Map() });
+      listener.end();
+    });
+    return () => {};
+  }
+  const transport = {
+    verify: tokens.verify,
+    asked: (request: IncomingMessage, claims: Claims, id: string) => ({
+      caller: callerOf(addressOf(request, settings.trustedProxies), request, claims, id),
+      id,
+    }),
+    serve,
+    maxSubscriptions: settings.maxSubscriptionsPerConnection,
+    maxBodyBytes: settings.maxBodyBytes,
+    maxBacklogBytes: settings.maxBacklogBytes,
+  };
+  const webSockets = openWebSockets(transport);
+  const eventStreams = openEventStreams(transport);
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<Sent | undefined> {
     const id = requestId(request);
     response.setHeader('x-request-id', id);
     for (const [name, value] of corsHeaders(request, settings.corsOrigins)) response.setHeader(name, value);
     const path = (request.url ?? '/').split('?', 1)[0];
     if (path === '/health') return json(200, { status: 'ok', uptime: Math.round(process.uptime()) });
-    if (path === '/ready') return json(...(await readinessOf(requests.pool, live)));
+    if (path === '/ready')
+      return json(
+        ...(await readinessOf(requests.pool, live, { ...eventLog.state(), subscribers: subscriptions.count() })),
+      );
     if (path === '/') return { status: 302, headers: { location: '/graphql' }, body: '' };
     if (path !== '/graphql') return refuse(404, 'NOT_FOUND', `There is nothing at ${path}; GraphQL is at /graphql.`);
     if (request.method === 'OPTIONS') return { status: 204, headers: {}, body: '' };
@@ -107,14 +175,29 @@ export async function startServer({
     if (body === undefined) {
       return turnAway(413, 'LIMIT_EXCEEDED', `The body is larger than ${settings.maxBodyBytes} bytes.`);
     }
-    const [scheme, token] = (request.headers.authorization ?? '').split(' ');
-    let claims: Claims = { role: 'anonymous' };
-    if (token && scheme?.toLowerCase() === 'bearer') {
-      try {
-        claims = await tokens.verify(token);
-      } catch (error) {
-        return turnAway(401, 'UNAUTHENTICATED', (error as Error).message, { 'www-authenticate': 'Bearer' });
-      }
+    const search = new URL(request.url ?? '/', 'http://localhost').searchParams;
+    const reservation = String(request.headers['x-graphql-event-stream-token'] ?? search.get('token') ?? '');
+    let identity: Identity;
+    try {
+      identity = eventStreams.holder(reservation) ?? (await identify(tokens.verify, request.headers.authorization));
+    } catch (error) {
+      return turnAway(401, 'UNAUTHENTICATED', (error as Error).message, { 'www-authenticate': 'Bearer' });
+    }
+    const { claims } = identity;
+    const params = paramsOf(request, search, body);
+    const accept = request.headers.accept ?? '';
+    if (request.method === 'PUT') return eventStreams.reserve(identity);
+    if (reservation && request.method === 'DELETE')
+      return eventStreams.stop(reservation, search.get('operationId') ?? '');
+    if (reservation && request.method === 'POST') return eventStreams.operate(request, reservation, params ?? {}, id);
+    if (reservation && !search.has('query')) return eventStreams.connect(response, reservation);
+    if (
+      /text\/event-stream/.test(accept) &&
+      params &&
+      (!/json|\*\/\*/.test(accept) || kindOf(params) === 'subscription')
+    ) {
+      eventStreams.distinct(request, response, params, identity, id);
+      return undefined;
     }
     const gone = new AbortController();
     response.on('close', () => {
@@ -149,21 +232,28 @@ export async function startServer({
 
   const server = createServer((request, response) => {
     handle(request, response)
-      .catch((error): Sent => {
+      .catch((error): Sent | undefined => {
         log.error({ err: error }, 'a request failed');
         return refuse(500, 'INTERNAL', 'Something went wrong on our side.');
       })
-      .then(({ status, headers, body }) => {
+      .then((sent) => {
+        // Where there is nothing to send, a stream has begun.
+        if (!sent) return;
+        const { status, headers, body } = sent;
         response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
         response.end(body);
       });
+  });
+  server.on('upgrade', (request, stream, head) => {
+    if ((request.url ?? '').split('?', 1)[0] === '/graphql') return webSockets.upgrade(request, stream, head);
+    stream.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
   });
   server.keepAliveTimeout = 65_000;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(settings.port, settings.host, resolve);
   }).catch(async (error) => {
-    await Promise.all([live.close(), requests.close()]);
+    await Promise.all([live.close(), eventLog.close(), requests.close()]);
     throw error;
   });
   const { port } = server.address() as { port: number };
@@ -171,11 +261,15 @@ export async function startServer({
     url: `http://${settings.host}:${port}/`,
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
+      subscriptions.close();
+      webSockets.close();
+      eventStreams.close();
       server.closeIdleConnections();
       // What is being answered may finish; connections kept open for later requests may not hold the end up.
       setTimeout(() => server.closeAllConnections(), 5000).unref();
       await closed;
       await live.close();
+      await eventLog.close();
       await requests.close();
     },
   };
@@ -215,6 +309,21 @@ function mediaType({ method, headers }: IncomingMessage): string | undefined {
   if (accept.includes('application/graphql-response+json')) return 'application/graphql-response+json; charset=utf-8';
   if (/application\/json|\*\/\*|application\/\*/.test(accept)) return 'application/json; charset=utf-8';
   return undefined;
+}
+
+/** The parameters of a request, from its URL or its JSON body; nothing where there are none. */
+function paramsOf({ method }: IncomingMessage, search: URLSearchParams, body: string): Params | undefined {
+  try {
+    if (method !== 'GET') return JSON.parse(body);
+    const parsed = (name: string): unknown => JSON.parse(search.get(name) ?? 'null');
+    const query = search.get('query') ?? undefined;
+    const documentId = search.get('documentId') ?? undefined;
+    if (query === undefined && documentId === undefined) return undefined;
+    const named = { query, operationName: search.get('operationName') ?? undefined, documentId };
+    return { ...named, variables: parsed('variables'), extensions: parsed('extensions') };
+  } catch {
+    return undefined;
+  }
 }
 
 function readBody(request: IncomingMessage, most: number): Promise<string | undefined> {

@@ -106,7 +106,13 @@ export function addRelations(
     name: camelCase(tags.name ?? stem),
     description: `The ${target.row.name} that ${key.columns.map(camelCase).join(', ')} names.`,
     row: target.row,
-    plan: { kind: 'one', table: target.sqlName, row: target.row, on },
+    plan: {
+      kind: 'one',
+      table: target.sqlName,
+      row: target.row,
+      on,
+      shared: target.table.sameForAll || tags.shared === true,
+    },
   });
 
   const same = (columns: string[]): boolean =>
@@ -125,7 +131,13 @@ export function addRelations(
         ? `The ${node.row.name} whose ${key.columns.map(camelCase).join(', ')} names this.`
         : `The ${node.row.name} rows whose ${key.columns.map(camelCase).join(', ')} names this.`,
       row: node.row,
-      plan: { kind: unique ? 'one' : 'connection', table: node.sqlName, row: node.row, on: back } as Relation['plan'],
+      plan: {
+        kind: unique ? 'one' : 'connection',
+        table: node.sqlName,
+        row: node.row,
+        on: back,
+        shared: node.table.sameForAll,
+      } as Relation['plan'],
     });
   }
 }

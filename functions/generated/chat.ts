@@ -166,6 +166,10 @@ export const importResultJson = `
     r.rejected
   ) as item)`;
 
+/** Whether someone is there. */
+export const PresenceStatus = z.enum(['online', 'away', 'offline']);
+export type PresenceStatus = z.output<typeof PresenceStatus>;
+
 /** Brings someone into a room; for its owner and admins. */
 export const addMember = caller({
   sql: 'chat.add_member',
@@ -447,6 +451,32 @@ export const sendMessage = caller({
   ],
   json: messageJson,
   result: Message,
+});
+
+/** Tells those who look that the caller is there, away or gone. */
+export const setPresence = caller({
+  sql: 'chat.set_presence',
+  volatile: true,
+  input: z.strictObject({
+    status: PresenceStatus,
+  }),
+  arguments: [
+    '"status" => $status::chat.presence_status',
+  ],
+  result: z.void(),
+});
+
+/** Tells those in the channel that the caller is typing; clients say it every few seconds while that is so. */
+export const setTyping = caller({
+  sql: 'chat.set_typing',
+  volatile: true,
+  input: z.strictObject({
+    channelId: z.guid(),
+  }),
+  arguments: [
+    '"channel_id" => $channelId::uuid',
+  ],
+  result: z.void(),
 });
 
 /** How many messages the caller has not read; null for who is not a member. */

@@ -2,7 +2,10 @@
 import { z } from 'zod';
 import { caller } from '../callers.ts';
 
-/** Makes the monthly partitions of messages that are missing from `since` until `months_ahead`; returns how many. */
+/**
+ * Makes the monthly partitions of messages that are missing from `since` until `months_ahead`; returns how many. Makes
+ * those of the event log for the coming days too.
+ */
 export const ensurePartitions = caller({
   sql: 'operations.ensure_partitions',
   volatile: true,
@@ -26,4 +29,14 @@ export const expireCodes = caller({
   arguments: [],
   json: 'to_json(r::text)',
   result: z.string(),
+});
+
+/** Drops the days of the event log that are kept no longer; returns how many. */
+export const expireEvents = caller({
+  sql: 'operations.expire_events',
+  volatile: true,
+  input: z.strictObject({}),
+  arguments: [],
+  json: 'to_json(r)',
+  result: z.int32(),
 });

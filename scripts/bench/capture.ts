@@ -37,6 +37,7 @@ export async function capture(url: string, owner: pg.ClientBase, cases: Case[], 
     requests,
     sign: async () => '',
     deliver: async () => {},
+    signal: () => {},
     unforeseen: (error: unknown) => {
       throw error;
     },

@@ -37,7 +37,7 @@ type Caller = { schema: string; name: string; source: string; uses: Named[]; nee
 function readCaller(fn: PgFunction, types: Types): Caller | undefined {
   const object = `function ${fn.schema}.${fn.name}`;
   const { description, tags } = readComment(fn.comment, object);
-  if (tags.hide && !fn.roles.includes('service')) return undefined;
+  if (tags.subscription || (tags.hide && !fn.roles.includes('service'))) return undefined;
   const given = fn.arguments.map((argument) => readArgument(argument, object, types));
   const result = readResult(fn, object, types, tags.notNull === true);
   const name = camelCase(tags.name ?? fn.name);

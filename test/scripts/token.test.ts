@@ -67,7 +67,8 @@ t.test('who is not there is told with the nearest names, and who cannot sign in 
   t.match(await token('imported'), { status: 1, stdout: '', stderr: /imported cannot sign in: there is no account/ });
 
   const { stdout } = await token('margarita');
-  const { sub, sid, role } = await openTokens([{ kid: 'k1', key }]).verify(stdout.trim());
+  const { claims } = await openTokens([{ kid: 'k1', key }]).verify(stdout.trim());
+  const { sub, sid, role } = claims;
   const sessions = await query(
     DATABASE_URL,
     'select session.id, user_id from identity.sessions as session join identity.users as person on person.id = user_id',

@@ -1,0 +1,412 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { GraphQLError, type GraphQLFormattedError, type VariableValues } from 'graphql';
+import type { Batch, LogFollower, LoggedEvent } from '../functions/event-log.ts';
+import { isLost } from '../functions/requests.ts';
+import type { CompiledSubscription } from './compile-subscription.ts';
+import { tellError } from './errors.ts';
+import { type Asked, callOf, type Engine } from './execute.ts';
+import type { Operation } from './operations.ts';
+import { cursorWithin, missedSince, type Numbered } from './replay.ts';
+
+/** What a subscription sends: the JSON text of a result, and the cursor of its event. */
+export type Sent = {
+  text: string;
+  cursor: string | null;
+  /** The text as each transport writes it, made once for all listeners. */
+  framed: Map<string, Buffer>;
+};
+
+/** The client's side of a subscription. */
+export type Listener = {
+  next(sent: Sent): void;
+  /** The last word: errors, or none where the server has nothing more to say. */
+  end(errors?: GraphQLFormattedError[]): void;
+  /** How many bytes wait to be taken by the client. */
+  backlog(): number;
+};
+
+export type SubscriptionLimits = { maxSubscriptionsPerUser: number; maxBacklogBytes: number; maxEventBytes: number };
+
+/** What is asked for; `open` is called again when the API has changed. @throws GraphQLErrors */
+type Wanted = {
+  open(): Operation;
+  variables: Record<string, unknown>;
+  asked: Asked;
+  after?: string | undefined;
+};
+
+export type Subscriptions = {
+  /** Begins a subscription; what is wrong with it is told to the listener. Gives what ends it. */
+  subscribe(wanted: Wanted, listener: Listener): () => void;
+  /** To be called with what the log follower hands on. */
+  take(given: Batch | { signals: LoggedEvent[] }): void;
+  /** To be called when the API has changed: everything is compiled anew. */
+  changed(): void;
+  count(): number;
+  /** Forgets them all without a word: they come back, to another process. */
+  close(): void;
+};
+
+type Subscriber = {
+  wanted: Wanted;
+  listener: Listener;
+  user: string;
+  /**
+   * `leaving`: is sent what was handed on before, and then starts again; `replaying`: what comes waits in `pending` while it is sent what
+   * it had missed.
+   */
+  state: 'new' | 'leaving' | 'replaying' | 'live' | 'ended';
+  /** Where it starts from. */
+  cursor: string | undefined;
+  topics: string[];
+  group?: Group;
+  /** The numbers of the batches that are for it: after the first, up to the last. */
+  first: number;
+  last: number;
+  pending: Sent[];
+  /** Has to start again: its right has to be asked anew, or it was left behind. */
+  stale: boolean;
+};
+
+/** Subscribers who are sent the same texts for the same events: one statement serves them all. */
+type Group = {
+  key: string;
+  compiled: CompiledSubscription;
+  values: VariableValues;
+  members: Set<Subscriber>;
+  /** Its batches, one after another. */
+  tail: Promise<void>;
+  waiting: number;
+};
+
+const mostPending = 1000;
+const mostWaiting = 20_000;
+const everyone = '00000000-0000-0000-0000-000000000000';
+
+/** Serves subscriptions from the log. docs/events.md tells how nothing is lost or repeated. */
+export function openSubscriptions(
+  engine: () => Engine,
+  log: () => Pick<LogFollower, 'atBoundary' | 'position' | 'seqsAt' | 'missed'>,
+  limits: SubscriptionLimits,
+): Subscriptions {
+  const all = new Set<Subscriber>();
+  const byTopic = new Map<string, Set<Subscriber>>();
+  const byUser = new Map<string, Set<Subscriber>>();
+  const groups = new Map<string, Group>();
+  let batches = 0;
+  // The last cursor handed on of a batch that came in parts and is not complete yet.
+  let within: string | undefined;
+
+  function subscribe(wanted: Wanted, listener: Listener): () => void {
+    const user = wanted.asked.caller.claims.sub ?? '';
+    const own = byUser.get(user)?.size ?? 0;
+    if (user && own >= limits.maxSubscriptionsPerUser) {
+      const extensions = { code: 'TOO_MANY_REQUESTS' };
+      listener.end([new GraphQLError(`You have ${own} subscriptions already.`, { extensions }).toJSON()]);
+      return () => {};
+    }
+    const subscriber: Subscriber = {
+      ...{ wanted, listener, user, state: 'new', cursor: wanted.after, topics: [] },
+      ...{ first: 0, last: 0, pending: [], stale: false },
+    };
+    all.add(subscriber);
+    add(byUser, user, subscriber);
+    void start(subscriber);
+    return () => leave(subscriber);
+  }
+
+  function leave(subscriber: Subscriber): void {
+    subscriber.state = 'ended';
+    forget(subscriber);
+    all.delete(subscriber);
+    remove(byUser, subscriber.user, subscriber);
+  }
+
+  function end(subscriber: Subscriber, errors?: GraphQLFormattedError[]): void {
+    if (subscriber.state === 'ended') return;
+    leave(subscriber);
+    subscriber.listener.end(errors);
+  }
+
+  /** Takes it out of where events find it. */
+  function forget(subscriber: Subscriber): void {
+    for (const topic of subscriber.topics) remove(byTopic, topic, subscriber);
+    subscriber.topics = [];
+    const { group } = subscriber;
+    group?.members.delete(subscriber);
+    if (group?.members.size === 0 && groups.get(group.key) === group) groups.delete(group.key);
+  }
+
+  async function start(subscriber: Subscriber): Promise<void> {
+    try {
+      do {
+        await subscriber.group?.tail;
+        subscriber.stale = false;
+        await begin(subscriber);
+        if (subscriber.state === 'ended') return;
+      } while (subscriber.stale);
+      subscriber.state = 'live';
+      for (const sent of subscriber.pending.splice(0)) send(subscriber, sent);
+    } catch (error) {
+      const { errorCodes, unforeseen } = engine();
+      const { id } = subscriber.wanted.asked;
+      const list = Array.isArray(error) ? error : [error];
+      end(
+        subscriber,
+        list.map((each) => tellError(each, errorCodes, id, unforeseen)),
+      );
+    }
+  }
+
+  /** Asks for the right, joins at a boundary of the log, and sends what was missed up to there. */
+  async function begin(subscriber: Subscriber): Promise<void> {
+    const { open, variables, asked } = subscriber.wanted;
+    const operation = open();
+    const values = operation.variables(variables);
+    const compiled = operation.compiled(asked.caller.role, values).subscription;
+    if (!compiled) throw new GraphQLError('Only a subscription can be listened to.');
+    const [positions = []] = await patiently(subscriber, () =>
+      engine().requests.run(asked.caller, [callOf(compiled.listen, values)], { readOnly: true }),
+    );
+    const topics = positions.map(([topic]) => topic as string);
+    const isIn = (): boolean => subscriber.state !== 'ended' && !subscriber.stale;
+    const boundary = await new Promise<string>((reached) => {
+      log().atBoundary((position) => {
+        if (isIn()) join(subscriber, topics, compiled, values);
+        reached(position);
+      });
+    });
+    const kept = positions.filter(([, seq]) => seq !== null) as [string, string][];
+    const from = subscriber.cursor ?? compiled.after(values);
+    if (isIn() && from !== undefined && kept.length > 0) {
+      const places = { topics: kept.map(([topic]) => topic), counted: kept.map(([, seq]) => seq) };
+      for await (const page of missedSince(patientLog(subscriber), places, from, boundary)) {
+        if (!isIn()) return;
+        const texts = await patiently(subscriber, () => render(subscriber.group as Group, page, asked));
+        for (const sent of texts.values()) send(subscriber, sent);
+        subscriber.cursor = page.at(-1)?.cursor as string;
+        while (isIn() && subscriber.listener.backlog() > limits.maxBacklogBytes / 4) await sleep(20);
+        if (!isIn()) return;
+      }
+    }
+    if (isIn()) subscriber.cursor = boundary;
+  }
+
+  function join(
+    subscriber: Subscriber,
+    topics: string[],
+    compiled: CompiledSubscription,
+    values: VariableValues,
+  ): void {
+    forget(subscriber);
+    Object.assign(subscriber, { topics, state: 'replaying', pending: [], first: batches, last: Infinity });
+    for (const topic of topics) add(byTopic, topic, subscriber);
+    const { name } = compiled.selection.statement;
+    const { role } = subscriber.wanted.asked.caller;
+    const key = JSON.stringify([
+      name,
+      role,
+      compiled.personal ? subscriber.user : '',
+      ...callOf(compiled.selection, values).values,
+    ]);
+    const group = groups.get(key) ?? {
+      ...{ key, compiled, values, members: new Set(), tail: Promise.resolve(), waiting: 0 },
+    };
+    groups.set(key, group);
+    group.members.add(subscriber);
+    subscriber.group = group;
+  }
+
+  /** Tries again as long as it is only the connection that is lost: a client notices a pause, nothing else. */
+  async function patiently<Result>(subscriber: Subscriber, attempt: () => Promise<Result>): Promise<Result> {
+    for (let wait = 50; ; wait = Math.min(wait * 2, 1000)) {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (!isTransient(error) || subscriber.state === 'ended') throw error;
+        await sleep(wait);
+      }
+    }
+  }
+
+  function patientLog(subscriber: Subscriber): Pick<LogFollower, 'seqsAt' | 'missed'> {
+    return {
+      seqsAt: (...given) => patiently(subscriber, () => log().seqsAt(...given)),
+      missed: (...given) => patiently(subscriber, () => log().missed(...given)),
+    };
+  }
+
+  function take(given: Batch | { signals: LoggedEvent[] }): void {
+    if ('signals' in given) {
+      spread(given.signals.map((event) => ({ event, cursor: null })));
+      return;
+    }
+    const { since, until, events, rechecks, isLast } = given;
+    // Rights first: who may have lost theirs is sent nothing of this batch before they were asked again.
+    for (const { topic, rechecks: whose } of rechecks) {
+      for (const subscriber of (whose === everyone ? byTopic.get(topic) : byUser.get(whose)) ?? []) restart(subscriber);
+    }
+    const cursorOf = cursorWithin(since, until);
+    spread(
+      events.map((event, index) => ({
+        event,
+        cursor: isLast && index === events.length - 1 ? until : cursorOf(event),
+      })),
+    );
+    within = isLast ? undefined : cursorOf(events.at(-1) as LoggedEvent);
+  }
+
+  /** Starts a subscriber again from here: it is still sent what was handed on before. */
+  function restart(subscriber: Subscriber): void {
+    subscriber.stale = true;
+    if (subscriber.state !== 'live') return;
+    subscriber.state = 'leaving';
+    subscriber.last = batches;
+    subscriber.cursor = within ?? log().position();
+    void start(subscriber);
+  }
+
+  /** Hands events to the groups that listen to them. */
+  function spread(events: Numbered[]): void {
+    const work = new Map<Group, Map<Numbered, Set<Subscriber>>>();
+    for (const numbered of events) {
+      for (const subscriber of byTopic.get(numbered.event.topic) ?? []) {
+        const { group } = subscriber;
+        if (!group) continue;
+        const targets = work.get(group) ?? new Map<Numbered, Set<Subscriber>>();
+        work.set(group, targets);
+        targets.set(numbered, (targets.get(numbered) ?? new Set()).add(subscriber));
+      }
+    }
+    for (const [group, targets] of work) {
+      if (group.waiting + targets.size <= mostWaiting) continue;
+      // It is left behind: what it could not take is read from the log again, when it can.
+      for (const member of group.members) restart(member);
+      work.delete(group);
+    }
+    batches += 1;
+    const number = batches;
+    for (const [group, targets] of work) {
+      group.waiting += targets.size;
+      group.tail = group.tail
+        .then(() => deliver(group, targets, number))
+        .finally(() => {
+          group.waiting -= targets.size;
+        });
+    }
+  }
+
+  async function deliver(group: Group, targets: Map<Numbered, Set<Subscriber>>, number: number): Promise<void> {
+    const isFor = ({ first, last, state }: Subscriber): boolean =>
+      first < number && number <= last && state !== 'ended';
+    const texts = await renderForAll(group, [...targets.keys()], isFor);
+    for (const [numbered, subscribers] of targets) {
+      const sent = texts.get(numbered);
+      if (!sent) continue;
+      for (const subscriber of subscribers) {
+        if (!isFor(subscriber)) continue;
+        if (subscriber.state === 'replaying') keep(subscriber, sent);
+        else send(subscriber, sent);
+      }
+    }
+  }
+
+  function keep(subscriber: Subscriber, sent: Sent): void {
+    if (subscriber.pending.length < mostPending) subscriber.pending.push(sent);
+    else subscriber.stale = true;
+  }
+
+  function send(subscriber: Subscriber, sent: Sent): void {
+    const { listener } = subscriber;
+    if (subscriber.state === 'ended') return;
+    listener.next(sent);
+    if (listener.backlog() <= limits.maxBacklogBytes) return;
+    const message = 'You read more slowly than events come. Subscribe again after this cursor.';
+    const extensions = { code: 'TOO_SLOW', ...(sent.cursor && { cursor: sent.cursor }) };
+    end(subscriber, [new GraphQLError(message, { extensions }).toJSON()]);
+  }
+
+  /** Renders as one of those it is for; as the next where the session of the first has ended. */
+  async function renderForAll(
+    group: Group,
+    events: Numbered[],
+    isFor: (subscriber: Subscriber) => boolean,
+  ): Promise<Map<Numbered, Sent>> {
+    const refused = new Set<Subscriber>();
+    for (let wait = 50; ; wait = Math.min(wait * 2, 1000)) {
+      const speaker = speakerOf(group, (member) => isFor(member) && !refused.has(member));
+      if (!speaker) return new Map();
+      const { asked } = speaker.wanted;
+      try {
+        return await render(group, events, asked);
+      } catch (error) {
+        if ((error as { code?: string }).code === 'PT401') {
+          refused.add(speaker);
+          restart(speaker);
+        } else if (isTransient(error)) await sleep(wait);
+        else {
+          const { errorCodes, unforeseen } = engine();
+          const text = JSON.stringify({ errors: [tellError(error, errorCodes, asked.id, unforeseen)], data: null });
+          return new Map(events.map((each) => [each, { text, cursor: each.cursor, framed: new Map() }]));
+        }
+      }
+    }
+  }
+
+  function speakerOf({ members }: Group, isFit: (subscriber: Subscriber) => boolean): Subscriber | undefined {
+    let second: Subscriber | undefined;
+    for (const member of members) {
+      if (!isFit(member)) continue;
+      if (!member.stale) return member;
+      second ??= member;
+    }
+    return second;
+  }
+
+  async function render({ compiled, values }: Group, events: Numbered[], asked: Asked): Promise<Map<Numbered, Sent>> {
+    const call = callOf(compiled.selection, values);
+    call.values[0] = JSON.stringify(events.map(({ event, cursor }) => ({ ...event, cursor })));
+    const [rows = []] = await engine().requests.run(asked.caller, [call], { readOnly: true });
+    return new Map(
+      rows.map(([position, json]) => {
+        const numbered = events[Number(position) - 1] as Numbered;
+        return [numbered, { text: bounded(json as string, numbered), cursor: numbered.cursor, framed: new Map() }];
+      }),
+    );
+  }
+
+  function bounded(json: string, { cursor }: Numbered): string {
+    if (json.length <= limits.maxEventBytes) return `{"data":${json}}`;
+    const message = `What was selected of an event is larger than ${limits.maxEventBytes} bytes: fetch it by its id.`;
+    return JSON.stringify({ errors: [{ message, extensions: { code: 'LIMIT_EXCEEDED', cursor } }], data: null });
+  }
+
+  return {
+    subscribe,
+    take,
+    changed: () => {
+      for (const subscriber of all) restart(subscriber);
+    },
+    count: () => all.size,
+    close: () => {
+      for (const subscriber of all) leave(subscriber);
+    },
+  };
+}
+
+/** Whether an error is of the moment: the connection is lost, or the server has no more of them. */
+function isTransient(error: unknown): boolean {
+  return isLost(error) || /^(53|57P0|40)/.test((error as { code?: string }).code ?? '');
+}
+
+function add(index: Map<string, Set<Subscriber>>, key: string, subscriber: Subscriber): void {
+  const found = index.get(key);
+  if (found) found.add(subscriber);
+  else index.set(key, new Set([subscriber]));
+}
+
+function remove(index: Map<string, Set<Subscriber>>, key: string, subscriber: Subscriber): void {
+  const found = index.get(key);
+  found?.delete(subscriber);
+  if (found?.size === 0) index.delete(key);
+}
