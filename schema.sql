@@ -770,15 +770,15 @@ begin
     return null;
   end if;
 
-  -- Who has an account is told so by mail, and only there.
+  -- Who has an account is told so by mail, and only there: the request is one like any other, but no code is right.
   if exists (select from identity.accounts as known where lower(known.email) = address) then
-    request.id := gen_random_uuid();
-    request.recipient := address;
-    request.expires_at := now() + interval '10 minutes';
-    request.delivery := jsonb_build_object(
-      'channel', 'mail', 'to', address,
-      'text', 'Someone tried to sign up with your address. You have an account already: log in with your password.'
+    request := identity._send_code(
+      address, display_name, username, password,
+      'Someone tried to sign up with your address. You have an account already: log in with your password.'
     );
+    update identity.codes as pending
+    set hash = sha256(convert_to(gen_random_uuid()::text, 'UTF8'))
+    where pending.id = request.id;
     return request;
   end if;
   return identity._send_code(address, display_name, username, password, 'Your code is %s. It is valid for 10 minutes.');

@@ -152,6 +152,38 @@ t.test('C1 whether there is an account is not told: not by sign-up, not by log-i
 });
 
 t.test(
+  'C1 nor by trying codes: a request for an address with an account is counted and spent like any other',
+  async (t) => {
+    await account('jim@plinth.test', 'Jim Kay');
+    const answers: Record<string, (string | undefined)[]> = {};
+    for (const email of ['jim@plinth.test', 'free@plinth.test']) {
+      await owner.query('delete from identity.attempts');
+      await signUp(email, 'Someone Else');
+      answers[email] = [];
+      for (let tries = 0; tries < 21; tries += 1) answers[email].push(codeOf(await verifyCode(email, 'wrong')));
+    }
+    t.strictSame(answers['jim@plinth.test'], answers['free@plinth.test']);
+    t.equal(answers['jim@plinth.test']?.at(-1), 'TOO_MANY_REQUESTS');
+
+    const { rows } = await owner.query(
+      `select recipient, expires_at - created_at as lives, octet_length(hash) as bytes, char_length(salt) as salted, display_name, username is null as unnamed,
+      left(password_hash, 10) as hashed, count(*) filter (where hash = sha256(convert_to(salt || lpad(n::text, 6, '0'), 'UTF8')))::integer as codes
+    from identity.codes, generate_series(0, 999999) as n where id = any ($1) group by id order by recipient`,
+      [[requests.get('jim@plinth.test'), requests.get('free@plinth.test')]],
+    );
+    t.strictSame(
+      rows.map(({ recipient, codes }) => [recipient, codes]),
+      [
+        ['free@plinth.test', 1],
+        ['jim@plinth.test', 0],
+      ],
+      'but no code is right',
+    );
+    t.strictSame({ ...rows[0], recipient: '', codes: 0 }, { ...rows[1], recipient: '', codes: 0 });
+  },
+);
+
+t.test(
   'C1 wrong passwords are counted by user, also at the same moment, and the right one clears the count',
   async (t) => {
     await account('kay@plinth.test', 'Kay Lou');
