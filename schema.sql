@@ -989,7 +989,8 @@ comment on function identity.update_account is
 
 @notNull';
 
--- Anonymises: the row stays, so that what they said to others keeps its place and its order.
+-- Anonymises: the row stays, so that what they said to others keeps its place and its order. Its new name is random, so
+-- that nobody can have taken it before.
 create function identity.remove_account() returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -997,7 +998,7 @@ declare
   caller uuid := identity.require_user_id();
 begin
   update identity.users set
-    username = 'removed-' || replace(caller::text, '-', ''), display_name = 'Removed account', bio = null,
+    username = 'removed-' || replace(gen_random_uuid()::text, '-', ''), display_name = 'Removed account', bio = null,
     avatar_url = null, location = null, website = null, external_ref = null, last_seen_at = null, removed_at = now()
   where id = caller;
   delete from identity.accounts where user_id = caller;

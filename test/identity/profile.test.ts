@@ -157,6 +157,15 @@ t.test('a removed account leaves nothing personal, and the history of others who
   t.pass('the name is free again');
 });
 
+t.test('nobody keeps another from going by taking the name that they would have as removed', async (t) => {
+  const [uma, vic] = [await person('uma'), await person('vic')];
+  const name = `Removed-${uma.id.replaceAll('-', '')}`;
+  t.notOk((await update(vic.token, { username: name })).errors);
+  t.notOk((await ask('mutation { removeAccount { ok } }', {}, uma.token)).errors);
+  const { rows } = await owner.query('select username from identity.users where id = $1', [uma.id]);
+  t.match(rows[0].username, /^removed-[0-9a-f]{32}$/);
+});
+
 t.test('two who remove their accounts at the same moment do not stop each other', async (t) => {
   const people = await Promise.all(['gil', 'hal', 'ida', 'jon'].map((name) => person(name)));
   for (const one of people) {
