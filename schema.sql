@@ -287,7 +287,8 @@ create table identity.users (
   constraint avatar_url_is_at_most_2000_characters     check (char_length(avatar_url) <= 2000),
   constraint location_is_at_most_100_characters        check (char_length(location) <= 100),
   constraint website_is_a_web_address                  check (website ~ '^https?://\S+$'),
-  constraint website_is_at_most_2000_characters        check (char_length(website) <= 2000)
+  constraint website_is_at_most_2000_characters        check (char_length(website) <= 2000),
+  constraint external_ref_is_at_most_200_characters    check (char_length(external_ref) <= 200)
 );
 comment on table  identity.users              is 'Someone who uses Plinth.';
 comment on column identity.users.id           is 'The key; rises with the time of sign-up.';
@@ -328,7 +329,7 @@ create table identity.accounts (
   constraint phone_is_an_e164_number           check (phone ~ '^\+[1-9][0-9]{6,14}$'),
   constraint email_is_an_address               check (email ~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:].]{2,}$'),
   constraint email_is_at_most_254_characters   check (char_length(email) <= 254),
-  constraint language_is_a_language_tag        check (language ~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$'),
+  constraint language_is_a_language_tag        check (language ~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,5}$'),
   constraint preferences_are_an_object         check (jsonb_typeof(preferences) = 'object'),
   constraint preferences_are_at_most_16_kb     check (pg_column_size(preferences) <= 16384)
 );
@@ -750,7 +751,7 @@ declare
   request identity.code_request;
 begin
   -- Guards.
-  if email !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:].]{2,}$' or char_length(email) > 254 then
+  if char_length(email) > 254 or email !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:].]{2,}$' then
     raise exception using errcode = 'PT400', message = 'That is not an e-mail address.', column = 'email';
   end if;
   if char_length(display_name) not between 2 and 100 then
@@ -855,13 +856,25 @@ in.
 
 @notNull';
 
+-- What an address is looked up and counted by. Longer than an address may be, it would not fit the index of the counts.
+create function identity._mail_key(email text) returns text
+language plpgsql immutable parallel safe set search_path = ''
+as $$
+begin
+  if char_length(email) > 254 then
+    raise exception using errcode = 'PT400', message = 'That is not an e-mail address.', column = 'email';
+  end if;
+  return lower(email);
+end;
+$$;
+
 -- The parameters and salt to hash an offered password with, so that log_in compares hashes and never sees a password.
 -- An address without an account gets a salt of its own, so that the answer takes as long.
 create function identity.password_salt(email text) returns text
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  address text := lower(email);
+  address text := identity._mail_key(email);
 begin
   if identity._is_exhausted('log_in:user:' || address, 10, interval '15 minutes')
     or identity._is_exhausted('log_in:address:' || identity._address(), 100, interval '15 minutes') then
@@ -888,7 +901,7 @@ create function identity.log_in(email text, password text) returns identity.sess
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  address text := lower(email);
+  address text := identity._mail_key(email);
   account identity.accounts;
 begin
   -- Guards: tries are counted first, in one order, so that those at the same moment count too.
@@ -1150,7 +1163,8 @@ create table chat.channels (
   constraint room_has_a_name_of_1_to_100_characters    check (kind <> 'room' or char_length(name) between 1 and 100),
   constraint room_has_a_name                           check (kind <> 'room' or name is not null),
   constraint description_is_at_most_1000_characters    check (char_length(description) <= 1000),
-  constraint only_rooms_are_public                     check (kind = 'room' or not is_public)
+  constraint only_rooms_are_public                     check (kind = 'room' or not is_public),
+  constraint external_ref_is_at_most_200_characters    check (char_length(external_ref) <= 200)
 ) with (fillfactor = 50);  -- room for the next version of the row beside this one: sending updates no index
 comment on table  chat.channels                 is
   'Where messages are: a direct chat, a room, or a conversation on another platform.

@@ -125,6 +125,7 @@ export const privateFunctions = [
   'identity._free_username(text)',
   'identity._send_code(text,text,text,text,text)',
   'identity._may_send_code(text)',
+  'identity._mail_key(text)',
   'identity.expire_codes()',
   'chat._language(text)',
   'chat._cjk_pairs(text)',

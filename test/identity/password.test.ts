@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
 import t from 'tap';
@@ -207,6 +207,20 @@ t.test(
 t.test('C1 wrong passwords are counted by address, whoever they are for', async (t) => {
   await owner.query("insert into identity.attempts values ('log_in:address:127.0.0.1', now(), 100)");
   t.equal(codeOf(await logIn('ina@plinth.test', password)), 'TOO_MANY_REQUESTS');
+});
+
+t.test('C1 an address that nobody can have is refused before a password is hashed for it', async (t) => {
+  for (const length of [255, 6000, 100_000]) {
+    const answer = await logIn(`${randomBytes(length).toString('hex').slice(12, length)}@plinth.test`, password);
+    t.equal(codeOf(answer), 'BAD_USER_INPUT', `${length} characters`);
+    t.equal(answer.errors?.[0]?.extensions?.argument, 'email');
+  }
+  await t.rejects(
+    owner.query("select identity.log_in($1, 'x')", ['x'.repeat(255)]),
+    { code: 'PT400' },
+    'also where nothing salts it',
+  );
+  t.equal(codeOf(await logIn(`${'x'.repeat(242)}@plinth.test`, password)), 'UNAUTHENTICATED', '254 may be one');
 });
 
 t.test('C1 a banned account gives itself away only to who knows its password', async (t) => {

@@ -77,6 +77,7 @@ t.test('C1 time zone, language and preferences are the account’s', async (t) =
   for (const input of [
     { timeZone: 'Mars/Olympus' },
     { language: 'русский' },
+    { language: `en${'-abcdefgh'.repeat(6)}` },
     { preferences: [1] },
     { preferences: { x: Array(9000).fill(Math.random()).map(String) } },
   ]) {
