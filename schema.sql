@@ -510,9 +510,22 @@ $$;
 comment on function identity.begin_request is
   'Takes the role and the identity of a request until its transaction ends.';
 
-create function identity._address() returns text
+-- Where the request comes from, without the name of an interface (fe80::1%eth0); null where it is not known.
+create function identity._address() returns inet
 language sql stable parallel safe set search_path = ''
-return coalesce(nullif(current_setting('plinth.address', true), ''), 'unknown');
+return nullif(split_part(current_setting('plinth.address', true), '%', 1), '')::inet;
+
+-- What tries are counted by: of IPv6 the network, for whoever has one address has all 2^64 of it.
+create function identity._counted_address() returns text
+language sql stable parallel safe set search_path = ''
+return (
+  select case
+    when address is null then 'unknown'
+    when family(address) = 6 and not address <<= '::ffff:0:0/96' then network(set_masklen(address, 64))::text
+    else host(address)
+  end
+  from identity._address() as address
+);
 
 -- Counts one try, and tells whether it is still within the limit.
 create function identity._count_attempt(subject text, most integer, per interval) returns boolean
@@ -579,7 +592,7 @@ begin
   insert into identity.sessions (user_id, address, user_agent)
   values (
     open_session.user_id,
-    case when pg_catalog.current_setting('plinth.address', true) ~ '^[0-9a-f:.]+$' then identity._address()::inet end,
+    identity._address(),
     left(nullif(current_setting('plinth.user_agent', true), ''), 500)
   )
   returning * into session;
@@ -707,13 +720,14 @@ begin
 end;
 $$;
 
--- What limits the sending of codes: by recipient and by address.
+-- What limits the sending of codes: by address and by recipient, in this order: who may ask for no more does not use up
+-- what others may be sent.
 create function identity._may_send_code(recipient text) returns boolean
 language sql volatile set search_path = ''
 as $$
   select
-    identity._count_attempt('code:recipient:' || recipient, 5, interval '1 hour')
-    and identity._count_attempt('code:address:' || identity._address(), 50, interval '1 hour');
+    identity._count_attempt('code:address:' || identity._counted_address(), 50, interval '1 hour')
+    and identity._count_attempt('code:recipient:' || recipient, 5, interval '1 hour');
 $$;
 
 create function identity.request_code(phone text, display_name text default null) returns identity.code_request
@@ -801,7 +815,7 @@ declare
   signed_in uuid;
 begin
   -- Guards: what is counted must be kept, so these refuse and do not raise. The row lock makes tries take turns.
-  if not identity._count_attempt('verify:address:' || identity._address(), 100, interval '1 hour') then
+  if not identity._count_attempt('verify:address:' || identity._counted_address(), 100, interval '1 hour') then
     perform public.refuse('PT429', 'Too many codes were tried; try again in an hour.');
     return null;
   end if;
@@ -877,7 +891,7 @@ declare
   address text := identity._mail_key(email);
 begin
   if identity._is_exhausted('log_in:user:' || address, 10, interval '15 minutes')
-    or identity._is_exhausted('log_in:address:' || identity._address(), 100, interval '15 minutes') then
+    or identity._is_exhausted('log_in:address:' || identity._counted_address(), 100, interval '15 minutes') then
     raise exception using errcode = 'PT429', message = 'Too many tries; try again in 15 minutes.';
   end if;
   return coalesce(
@@ -905,7 +919,7 @@ declare
   account identity.accounts;
 begin
   -- Guards: tries are counted first, in one order, so that those at the same moment count too.
-  if not identity._count_attempt('log_in:address:' || identity._address(), 100, interval '15 minutes')
+  if not identity._count_attempt('log_in:address:' || identity._counted_address(), 100, interval '15 minutes')
     or not identity._count_attempt('log_in:user:' || address, 10, interval '15 minutes') then
     perform public.refuse('PT429', 'Too many tries; try again in 15 minutes.');
     return null;
