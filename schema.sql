@@ -1967,7 +1967,11 @@ begin
     and exists (select from chat._memberships as mine where mine.channel_id = known.channel_id);
   if message.id is not null then
     perform chat._lock_channel(message.channel_id);
-    select * into message from chat.messages as known where known.id = _lock_message.id for update;
+    -- Whether they are a member is asked again: they may have left, or been removed, until the lock was theirs.
+    select * into message
+    from chat.messages as known
+    where known.id = _lock_message.id and chat._caller_role(known.channel_id) is not null
+    for update;
   end if;
   if message.id is null or message.deleted_at is not null then
     raise exception using errcode = 'PT404', message = 'There is no such message.', column = 'id';
