@@ -1713,6 +1713,10 @@ declare
   caller  uuid := identity.require_user_id();
   channel chat.channels := chat._lock_channel(channel_id);
 begin
+  -- Asked under the lock: they may have been removed while they waited for it.
+  if not channel.is_public and chat._caller_role(channel.id) is null then
+    raise exception using errcode = 'PT404', message = 'There is no such channel.';
+  end if;
   if channel.closed_at is not null then
     raise exception using errcode = 'PT409', message = 'The room is closed.';
   end if;
