@@ -589,6 +589,12 @@ as $$
 declare
   session identity.sessions;
 begin
+  -- Held, so that an account that is being removed is either gone already or takes this session with it.
+  if not exists (
+    select from identity.users where id = open_session.user_id and removed_at is null for no key update
+  ) then
+    raise exception using errcode = 'PT401', message = 'The account has been removed.';
+  end if;
   insert into identity.sessions (user_id, address, user_agent)
   values (
     open_session.user_id,
@@ -1018,8 +1024,11 @@ begin
     avatar_url = nullif(coalesce(update_profile.avatar_url, person.avatar_url), ''),
     location = nullif(coalesce(update_profile.location, person.location), ''),
     website = nullif(coalesce(update_profile.website, person.website), '')
-  where person.id = identity.require_user_id()
+  where person.id = identity.require_user_id() and person.removed_at is null
   returning * into changed;
+  if changed.id is null then
+    raise exception using errcode = 'PT401', message = 'The account has been removed.';
+  end if;
   return changed;
 end;
 $$;

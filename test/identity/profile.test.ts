@@ -226,3 +226,27 @@ t.test(
     }
   },
 );
+
+t.test('an account that is removed at the moment when it signs in or changes its profile stays removed', async (t) => {
+  for (const call of ['identity.open_session($1)', "identity.update_profile(bio => left($1::text, 0) || 'it is me')"]) {
+    const mia = await person(`mia-${call.slice(9, 12)}`);
+    const [remover, other] = [await owner.connect(), await owner.connect()];
+    for (const client of [remover, other]) {
+      await client.query('begin');
+      await client.query("select set_config('plinth.user_id', $1, true)", [mia.id]);
+    }
+    await remover.query('select identity.remove_account()');
+    const refused = t.rejects(other.query(`select ${call}`, [mia.id]), { code: 'PT401' }, call);
+    await wait(50);
+    await remover.query('commit');
+    await refused;
+    await other.query('commit');
+    for (const client of [remover, other]) client.release();
+    const { rows } = await owner.query(
+      `select bio, last_seen_at, (select count(*)::integer from identity.sessions where user_id = id) as sessions
+      from identity.users where id = $1`,
+      [mia.id],
+    );
+    t.strictSame(rows, [{ bio: null, last_seen_at: null, sessions: 0 }]);
+  }
+});
