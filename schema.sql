@@ -515,6 +515,10 @@ create function identity._address() returns inet
 language sql stable parallel safe set search_path = ''
 return nullif(split_part(current_setting('plinth.address', true), '%', 1), '')::inet;
 
+create function identity._user_agent() returns text
+language sql stable parallel safe set search_path = ''
+return left(nullif(current_setting('plinth.user_agent', true), ''), 500);
+
 -- What tries are counted by: of IPv6 the network, for whoever has one address has all 2^64 of it.
 create function identity._counted_address() returns text
 language sql stable parallel safe set search_path = ''
@@ -599,7 +603,7 @@ begin
   values (
     open_session.user_id,
     identity._address(),
-    left(nullif(current_setting('plinth.user_agent', true), ''), 500)
+    identity._user_agent()
   )
   returning * into session;
   return identity._issue_tokens(session);
@@ -630,11 +634,18 @@ begin
   if not exists (select from identity._live_sessions as live where live.id = token.session_id) then
     raise exception using errcode = 'PT401', message = 'The session has ended.', hint = 'Sign in again.';
   end if;
+  -- Each refresh leaves a row until its session is cleaned away: a client in a loop is stopped.
+  if not identity._count_attempt('refresh:' || token.session_id, 100, interval '1 hour') then
+    perform public.refuse('PT429', 'The session was refreshed too often; try again in an hour.');
+    return null;
+  end if;
 
   -- The exchange.
   update identity.refresh_tokens set spent_at = now() where hash = token.hash;
   update identity.sessions
-  set last_access_at = now(), expires_at = now() + interval '30 days'
+  set
+    last_access_at = now(), expires_at = now() + interval '30 days',
+    address = identity._address(), user_agent = identity._user_agent()
   where id = token.session_id
   returning * into session;
   return identity._issue_tokens(session);

@@ -117,6 +117,7 @@ export const privateFunctions = [
   'public._touch_updated_at()',
   'identity.require_user_id()',
   'identity._address()',
+  'identity._user_agent()',
   'identity._counted_address()',
   'identity._count_attempt(text,integer,interval)',
   'identity._is_exhausted(text,integer,interval)',
