@@ -289,7 +289,8 @@ create table identity.users (
   constraint avatar_url_is_at_most_2000_characters     check (char_length(avatar_url) <= 2000),
   constraint location_is_at_most_100_characters        check (char_length(location) <= 100),
   constraint website_is_a_web_address                  check (website ~ '^https?://\S+$'),
-  constraint website_is_at_most_2000_characters        check (char_length(website) <= 2000)
+  constraint website_is_at_most_2000_characters        check (char_length(website) <= 2000),
+  constraint external_ref_is_at_most_200_characters    check (char_length(external_ref) <= 200)
 );
 comment on table  identity.users              is 'Someone who uses Plinth.';
 comment on column identity.users.id           is 'The key; rises with the time of sign-up.';
@@ -330,7 +331,7 @@ create table identity.accounts (
   constraint phone_is_an_e164_number           check (phone ~ '^\+[1-9][0-9]{6,14}$'),
   constraint email_is_an_address               check (email ~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:].]{2,}$'),
   constraint email_is_at_most_254_characters   check (char_length(email) <= 254),
-  constraint language_is_a_language_tag        check (language ~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$'),
+  constraint language_is_a_language_tag        check (language ~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,5}$'),
   constraint preferences_are_an_object         check (jsonb_typeof(preferences) = 'object'),
   constraint preferences_are_at_most_16_kb     check (pg_column_size(preferences) <= 16384)
 );
@@ -511,9 +512,26 @@ $$;
 comment on function identity.begin_request is
   'Takes the role and the identity of a request until its transaction ends.';
 
-create function identity._address() returns text
+-- Where the request comes from, without the name of an interface (fe80::1%eth0); null where it is not known.
+create function identity._address() returns inet
 language sql stable parallel safe set search_path = ''
-return coalesce(nullif(current_setting('plinth.address', true), ''), 'unknown');
+return nullif(split_part(current_setting('plinth.address', true), '%', 1), '')::inet;
+
+create function identity._user_agent() returns text
+language sql stable parallel safe set search_path = ''
+return left(nullif(current_setting('plinth.user_agent', true), ''), 500);
+
+-- What tries are counted by: of IPv6 the network, for whoever has one address has all 2^64 of it.
+create function identity._counted_address() returns text
+language sql stable parallel safe set search_path = ''
+return (
+  select case
+    when address is null then 'unknown'
+    when family(address) = 6 and not address <<= '::ffff:0:0/96' then network(set_masklen(address, 64))::text
+    else host(address)
+  end
+  from identity._address() as address
+);
 
 -- Counts one try, and tells whether it is still within the limit.
 create function identity._count_attempt(subject text, most integer, per interval) returns boolean
@@ -577,11 +595,17 @@ as $$
 declare
   session identity.sessions;
 begin
+  -- Held, so that an account that is being removed is either gone already or takes this session with it.
+  if not exists (
+    select from identity.users where id = open_session.user_id and removed_at is null for no key update
+  ) then
+    raise exception using errcode = 'PT401', message = 'The account has been removed.';
+  end if;
   insert into identity.sessions (user_id, address, user_agent)
   values (
     open_session.user_id,
-    case when pg_catalog.current_setting('plinth.address', true) ~ '^[0-9a-f:.]+$' then identity._address()::inet end,
-    left(nullif(current_setting('plinth.user_agent', true), ''), 500)
+    identity._address(),
+    identity._user_agent()
   )
   returning * into session;
   return identity._issue_tokens(session);
@@ -612,11 +636,18 @@ begin
   if not exists (select from identity._live_sessions as live where live.id = token.session_id) then
     raise exception using errcode = 'PT401', message = 'The session has ended.', hint = 'Sign in again.';
   end if;
+  -- Each refresh leaves a row until its session is cleaned away: a client in a loop is stopped.
+  if not identity._count_attempt('refresh:' || token.session_id, 100, interval '1 hour') then
+    perform public.refuse('PT429', 'The session was refreshed too often; try again in an hour.');
+    return null;
+  end if;
 
   -- The exchange.
   update identity.refresh_tokens set spent_at = now() where hash = token.hash;
   update identity.sessions
-  set last_access_at = now(), expires_at = now() + interval '30 days'
+  set
+    last_access_at = now(), expires_at = now() + interval '30 days',
+    address = identity._address(), user_agent = identity._user_agent()
   where id = token.session_id
   returning * into session;
   return identity._issue_tokens(session);
@@ -708,14 +739,27 @@ begin
 end;
 $$;
 
--- What limits the sending of codes: by recipient and by address.
+-- What limits the sending of codes: by address and by recipient, in this order: who may ask for no more does not use up
+-- what others may be sent.
 create function identity._may_send_code(recipient text) returns boolean
 language sql volatile set search_path = ''
 as $$
   select
-    identity._count_attempt('code:recipient:' || recipient, 5, interval '1 hour')
-    and identity._count_attempt('code:address:' || identity._address(), 50, interval '1 hour');
+    identity._count_attempt('code:address:' || identity._counted_address(), 50, interval '1 hour')
+    and identity._count_attempt('code:recipient:' || recipient, 5, interval '1 hour');
 $$;
+
+-- Whether _may_send_code would say no; counts nothing.
+create function identity._may_send_no_code(recipient text) returns boolean
+language sql stable set search_path = ''
+return
+  identity._is_exhausted('code:address:' || identity._counted_address(), 50, interval '1 hour')
+  or identity._is_exhausted('code:recipient:' || recipient, 5, interval '1 hour');
+
+-- What the server hashes a password with: OWASP's first choice, 19 MiB and two passes.
+create function identity._argon2id(salt bytea) returns text
+language sql immutable parallel safe set search_path = ''
+return '$argon2id$v=19$m=19456,t=2,p=1$' || rtrim(encode(salt, 'base64'), '=');
 
 create function identity.request_code(phone text, display_name text default null) returns identity.code_request
 language plpgsql volatile security definer set search_path = ''
@@ -743,16 +787,11 @@ comment on function identity.request_code is
 
 @notNull';
 
-create function identity.sign_up(email text, password text, display_name text, username text default null)
-returns identity.code_request
-language plpgsql volatile security definer set search_path = ''
+create function identity._check_sign_up(email text, display_name text, username text) returns void
+language plpgsql immutable set search_path = ''
 as $$
-declare
-  address text := lower(email);
-  request identity.code_request;
 begin
-  -- Guards.
-  if email !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:].]{2,}$' or char_length(email) > 254 then
+  if char_length(email) > 254 or email !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:].]{2,}$' then
     raise exception using errcode = 'PT400', message = 'That is not an e-mail address.', column = 'email';
   end if;
   if char_length(display_name) not between 2 and 100 then
@@ -763,24 +802,57 @@ begin
     raise exception using errcode = 'PT400', column = 'username',
       message = 'A username has 3 to 50 letters, digits, dots, dashes or underscores.';
   end if;
+end;
+$$;
+
+-- Asked before the server hashes the password: a hash takes 20 ms of a core, so what sign_up would refuse is refused
+-- here.
+create function identity.sign_up_salt(email text, display_name text, username text) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform identity._check_sign_up(email, display_name, username);
+  if identity._may_send_no_code(lower(email)) then
+    raise exception using errcode = 'PT429', message = 'Too many codes were asked for; try again in an hour.';
+  end if;
+  return identity._argon2id(uuid_send(gen_random_uuid()));
+end;
+$$;
+comment on function identity.sign_up_salt is
+  'A new salt, for who may sign up.
+
+@hide';
+
+create function identity.sign_up(email text, password text, display_name text, username text default null)
+returns identity.code_request
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  address text := lower(email);
+  request identity.code_request;
+begin
+  -- Guards.
+  perform identity._check_sign_up(email, display_name, username);
   if not identity._may_send_code(address) then
     perform public.refuse('PT429', 'Too many codes were asked for; try again in an hour.');
     return null;
   end if;
+  -- Told to anyone, for else a name could not be chosen: each member sees all names anyway, and one address learns of
+  -- 50 an hour.
   if exists (select from identity.users as taken where lower(taken.username) = lower(sign_up.username)) then
     perform public.refuse('PT409', 'The username is taken.', 'username');
     return null;
   end if;
 
-  -- Who has an account is told so by mail, and only there.
+  -- Who has an account is told so by mail, and only there: the request is one like any other, but no code is right.
   if exists (select from identity.accounts as known where lower(known.email) = address) then
-    request.id := gen_random_uuid();
-    request.recipient := address;
-    request.expires_at := now() + interval '10 minutes';
-    request.delivery := jsonb_build_object(
-      'channel', 'mail', 'to', address,
-      'text', 'Someone tried to sign up with your address. You have an account already: log in with your password.'
+    request := identity._send_code(
+      address, display_name, username, password,
+      'Someone tried to sign up with your address. You have an account already: log in with your password.'
     );
+    update identity.codes as pending
+    set hash = sha256(convert_to(gen_random_uuid()::text, 'UTF8'))
+    where pending.id = request.id;
     return request;
   end if;
   return identity._send_code(address, display_name, username, password, 'Your code is %s. It is valid for 10 minutes.');
@@ -789,7 +861,7 @@ $$;
 comment on function identity.sign_up is
   'Sends a code to an e-mail address; verifyCode then makes the account. The answer is the same if one exists.
 
-@argon2id password
+@argon2id password salted by identity.sign_up_salt(email, display_name, username)
 @notNull';
 
 create function identity.verify_code(request_id uuid, code text) returns identity.session_tokens
@@ -802,7 +874,7 @@ declare
   signed_in uuid;
 begin
   -- Guards: what is counted must be kept, so these refuse and do not raise. The row lock makes tries take turns.
-  if not identity._count_attempt('verify:address:' || identity._address(), 100, interval '1 hour') then
+  if not identity._count_attempt('verify:address:' || identity._counted_address(), 100, interval '1 hour') then
     perform public.refuse('PT429', 'Too many codes were tried; try again in an hour.');
     return null;
   end if;
@@ -857,16 +929,28 @@ in.
 
 @notNull';
 
+-- What an address is looked up and counted by. Longer than an address may be, it would not fit the index of the counts.
+create function identity._mail_key(email text) returns text
+language plpgsql immutable parallel safe set search_path = ''
+as $$
+begin
+  if char_length(email) > 254 then
+    raise exception using errcode = 'PT400', message = 'That is not an e-mail address.', column = 'email';
+  end if;
+  return lower(email);
+end;
+$$;
+
 -- The parameters and salt to hash an offered password with, so that log_in compares hashes and never sees a password.
 -- An address without an account gets a salt of its own, so that the answer takes as long.
 create function identity.password_salt(email text) returns text
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  address text := lower(email);
+  address text := identity._mail_key(email);
 begin
   if identity._is_exhausted('log_in:user:' || address, 10, interval '15 minutes')
-    or identity._is_exhausted('log_in:address:' || identity._address(), 100, interval '15 minutes') then
+    or identity._is_exhausted('log_in:address:' || identity._counted_address(), 100, interval '15 minutes') then
     raise exception using errcode = 'PT429', message = 'Too many tries; try again in 15 minutes.';
   end if;
   return coalesce(
@@ -876,8 +960,7 @@ begin
       join identity.passwords as stored on stored.user_id = known.user_id
       where lower(known.email) = address
     ),
-    '$argon2id$v=19$m=19456,t=2,p=1$'
-      || rtrim(encode(substr(sha256(convert_to(address, 'UTF8')), 1, 16), 'base64'), '=')
+    identity._argon2id(substr(sha256(convert_to(address, 'UTF8')), 1, 16))
   );
 end;
 $$;
@@ -890,11 +973,11 @@ create function identity.log_in(email text, password text) returns identity.sess
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  address text := lower(email);
+  address text := identity._mail_key(email);
   account identity.accounts;
 begin
   -- Guards: tries are counted first, in one order, so that those at the same moment count too.
-  if not identity._count_attempt('log_in:address:' || identity._address(), 100, interval '15 minutes')
+  if not identity._count_attempt('log_in:address:' || identity._counted_address(), 100, interval '15 minutes')
     or not identity._count_attempt('log_in:user:' || address, 10, interval '15 minutes') then
     perform public.refuse('PT429', 'Too many tries; try again in 15 minutes.');
     return null;
@@ -954,8 +1037,11 @@ begin
     avatar_url = nullif(coalesce(update_profile.avatar_url, person.avatar_url), ''),
     location = nullif(coalesce(update_profile.location, person.location), ''),
     website = nullif(coalesce(update_profile.website, person.website), '')
-  where person.id = identity.require_user_id()
+  where person.id = identity.require_user_id() and person.removed_at is null
   returning * into changed;
+  if changed.id is null then
+    raise exception using errcode = 'PT401', message = 'The account has been removed.';
+  end if;
   return changed;
 end;
 $$;
@@ -991,7 +1077,8 @@ comment on function identity.update_account is
 
 @notNull';
 
--- Anonymises: the row stays, so that what they said to others keeps its place and its order.
+-- Anonymises: the row stays, so that what they said to others keeps its place and its order. Its new name is random, so
+-- that nobody can have taken it before.
 create function identity.remove_account() returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -999,7 +1086,7 @@ declare
   caller uuid := identity.require_user_id();
 begin
   update identity.users set
-    username = 'removed-' || replace(caller::text, '-', ''), display_name = 'Removed account', bio = null,
+    username = 'removed-' || replace(gen_random_uuid()::text, '-', ''), display_name = 'Removed account', bio = null,
     avatar_url = null, location = null, website = null, external_ref = null, last_seen_at = null, removed_at = now()
   where id = caller;
   delete from identity.accounts where user_id = caller;
@@ -1100,7 +1187,7 @@ grant select on identity.users, identity.accounts, identity.sessions to member;
 revoke execute on all functions in schema identity from public;
 grant select on identity._live_sessions to plinth_server;
 grant execute on function identity.begin_request to plinth_server;
-grant execute on function identity.current_user_id, identity.password_salt to anonymous;
+grant execute on function identity.current_user_id, identity.password_salt, identity.sign_up_salt to anonymous;
 grant execute on function identity.request_code, identity.sign_up, identity.verify_code, identity.log_in to anonymous;
 grant execute on function identity.refresh_session, identity.me to anonymous;
 grant execute on function identity.log_out, identity.revoke_sessions to member;
@@ -1599,7 +1686,8 @@ create table chat.channels (
   constraint room_has_a_name_of_1_to_100_characters    check (kind <> 'room' or char_length(name) between 1 and 100),
   constraint room_has_a_name                           check (kind <> 'room' or name is not null),
   constraint description_is_at_most_1000_characters    check (char_length(description) <= 1000),
-  constraint only_rooms_are_public                     check (kind = 'room' or not is_public)
+  constraint only_rooms_are_public                     check (kind = 'room' or not is_public),
+  constraint external_ref_is_at_most_200_characters    check (char_length(external_ref) <= 200)
 ) with (fillfactor = 50);  -- room for the next version of the row beside this one: sending updates no index
 comment on table  chat.channels                 is
   'Where messages are: a direct chat, a room, or a conversation on another platform.
@@ -2329,6 +2417,10 @@ declare
   caller  uuid := identity.require_user_id();
   channel chat.channels := chat._lock_channel(channel_id);
 begin
+  -- Asked under the lock: they may have been removed while they waited for it.
+  if not channel.is_public and chat._caller_role(channel.id) is null then
+    raise exception using errcode = 'PT404', message = 'There is no such channel.';
+  end if;
   if channel.closed_at is not null then
     raise exception using errcode = 'PT409', message = 'The room is closed.';
   end if;
@@ -2583,7 +2675,11 @@ begin
     and exists (select from chat._memberships as mine where mine.channel_id = known.channel_id);
   if message.id is not null then
     perform chat._lock_channel(message.channel_id);
-    select * into message from chat.messages as known where known.id = _lock_message.id for update;
+    -- Whether they are a member is asked again: they may have left, or been removed, until the lock was theirs.
+    select * into message
+    from chat.messages as known
+    where known.id = _lock_message.id and chat._caller_role(known.channel_id) is not null
+    for update;
   end if;
   if message.id is null or message.deleted_at is not null then
     raise exception using errcode = 'PT404', message = 'There is no such message.', column = 'id';

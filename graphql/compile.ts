@@ -241,7 +241,11 @@ function compileHash(request: Request, counted: Context, call: FunctionPlan, giv
   const list = saltedBy.arguments.map((name) => {
     const used = call.arguments.find((each) => each.name === name) as FunctionPlan['arguments'][number];
     const value = given?.field(used.apiName);
-    return `${salt.bind((variables) => used.codec.encode(value?.read(variables)))}::${used.codec.sqlName}`;
+    const bound = salt.bind((variables) => {
+      const current = value?.read(variables) ?? null;
+      return current === null ? null : used.codec.encode(current);
+    });
+    return `${bound}::${used.codec.sqlName}`;
   });
   const statement = prepare(`select ${saltedBy.sqlName}(${list.join(', ')})`);
   return { marks, salt: { statement, reads: salt.reads } };

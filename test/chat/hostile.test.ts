@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import {
   buildClientSchema,
   type GraphQLField,
@@ -27,7 +28,8 @@ const room = await ask(
 );
 const roomId = room.data.createRoom.channel.id as string;
 
-const long = 'x'.repeat(20_000);
+// Random, so that it does not shrink to what an index can hold.
+const long = randomBytes(10_000).toString('hex');
 const hostile: Record<string, unknown[]> = {
   String: [
     '',
@@ -85,6 +87,8 @@ const hostile: Record<string, unknown[]> = {
     [1],
     [{ message_id: {}, user_id: [], room_id: 1 }],
     [{ message_id: 'a', user_id: 'b', room_id: 'c', room: long, sent_at: 'x', text: 1 }],
+    [{ message_id: 'a', user_id: 'b', room_id: long, room: 'c', sent_at: '2026-01-01T00:00:00Z', text: 'x' }],
+    [{ message_id: 'a', user_id: long, room_id: 'c', room: 'c', username: 'who', sent_at: '2026-01-01T00:00:00Z' }],
     [{ message_id: 'a', user_id: 'b', room_id: 'c', username: '', sent_at: '2026-01-01', text: 'x' }],
     { nul: '\u0000' },
     { deep: JSON.parse(`${'['.repeat(500)}${']'.repeat(500)}`) },

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import t from 'tap';
 import { type Answer, openWorld, type Person } from '../world.ts';
 
@@ -99,6 +100,40 @@ t.test('C3 C4 owner, admin and moderator delete what others said, a member does 
   ] as const) {
     await owner.query('update chat.members set role = $3 where channel_id = $1 and user_id = $2', [room, cat.id, role]);
     t.equal(codeOf(await remove(cat, (await sent(bob, { text: 'hm' })).id)), code, role);
+  }
+});
+
+t.test('C3 who leaves at the moment when they delete or edit does neither', async (t) => {
+  const open: string = (
+    await ask('mutation { createRoom(input: { name: "open", isPublic: true }) { channel { id } } }', {}, ann.token)
+  ).data.createRoom.channel.id;
+  const own = async (by: Person) => {
+    await ask(
+      'mutation ($id: UUID!) { joinRoom(input: { channelId: $id }) { member { role } } }',
+      { id: open },
+      by.token,
+    );
+    return sent(by, { channelId: open, text: 'as it was' });
+  };
+  for (const [call, author] of [
+    ['chat.delete_message($1)', ann],
+    [`chat.edit_message($1, 'other')`, eve],
+  ] as const) {
+    const { id } = await own(author);
+    await own(eve);
+    const [leaver, other] = [await owner.connect(), await owner.connect()];
+    for (const client of [leaver, other]) {
+      await client.query('begin');
+      await client.query("select set_config('plinth.user_id', $1, true)", [eve.id]);
+    }
+    await leaver.query('select chat.leave_channel($1)', [open]);
+    const changed = t.rejects(other.query(`select ${call}`, [id]), { code: 'PT404' }, call);
+    await wait(50);
+    await leaver.query('commit');
+    await changed;
+    await other.query('rollback');
+    for (const client of [leaver, other]) client.release();
+    t.equal((await read(id)).text, 'as it was');
   }
 });
 

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import t from 'tap';
 import { type Answer, openWorld, type Person } from '../world.ts';
 
@@ -204,6 +205,28 @@ t.test('C3 an owner who leaves hands the room to the next in rank, then in time'
   t.strictSame(answers.map(codeOf), [undefined, undefined]);
   const { rows } = await owner.query('select owner_id from chat.channels where id = $1', [room]);
   t.equal(rows[0].owner_id, null, 'the last one leaves it to nobody');
+});
+
+t.test('C3 who is removed from a private room at the moment when they join it stays out', async (t) => {
+  const [ann, bob] = [await person('keeper'), await person('guest')];
+  const room = await createRoom(ann, { name: 'closed' });
+  await change(ann, 'addMember', { channelId: room, userId: bob.id });
+  const [remover, joiner] = [await owner.connect(), await owner.connect()];
+  for (const [client, by] of [
+    [remover, ann],
+    [joiner, bob],
+  ] as const) {
+    await client.query('begin');
+    await client.query("select set_config('plinth.user_id', $1, true)", [by.id]);
+  }
+  await remover.query('select chat.remove_member($1, $2)', [room, bob.id]);
+  const joined = t.rejects(joiner.query('select chat.join_room($1)', [room]), { code: 'PT404' });
+  await wait(50);
+  await remover.query('commit');
+  await joined;
+  await joiner.query('commit');
+  for (const client of [remover, joiner]) client.release();
+  t.strictSame(await membersOf(room), ['keeper owner']);
 });
 
 t.test('C3 who was removed reads no more', async (t) => {

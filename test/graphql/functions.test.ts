@@ -46,6 +46,16 @@ create function things.greeting(thing things.things, greeting text default 'hell
 language sql stable set search_path = '' as $$ select greeting || ' ' || thing."text" $$;
 create function things.neighbours(thing things.things) returns setof things.things
 language sql stable begin atomic select other.* from things.things as other where other.box_id = thing.box_id; end;
+create function things.salt(passes integer) returns text language plpgsql stable set search_path = '' as $$
+begin
+  if passes is null then raise exception using errcode = 'PT409', message = 'How many passes?'; end if;
+  return '$argon2id$v=19$m=8192,t=' || passes || ',p=1$c2FsdHNhbHRzYWx0c2FsdA';
+end; $$;
+comment on function things.salt is '@hide';
+create function things.sealed(secret text, passes integer default null) returns text
+language sql volatile set search_path = '' as $$ select secret $$;
+comment on function things.sealed is '@argon2id secret salted by things.salt(passes)';
+grant execute on function things.salt, things.sealed to anonymous;
 create function things.box_named(name text) returns things.boxes
 language sql stable set search_path = '' as $$ select * from things.boxes as box where box.name = box_named.name $$;
 comment on function things.box_named is 'The box of a name.
@@ -165,6 +175,19 @@ t.test('D9 functions', async (t) => {
     );
     t.notOk(fields.some(({ name }: { name: string }) => name === 'hidden' || name === 'boxNamed'));
   });
+});
+
+t.test('a function that salts gives what to hash like, or says why not; what was left out is null to it', async (t) => {
+  const { ask } = await openWorld(t, { schema });
+  const seal = 'mutation ($passes: Int) { sealed(input: { secret: "a long secret", passes: $passes }) { result } }';
+  t.match(
+    (await ask(seal, { passes: 3 })).data.sealed.result,
+    /^\$argon2id\$v=19\$m=8192,t=3,p=1\$c2FsdHNhbHRzYWx0c2FsdA\$[A-Za-z0-9+/]{43}$/,
+  );
+  for (const document of [seal, 'mutation { sealed(input: { secret: "a long secret" }) { result } }']) {
+    const { errors } = await ask(document);
+    t.match(errors, [{ message: 'How many passes?', extensions: { code: 'CONFLICT' } }]);
+  }
 });
 
 t.test('D9 views, and names that need quotes', async (t) => {

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { hash, randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import pg from 'pg';
 import t from 'tap';
@@ -152,6 +152,36 @@ t.test('C1 whether there is an account is not told: not by sign-up, not by log-i
 });
 
 t.test(
+  'C1 nor by trying codes: a request for an address with an account is counted and spent like any other',
+  async (t) => {
+    await account('jim@plinth.test', 'Jim Kay');
+    const answers: Record<string, (string | undefined)[]> = {};
+    for (const email of ['jim@plinth.test', 'free@plinth.test']) {
+      await owner.query('delete from identity.attempts');
+      await signUp(email, 'Someone Else');
+      answers[email] = [];
+      for (let tries = 0; tries < 21; tries += 1) answers[email].push(codeOf(await verifyCode(email, 'wrong')));
+    }
+    t.strictSame(answers['jim@plinth.test'], answers['free@plinth.test']);
+    t.equal(answers['jim@plinth.test']?.at(-1), 'TOO_MANY_REQUESTS');
+
+    const { rows } = await owner.query(
+      `select salt, hash, expires_at - created_at as lives, display_name, username is null as unnamed, left(password_hash, 10) as hashed
+      from identity.codes where id = any ($1) order by recipient`,
+      [[requests.get('jim@plinth.test'), requests.get('free@plinth.test')]],
+    );
+    const isRight = ({ salt, hash: kept }: { salt: string; hash: Buffer }, code: string) =>
+      hash('sha256', salt + code) === kept.toString('hex');
+    t.ok(isRight(rows[0], /\d{6}/.exec(await mailTo('free@plinth.test'))?.[0] ?? ''));
+    let right = 0;
+    for (let n = 0; n < 1_000_000; n += 1) if (isRight(rows[1], String(n).padStart(6, '0'))) right += 1;
+    t.equal(right, 0, 'but no code is right');
+    const [free, taken] = rows.map(({ salt, hash: kept, ...more }) => [salt.length, kept.length, more]);
+    t.strictSame(taken, free, 'and what is kept looks the same');
+  },
+);
+
+t.test(
   'C1 wrong passwords are counted by user, also at the same moment, and the right one clears the count',
   async (t) => {
     await account('kay@plinth.test', 'Kay Lou');
@@ -177,6 +207,20 @@ t.test('C1 wrong passwords are counted by address, whoever they are for', async 
   t.equal(codeOf(await logIn('ina@plinth.test', password)), 'TOO_MANY_REQUESTS');
 });
 
+t.test('C1 an address that nobody can have is refused before a password is hashed for it', async (t) => {
+  for (const length of [255, 6000, 100_000]) {
+    const answer = await logIn(`${randomBytes(length).toString('hex').slice(12, length)}@plinth.test`, password);
+    t.equal(codeOf(answer), 'BAD_USER_INPUT', `${length} characters`);
+    t.equal(answer.errors?.[0]?.extensions?.argument, 'email');
+  }
+  await t.rejects(
+    owner.query("select identity.log_in($1, 'x')", ['x'.repeat(255)]),
+    { code: 'PT400' },
+    'also where nothing salts it',
+  );
+  t.equal(codeOf(await logIn(`${'x'.repeat(242)}@plinth.test`, password)), 'UNAUTHENTICATED', '254 may be one');
+});
+
 t.test('C1 a banned account gives itself away only to who knows its password', async (t) => {
   await account('max@plinth.test', 'Max Nye');
   await owner.query("update identity.accounts set status = 'banned' where email = 'max@plinth.test'");
@@ -200,6 +244,20 @@ t.test('C1 T2 sign-up refuses what breaks a rule and names the argument', async 
     delivered.some(({ to }) => to === 'oli@plinth.test'),
     'no mail went out',
   );
+});
+
+t.test('C1 a sign-up that is refused costs no hash, so that log-ins do not wait behind it', async (t) => {
+  const salt = (email: string, name: string, username: string | null) =>
+    owner.query('select identity.sign_up_salt($1, $2, $3)', [email, name, username]);
+  await t.rejects(salt('nowhere', 'Pat Quy', null), { code: 'PT400' });
+  await t.rejects(salt('pat@plinth.test', 'x', null), { code: 'PT400' });
+  await t.rejects(salt('pat@plinth.test', 'Pat Quy', 'a b'), { code: 'PT400' });
+  await owner.query("insert into identity.attempts values ('code:recipient:pat@plinth.test', now(), 5)");
+  await t.rejects(salt('Pat@plinth.test', 'Pat Quy', 'pat'), { code: 'PT429' }, 'in any case');
+
+  await owner.query("insert into identity.attempts values ('code:address:127.0.0.1', now(), 50)");
+  const crowd = await Promise.all(Array.from({ length: 210 }, (_, n) => signUp(`pat${n}@plinth.test`, 'Pat Quy')));
+  t.strictSame([...new Set(crowd.map(codeOf))], ['TOO_MANY_REQUESTS'], 'more at once than may wait to be hashed');
 });
 
 t.test('C19 a sign-up is confirmed by who asked for it, not by who asked for the same address later', async (t) => {

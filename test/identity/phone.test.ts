@@ -145,6 +145,48 @@ t.test('T1 codes that are sent are limited by phone and by address, and the limi
   t.equal(codeOf(await requestCode('+77010000012', 'Gus Ives')), 'TOO_MANY_REQUESTS', 'by address: 50 an hour');
 });
 
+t.test('T1 who may ask for no more codes does not use up those of a phone', async (t) => {
+  const phone = '+77010000019';
+  await owner.query("insert into identity.attempts values ('code:address:127.0.0.1', now(), 50)");
+  for (let tries = 0; tries < 6; tries += 1) t.equal(codeOf(await requestCode(phone, 'Ned Orr')), 'TOO_MANY_REQUESTS');
+  await owner.query("delete from identity.attempts where subject like 'code:address:%'");
+  t.notOk((await requestCode(phone, 'Ned Orr')).errors);
+});
+
+t.test('tries are counted by network where addresses are many, and a session keeps the whole address', async (t) => {
+  const client = await owner.connect();
+  t.teardown(() => client.release());
+  const from = (address: string) => client.query("select set_config('plinth.address', $1, false)", [address]);
+  const counted = async (address: string) => {
+    await forgetTries();
+    await from(address);
+    await client.query("select identity.request_code('+77010000020', 'Ora Poe')");
+    const { rows } = await client.query(
+      "select substr(subject, 14) as by from identity.attempts where subject like 'code:address:%'",
+    );
+    return rows.map(({ by }) => by).join();
+  };
+  t.equal(await counted('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2::/64');
+  t.equal(await counted('2001:DB8:1:2:ffff::1'), '2001:db8:1:2::/64', 'of one network');
+  t.equal(await counted('2001:db8:1:3::1'), '2001:db8:1:3::/64', 'another');
+  t.equal(await counted('fe80::1%eth0'), 'fe80::/64', 'its interface is left out');
+  t.equal(await counted('192.0.2.7'), '192.0.2.7');
+  t.equal(await counted('::ffff:192.0.2.7'), '::ffff:192.0.2.7', 'an IPv4 address in IPv6 is one');
+  t.equal(await counted(''), 'unknown');
+
+  const { id } = await world.person('pia');
+  for (const address of ['2001:db8:1:2:3:4:5:6', 'fe80::1%eth0', '192.0.2.7', '']) {
+    await from(address);
+    await client.query('select identity.open_session($1)', [id]);
+    const { rows } = await client.query(
+      'select host(address) as kept from identity.sessions where user_id = $1 order by id desc limit 1',
+      [id],
+    );
+    t.equal(rows[0].kept, address === '' ? null : address.replace('%eth0', ''));
+  }
+  await from('');
+});
+
 t.test('T1 the answer does not tell whether a phone has an account', async (t) => {
   const [known, unknown] = ['+77010000013', '+77010000014'];
   await requestCode(known, 'Hal Ito');

@@ -77,6 +77,7 @@ t.test('C1 time zone, language and preferences are the account’s', async (t) =
   for (const input of [
     { timeZone: 'Mars/Olympus' },
     { language: 'русский' },
+    { language: `en${'-abcdefgh'.repeat(6)}` },
     { preferences: [1] },
     { preferences: { x: Array(9000).fill(Math.random()).map(String) } },
   ]) {
@@ -157,6 +158,15 @@ t.test('a removed account leaves nothing personal, and the history of others who
   t.pass('the name is free again');
 });
 
+t.test('nobody keeps another from going by taking the name that they would have as removed', async (t) => {
+  const [uma, vic] = [await person('uma'), await person('vic')];
+  const name = `Removed-${uma.id.replaceAll('-', '')}`;
+  t.notOk((await update(vic.token, { username: name })).errors);
+  t.notOk((await ask('mutation { removeAccount { ok } }', {}, uma.token)).errors);
+  const { rows } = await owner.query('select username from identity.users where id = $1', [uma.id]);
+  t.match(rows[0].username, /^removed-[0-9a-f]{32}$/);
+});
+
 t.test('two who remove their accounts at the same moment do not stop each other', async (t) => {
   const people = await Promise.all(['gil', 'hal', 'ida', 'jon'].map((name) => person(name)));
   for (const one of people) {
@@ -216,3 +226,27 @@ t.test(
     }
   },
 );
+
+t.test('an account that is removed at the moment when it signs in or changes its profile stays removed', async (t) => {
+  for (const call of ['identity.open_session($1)', "identity.update_profile(bio => left($1::text, 0) || 'it is me')"]) {
+    const mia = await person(`mia-${call.slice(9, 12)}`);
+    const [remover, other] = [await owner.connect(), await owner.connect()];
+    for (const client of [remover, other]) {
+      await client.query('begin');
+      await client.query("select set_config('plinth.user_id', $1, true)", [mia.id]);
+    }
+    await remover.query('select identity.remove_account()');
+    const refused = t.rejects(other.query(`select ${call}`, [mia.id]), { code: 'PT401' }, call);
+    await wait(50);
+    await remover.query('commit');
+    await refused;
+    await other.query('commit');
+    for (const client of [remover, other]) client.release();
+    const { rows } = await owner.query(
+      `select bio, last_seen_at, (select count(*)::integer from identity.sessions where user_id = id) as sessions
+      from identity.users where id = $1`,
+      [mia.id],
+    );
+    t.strictSame(rows, [{ bio: null, last_seen_at: null, sessions: 0 }]);
+  }
+});

@@ -100,6 +100,24 @@ t.test('of two refreshes at the same moment one wins', async (t) => {
   t.equal(answers.filter(({ errors }) => !errors).length, 1);
 });
 
+t.test('a session tells where it was refreshed from, and is refreshed 100 times an hour at most', async (t) => {
+  const session = await signIn(await person('gwen'));
+  const kept = async () =>
+    (
+      await owner.query('select host(address) as address, user_agent from identity.sessions where id = $1', [
+        session.id,
+      ])
+    ).rows[0];
+  t.strictSame(await kept(), { address: null, user_agent: null });
+  const { refreshToken } = (await refresh(session.refresh)).data.refreshSession.sessionTokens;
+  t.match(await kept(), { address: '127.0.0.1', user_agent: /node/ });
+
+  await owner.query("update identity.attempts set count = 100 where subject = 'refresh:' || $1", [session.id]);
+  t.equal(codeOf(await refresh(refreshToken)), 'TOO_MANY_REQUESTS');
+  await owner.query("update identity.attempts set started_at = now() - interval '61 minutes'");
+  t.notOk((await refresh(refreshToken)).errors, 'an hour later with the same token, which was not spent');
+});
+
 t.test('tokens are kept as hashes', async (t) => {
   const session = await signIn(await person('hal'));
   const { rows } = await owner.query("select string_agg(r::text, ' ') as all from identity.refresh_tokens as r");
