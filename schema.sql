@@ -1420,21 +1420,26 @@ missed or repeated.
 @notNull';
 
 -- What became visible after `since` and was visible at `until`; none of it was written before `recent`. A position from
--- a sequence could not say that: a transaction that commits late would be skipped.
+-- a sequence could not say that: a transaction that commits late would be skipped. However little is new, Postgres
+-- cannot know it beforehand: it is told to look by transaction, and to order what that gives.
 create function events._new_in_log(
   since pg_snapshot, until pg_snapshot, recent timestamptz, past_topic text, past_seq bigint
 ) returns setof events.log
-language plpgsql stable security definer rows 100 set search_path = ''
+language plpgsql stable security definer rows 100 set search_path = '' set enable_seqscan = off
 as $$
 begin
   return query
-  select log.*
-  from events.log as log
-  where log.xid >= pg_snapshot_xmin(since)
-    and not pg_visible_in_snapshot(log.xid, since) and pg_visible_in_snapshot(log.xid, until)
-    and log.at >= recent
-    and (log.topic, log.seq) > (past_topic, past_seq)
-  order by log.topic, log.seq
+  with fresh as materialized (
+    select log.*
+    from events.log as log
+    where log.xid >= pg_snapshot_xmin(since)
+      and not pg_visible_in_snapshot(log.xid, since) and pg_visible_in_snapshot(log.xid, until)
+      and log.at >= recent
+  )
+  select fresh.*
+  from fresh
+  where (fresh.topic, fresh.seq) > (past_topic, past_seq)
+  order by fresh.topic, fresh.seq
   limit 1000;
 end;
 $$;
@@ -1443,7 +1448,7 @@ comment on function events._new_in_log is
 
 create function events._rechecks_in_log(since pg_snapshot, until pg_snapshot, recent timestamptz)
 returns table (topic text, rechecks uuid)
-language plpgsql stable security definer rows 100 set search_path = ''
+language plpgsql stable security definer rows 100 set search_path = '' set enable_seqscan = off
 as $$
 begin
   return query

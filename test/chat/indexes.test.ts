@@ -37,8 +37,7 @@ const uses: Record<string, string | null> = {
   'events.topic_kinds_pkey': null,
   'events.topics_pkey': "select events.publish('user:77', 'told')",
   'events.log_pkey': "select * from events._missed('{user:77}', '{0}', '{1}')",
-  'events.log_xid_idx':
-    "select * from events._new_in_log(pg_current_snapshot(), pg_current_snapshot(), '-infinity', '', 0)",
+  'events.log_xid_idx': "select * from events._new_in_log('3:3:', pg_current_snapshot(), '-infinity', '', 0)",
   'chat.channels_pkey': `select chat.mark_read(${somewhere})`,
   'chat.channels_external_ref_key': imported,
   'chat.channels_public_idx': "select * from chat.search_messages('walrus')",
