@@ -5,10 +5,8 @@ import { type Database, openDatabase } from '../functions/database.ts';
 import { countKnownNonces } from '../functions/known-nonces.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { readSettings, type Settings } from '../functions/settings.ts';
-import { conversations } from './seed/conversations.ts';
-import { readLines } from './seed/lines.ts';
-import { people } from './seed/people.ts';
 import { converse, introduce, type SignedIn, signIn } from './seed/perform.ts';
+import { conversations, people, readLines } from './seed/world.ts';
 
 // npm run seed: a small world to look at, in which a dozen people talk in rooms and in direct chats. Done again, it adds nothing.
 
