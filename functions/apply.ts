@@ -10,6 +10,9 @@ import { schemasOf } from './schema-privileges.ts';
 import { execute } from './schema-statement.ts';
 import { createVersions, lastVersion, recordVersion, sha256 } from './schema-versions.ts';
 
+/** The application. */
+export const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
+
 /** A database and the schema file that it is to have. */
 export type Target = { databaseUrl: string; schemaFile: string };
 

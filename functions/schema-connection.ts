@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { connected } from './connection.ts';
 import { Refusal } from './refusal.ts';
 
 /**
@@ -10,16 +11,10 @@ export async function withClient<Result>(
   databaseUrl: string,
   work: (client: pg.Client) => Promise<Result>,
 ): Promise<Result> {
-  const client = new pg.Client({ connectionString: databaseUrl, application_name: 'plinth schema' });
-  // A connection that breaks fails the query that is running; without a listener it would end the process too.
-  client.on('error', () => {});
-  await client.connect();
   try {
-    return await work(client);
+    return await connected(databaseUrl, work, { application_name: 'plinth schema' });
   } catch (error) {
     throw told(error);
-  } finally {
-    await client.end();
   }
 }
 

@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { schemaStatus } from '../functions/apply.ts';
-import { type Database, openDatabase } from '../functions/database.ts';
+import { schemaFile, schemaStatus } from '../functions/apply.ts';
+import { withDatabase } from '../functions/database.ts';
 import { runningEmbedded } from '../functions/embedded.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { listChanges } from '../functions/schema-changes.ts';
@@ -11,7 +11,7 @@ import { databaseContents, resetDatabase } from '../functions/schema-reset.ts';
 import { readSettings } from '../functions/settings.ts';
 import { lintSchema } from './lint/schema.ts';
 
-const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
+const plain = { log: console.log, upToDate: false };
 
 const commands: Record<string, { run: (args: string[]) => Promise<void>; about: string }> = {
   status: { run: status, about: 'what has changed in schema.sql since it was applied' },
@@ -34,7 +34,7 @@ async function main(): Promise<void> {
 }
 
 async function status(): Promise<void> {
-  await withDatabase(async ({ url }) => {
+  await withDatabase(readSettings(process.env), plain, async (url) => {
     const found = await schemaStatus({ databaseUrl: url, schemaFile });
     if (found.state === 'empty') return console.log('The database is empty; `npm start` applies schema.sql.');
     const applied = `schema.sql was last applied at ${found.appliedAt.toISOString()}`;
@@ -72,7 +72,7 @@ async function reset(args: string[]): Promise<void> {
       remedy: 'If that is what you want, drop the database and create it again with the tools of Postgres.',
     });
   }
-  await withDatabase(async ({ url }) => {
+  await withDatabase(settings, plain, async (url) => {
     if (!args.includes('--yes')) await confirm(url);
     await resetDatabase({ databaseUrl: url, schemaFile, report: console.log });
   });
@@ -102,15 +102,6 @@ async function lint([file = schemaFile]: string[]): Promise<void> {
   for (const { line, rule, message } of findings) console.log(`${fileName}:${line}: ${rule}: ${message}`);
   if (findings.length > 0) throw new Refusal(`${findings.length} ${findings.length === 1 ? 'finding' : 'findings'}`);
   console.log(`${fileName}: nothing to report`);
-}
-
-async function withDatabase(work: (database: Database) => Promise<void>): Promise<void> {
-  const database = await openDatabase(readSettings(process.env), { shared: true, log: console.log });
-  try {
-    await work(database);
-  } finally {
-    await database.stop();
-  }
 }
 
 await runScript(main);
