@@ -1,7 +1,7 @@
 import type { Node } from 'libpg-query';
-import { loadParser } from './postgres-parser.ts';
 import { Refusal } from './refusal.ts';
 import { nameOf, objectName, plain, relationName, signature } from './sql-names.ts';
+import { loadParser } from './sql-parser.ts';
 
 /** One statement of a schema.sql. */
 export type Statement = {

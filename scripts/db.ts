@@ -98,7 +98,10 @@ async function confirm(url: string): Promise<void> {
 
 async function lint([file = schemaFile]: string[]): Promise<void> {
   const fileName = path.relative('', file);
-  const findings = await lintSchema(await readFile(file, 'utf8'), fileName);
+  const text = await readFile(file, 'utf8');
+  const findings = await withDatabase(readSettings(process.env), { log() {}, upToDate: false }, (url) =>
+    lintSchema(url, text, fileName),
+  );
   for (const { line, rule, message } of findings) console.log(`${fileName}:${line}: ${rule}: ${message}`);
   if (findings.length > 0) throw new Refusal(`${findings.length} ${findings.length === 1 ? 'finding' : 'findings'}`);
   console.log(`${fileName}: nothing to report`);

@@ -1,5 +1,5 @@
 import type { SchemaFile, Statement } from '../../functions/schema-file.ts';
-import type { Finding } from './finding.ts';
+import type { Finding } from '../../functions/schema-findings.ts';
 
 /** A heading of the file: `about` is what follows the colon, the level 1 for a section and 2 for a part of one. */
 type Heading = { line: number; level: 1 | 2; title: string; about: string };
