@@ -127,9 +127,7 @@ async function refuseForeign(client: pg.ClientBase, file: SchemaFile): Promise<v
   const found = rows.map(({ nspname }) => nspname);
   throw new Refusal(
     `The database has ${found.join(', ')} already, but not from Plinth: it keeps no record of a schema.`,
-    {
-      remedy: 'Use an empty database, or in development empty this one with `npm run db -- reset`.',
-    },
+    { remedy: 'Use an empty database, or in development empty this one with `npm run db -- reset`.' },
   );
 }
 

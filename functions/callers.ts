@@ -98,8 +98,5 @@ export async function openCallers(
     await requests.close();
     throw error;
   }
-  return {
-    as: (caller) => (calls, options) => requests.run(caller, calls, options),
-    close: requests.close,
-  };
+  return { as: (caller) => (calls, options) => requests.run(caller, calls, options), close: requests.close };
 }

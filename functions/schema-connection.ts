@@ -76,10 +76,7 @@ function told(error: unknown): unknown {
   if (cause.code === lockNotAvailable) {
     return new Refusal(
       'Something else has been using what is to be changed for 10 s. Everything is as it was before.',
-      {
-        remedy: 'Wait for it, or end it (pg_stat_activity and pg_locks show what it is), and try again.',
-        cause,
-      },
+      { remedy: 'Wait for it, or end it (pg_stat_activity and pg_locks show what it is), and try again.', cause },
     );
   }
   if (cause.code !== insufficientPrivilege || error instanceof Refusal) return error;

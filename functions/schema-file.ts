@@ -40,9 +40,7 @@ export async function parseSchema(text: string, fileName: string): Promise<Schem
     if ('TransactionStmt' in tree) {
       throw new Refusal(
         `${fileName}:${line}: "${own}": a schema is applied in one transaction, so it has none inside.`,
-        {
-          remedy: 'Remove the statement.',
-        },
+        { remedy: 'Remove the statement.' },
       );
     }
     return { ...subject(tree, own), text: own, line, meaning: meaningOf(tree), tree };

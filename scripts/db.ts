@@ -6,7 +6,7 @@ import { schemaFile, schemaStatus } from '../functions/apply.ts';
 import { withDatabase } from '../functions/database.ts';
 import { runningEmbedded } from '../functions/embedded.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
-import { listChanges } from '../functions/schema-changes.ts';
+import { type Change, listChanges } from '../functions/schema-changes.ts';
 import { databaseContents, resetDatabase } from '../functions/schema-reset.ts';
 import { readSettings } from '../functions/settings.ts';
 import { lintSchema } from './lint/schema.ts';
@@ -42,12 +42,9 @@ async function status(): Promise<void> {
       return console.log(`${applied}; it has not changed since. (What was changed in psql is not compared.)`);
     const { changes } = found;
     if (changes.length === 0) return console.log(`${applied}; only comments, space and order have changed since.`);
-    const planned = changes.filter(({ live }) => !live);
+    const { live = [], planned = [] } = Object.groupBy(changes, (change) => (change.live ? 'live' : 'planned'));
     const lists = [
-      ...section(
-        'Applied at the next start in development:',
-        changes.filter(({ live }) => live),
-      ),
+      ...section('Applied at the next start in development:', live),
       ...section('Not applied to a database with data (npm run db -- reset empties it):', planned),
     ];
     console.log(`${applied}.\n${lists.join('\n')}`);
@@ -61,7 +58,7 @@ async function url(): Promise<void> {
   console.log(running);
 }
 
-function section(title: string, changes: Parameters<typeof listChanges>[0]): string[] {
+function section(title: string, changes: Change[]): string[] {
   return changes.length > 0 ? [title, listChanges(changes, 'schema.sql')] : [];
 }
 

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type GraphQLSchema, lexicographicSortSchema, printSchema } from 'graphql';
 import { readSchema, schemaFile } from '../functions/apply.ts';
@@ -36,22 +36,9 @@ function print(schema: GraphQLSchema): string {
 
 /** The generated files that are there, by their paths. */
 function present(): Record<string, string> {
-  const files = [contract, ...list(generated).map((file) => `${generated}/${file}`)];
-  return Object.fromEntries(files.flatMap((file) => read(file).map((text) => [file, text])));
-}
-
-function list(folder: string): string[] {
-  mkdirSync(path.join(repository, folder), { recursive: true });
-  return readdirSync(path.join(repository, folder)).filter((file) => file.endsWith('.ts'));
-}
-
-function read(file: string): string[] {
-  try {
-    return [readFileSync(path.join(repository, file), 'utf8')];
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
+  const callers = readdirSync(path.join(repository, generated)).map((file) => `${generated}/${file}`);
+  const files = [contract, ...callers].filter((file) => existsSync(path.join(repository, file)));
+  return Object.fromEntries(files.map((file) => [file, readFileSync(path.join(repository, file), 'utf8')]));
 }
 
 await runScript(async () => {

@@ -30,15 +30,12 @@ export async function* readGitter(file: string): AsyncGenerator<Message | Bad> {
 function readRecord(text: string, firstLine: number): (Message | Bad)[] {
   const found: (Message | Bad)[] = [];
   let line = firstLine;
-  const options = {
-    delimiter: '\t',
-    record_delimiter: ['\r\n', '\n'],
-    bom: true,
-    relax_column_count: true,
-  };
   try {
     parse(text, {
-      ...options,
+      delimiter: '\t',
+      record_delimiter: ['\r\n', '\n'],
+      bom: true,
+      relax_column_count: true,
       // Called for each record as it is read, so that those before a broken one count.
       on_record: (record, { lines }) => {
         if (record.length > 1 || record[0] !== '') found.push(readColumns(record, line));
