@@ -1248,25 +1248,25 @@ comment on column events.position.seq   is 'The seq of its newest event; null wh
 -- --------------------------------------------------------------------------------------------
 
 create table events.topic_kinds (
-  prefix    text     primary key,  -- what stands before the colon in the name of a topic
-  kind      text     not null,
+  kind      text     primary key,  -- what stands before the colon in the name of a topic
+  stream    text     not null,
   kept      interval not null,
   forgotten xid8     not null default '0',
 
-  constraint kind_is_a_plain_name check (kind ~ '^[a-z][a-z_]{1,20}$'),
-  constraint it_is_kept_for_a_day check (kept >= interval '1 day')
+  constraint kind_is_a_plain_name  check (kind ~ '^[a-z][a-z_]{1,20}$'),
+  constraint it_is_kept_for_a_day  check (kept >= interval '1 day')
 );
 comment on table  events.topic_kinds           is 'What topics there are, and how long each is kept (C13).';
 comment on column events.topic_kinds.forgotten is
   'The newest transaction whose events were removed: a cursor from before it has a gap.';
-insert into events.topic_kinds (prefix, kind, kept)
+insert into events.topic_kinds (kind, stream, kept)
 values
   ('channel',      'chat',         interval '7 days'),
   ('user',         'user',         interval '30 days'),
   ('system',       'system',       interval '60 days'),
   ('notification', 'notification', interval '7 days'),
   ('search',       'search',       interval '1 day')
-on conflict (prefix) do update set kind = excluded.kind, kept = excluded.kept;
+on conflict (kind) do update set stream = excluded.stream, kept = excluded.kept;
 
 -- The counts of topics that have no row of their own to count in.
 create table events.topics (
@@ -1283,7 +1283,7 @@ create table events.log (
   topic    text        not null,
   seq      bigint      not null,
   xid      xid8        not null default pg_current_xact_id(),
-  id       uuid        not null default public.uuid_v7(),
+  id       uuid        not null default gen_random_uuid(),
   type     text        not null,
   version  text        not null default '1.0',
   producer text        not null default current_setting('application_name'),
@@ -1317,6 +1317,10 @@ declare
   parent text := 'log_' || kind;
   name   text := parent || '_' || to_char(day, 'YYYY_MM_DD');
 begin
+  if not exists (select from events.topic_kinds as known where known.kind = _ensure_partition.kind) then
+    raise exception using errcode = 'PT400', message = format('There is no kind of topic called %s.', kind),
+      hint = 'Add it to events.topic_kinds.';
+  end if;
   if to_regclass('events.' || name) is not null then
     return false;
   end if;
@@ -1340,18 +1344,10 @@ begin
 end;
 $$;
 
--- NOTIFY makes every commit of the cluster wait for one lock, so a writer notifies only where no reader is awake: while
--- it reads, it holds this lock alone. The row must be written before the lock is asked for (docs/events.md).
-create function events._wake_reader() returns void
-language plpgsql volatile set search_path = ''
-as $$
-begin
-  if pg_try_advisory_xact_lock_shared(7546, 2) then
-    perform pg_notify('plinth_events', '');
-  end if;
-end;
-$$;
-
+-- Everything that is followed goes through here, so it is one function, and short: calling another costs as much as
+-- writing the row. NOTIFY makes every commit of the cluster wait for one lock, so a writer notifies only where no
+-- reader is awake: while it reads, it holds that lock alone. The row must be written before the lock is asked for
+-- (docs/events.md).
 create function events.publish(
   topic text, type text, data jsonb default '{}', seq bigint default null, rechecks uuid default null
 ) returns void
@@ -1359,29 +1355,27 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   at    timestamptz := clock_timestamp();
-  kind  text;
-  count bigint := publish.seq;
+  kind  text := split_part(topic, ':', 1);
+  count bigint := seq;
 begin
-  select known.kind into kind
-  from events.topic_kinds as known
-  where known.prefix = split_part(publish.topic, ':', 1);
-  if kind is null then
-    raise exception using errcode = 'PT400', message = format('There is no kind of topic for %s.', publish.topic),
-      hint = 'Add its prefix to events.topic_kinds.';
-  end if;
   if count is null then
     insert into events.topics as known (topic, last_seq, touched_at)
     values (publish.topic, 1, at)
     on conflict on constraint topics_pkey do update set last_seq = known.last_seq + 1, touched_at = excluded.touched_at
     returning known.last_seq into count;
   end if;
-  perform events._ensure_partition(kind, at);
+  if to_regclass('events.log_' || kind || to_char(at at time zone 'UTC', '_YYYY_MM_DD')) is null then
+    perform events._ensure_partition(kind, at);
+  end if;
   insert into events.log (kind, at, topic, seq, type, data, trace_id, user_id, rechecks)
   values (
     kind, at, publish.topic, count, publish.type, publish.data,
-    nullif(current_setting('plinth.request_id', true), ''), identity.current_user_id(), publish.rechecks
+    nullif(current_setting('plinth.request_id', true), ''),
+    nullif(current_setting('plinth.user_id', true), '')::uuid, publish.rechecks
   );
-  perform events._wake_reader();
+  if pg_try_advisory_xact_lock_shared(7546, 2) then
+    perform pg_notify('plinth_events', '');
+  end if;
 end;
 $$;
 comment on function events.publish is
@@ -1464,11 +1458,7 @@ comment on function events._rechecks_in_log is
 
 create function events._kinds_of(topics text[]) returns text[]
 language sql stable set search_path = ''
-return array(
-  select distinct known.kind
-  from events.topic_kinds as known
-  where known.prefix in (select split_part(wanted.topic, ':', 1) from unnest(topics) as wanted (topic))
-);
+return array(select distinct split_part(wanted.topic, ':', 1) from unnest(topics) as wanted (topic));
 
 -- In a topic the order of seq is the order of commits, so what a snapshot sees of a topic is its beginning, and one
 -- snapshot stands for one seq in each. `counted` is what each topic has counted by now: for those of which nothing is
@@ -1551,7 +1541,7 @@ declare
   dropped integer := 0;
 begin
   for old in
-    select day.relname as name, known.kind, known.prefix
+    select day.relname as name, known.kind
     from events.topic_kinds as known
     join pg_catalog.pg_class as parent
       on parent.relname = 'log_' || known.kind and parent.relnamespace = 'events'::regnamespace
@@ -1569,7 +1559,7 @@ begin
   end loop;
   delete from events.topics as counted
   using events.topic_kinds as known
-  where known.prefix = split_part(counted.topic, ':', 1) and counted.touched_at < now() - known.kept - interval '1 day';
+  where known.kind = split_part(counted.topic, ':', 1) and counted.touched_at < now() - known.kept - interval '1 day';
   return dropped;
 end;
 $$;
@@ -1582,7 +1572,7 @@ create function events.ensure_partitions(days_ahead integer default 3) returns i
 language sql volatile security definer set search_path = ''
 as $$
   select count(*) filter (where events._ensure_partition(known.kind, day))::integer
-  from (select distinct kind from events.topic_kinds) as known
+  from events.topic_kinds as known
   cross join generate_series(now(), now() + make_interval(days => days_ahead), interval '1 day') as day;
 $$;
 comment on function events.ensure_partitions is

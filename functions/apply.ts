@@ -10,6 +10,9 @@ import { schemasOf } from './schema-privileges.ts';
 import { execute } from './schema-statement.ts';
 import { createVersions, lastVersion, recordVersion, sha256 } from './schema-versions.ts';
 
+/** The application. */
+export const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
+
 /** A database and the schema file that it is to have. */
 export type Target = { databaseUrl: string; schemaFile: string };
 
@@ -124,9 +127,7 @@ async function refuseForeign(client: pg.ClientBase, file: SchemaFile): Promise<v
   const found = rows.map(({ nspname }) => nspname);
   throw new Refusal(
     `The database has ${found.join(', ')} already, but not from Plinth: it keeps no record of a schema.`,
-    {
-      remedy: 'Use an empty database, or in development empty this one with `npm run db -- reset`.',
-    },
+    { remedy: 'Use an empty database, or in development empty this one with `npm run db -- reset`.' },
   );
 }
 

@@ -1,8 +1,9 @@
 import type pg from 'pg';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { readCatalog } from './catalog.ts';
-import { arrayText, type Call, type Prepared, pipeline, prepare, type Rows } from './pipeline.ts';
-import { type Caller, openRequests } from './requests.ts';
+import { columnOf, type Kind, type Place, sideOf, type ValueOf } from './kinds.ts';
+import { type Call, type Prepared, pipeline, prepare, type Rows } from './pipeline.ts';
+import { openRequests, type Caller as Someone } from './requests.ts';
 import { serverUrl } from './server-role.ts';
 import type { Settings } from './settings.ts';
 
@@ -11,81 +12,54 @@ import type { Settings } from './settings.ts';
 /** Runs the statements of a call in one transaction, as someone. */
 export type Runner = (calls: Call[], options: { readOnly: boolean }) => Promise<Rows[]>;
 
-/** A function of the database as the generator describes it. */
-type Definition<Input extends z.ZodObject, Result extends z.ZodType> = {
-  /** Its quoted name. */
-  sql: string;
-  volatile: boolean;
-  input: Input;
-  /** Each argument in SQL, where `$channelId::uuid` stands for that value of the input: `channel_id => $channelId::uuid`. */
-  arguments: string[];
-  /** The SQL that writes one result, `r`, as JSON; none where nothing is returned. */
-  json?: string;
-  many?: true;
-  result: Result;
-};
-
 /** The input may be left out where nothing in it must be given. */
 type Optional<Input> = Record<never, never> extends Input ? [input?: Input] : [input: Input];
 
+type Arguments = Record<string, Kind>;
+type Given<Args extends Arguments> = z.input<z.ZodObject<{ [Name in keyof Args]: Args[Name]['in'] }>>;
+
 /**
- * Makes a typed caller of a function in the database.
- *
- * @returns a function that checks its input, runs the call, and checks what comes back. It throws a ZodError for either, and for
- *   what Postgres or the function refuses an Error whose `code` is the SQLSTATE.
+ * A caller checks its input, runs the call, and checks what comes back. It throws a ZodError for either, and for what Postgres or
+ * the function refuses an Error whose `code` is the SQLSTATE.
  */
-export function caller<Input extends z.ZodObject, Result extends z.ZodType>(
-  definition: Definition<Input, Result>,
-): (run: Runner, ...input: Optional<z.input<Input>>) => Promise<z.output<Result>> {
-  const { sql, volatile, json, many } = definition;
-  // What is left out is not named, so that its default counts: each choice of arguments is a statement.
-  const statements = new Map<string, { statement: Prepared; reads: Read[] }>();
+type Caller<Args extends Arguments, Result> = (run: Runner, ...input: Optional<Given<Args>>) => Promise<Result>;
 
-  function statementFor(given: Record<string, unknown>): { statement: Prepared; reads: Read[] } {
-    const named = definition.arguments.filter((each) => given[readsOf(each)[0]?.path[0] ?? ''] !== undefined);
-    const key = named.join();
-    const known = statements.get(key);
-    if (known) return known;
-    const reads = named.flatMap(readsOf);
-    let count = 0;
-    const list = named.map((each) => each.replace(read, (_, __, type: string) => `$${++count}::${type}`)).join(', ');
-    const text = json
-      ? `select (${json})::text from ${sql}(${list}) as r where not (r is null)`
-      : `select null from ${sql}(${list})`;
-    const made = { statement: prepare(text), reads };
-    statements.set(key, made);
-    return made;
-  }
-
-  return async (run, ...[input]) => {
-    const given = definition.input.parse(input ?? {}) as Record<string, unknown>;
-    const { statement, reads } = statementFor(given);
-    const values = reads.map(({ path, type }) => encode(valueAt(given, path), type));
-    const calls = volatile
-      ? [
-          { statement, values },
-          { statement: refusal, values: [] },
-        ]
-      : [{ statement, values }];
-    const [rows = [], [refused] = []] = await run(calls, { readOnly: !volatile });
-    if (refused?.[0]) throw refusedError(JSON.parse(refused[0]));
-    if (!json) return definition.result.parse(undefined);
-    const results = rows.map(([text]) => JSON.parse(text ?? 'null'));
-    return definition.result.parse(many ? results : (results[0] ?? null));
+/** Makes typed callers of functions in the database, by their quoted names; without a result they return nothing. */
+function callerOf(volatile: boolean) {
+  return <const Args extends Arguments, Result extends Kind = Kind<z.ZodVoid>>(
+    sql: string,
+    args: Args,
+    result?: Result,
+  ): Caller<Args, ValueOf<Result>> => {
+    const input = z.strictObject(sideOf(args, 'in'));
+    // What is left out is not named, so that its default counts: each choice of arguments is a statement.
+    const statements = new Map<string, Prepared>();
+    return async (run, ...[asked]) => {
+      const given: Record<string, unknown> = input.parse(asked ?? {});
+      const values: (string | null)[] = [];
+      const place: Place = (value) => `$${values.push(value)}`;
+      const list = Object.entries(args)
+        .filter(([name]) => given[name] !== undefined)
+        .map(([name, kind]) => `${columnOf(name, kind)} => ${kind.take(given[name], place)}`);
+      const call = `${sql}(${list.join(', ')})`;
+      const text = result
+        ? `select to_json(${result.give('r')})::text from ${call} as r where not (r is null)`
+        : `select null from ${call}`;
+      const statement = statements.get(text) ?? prepare(text);
+      statements.set(text, statement);
+      const calls = [{ statement, values }, ...(volatile ? [{ statement: refusal, values: [] }] : [])];
+      const [rows = [], [refused] = []] = await run(calls, { readOnly: !volatile });
+      if (refused?.[0]) throw refusedError(JSON.parse(refused[0]));
+      const results = rows.map(([row]) => JSON.parse(row ?? 'null'));
+      return result?.out.parse(result.set ? results : (results[0] ?? null)) as ValueOf<Result>;
+    };
   };
 }
 
-type Read = { path: string[]; type: string };
-
-const read = /\$([\w.]+)::([\w."]+(?:\[\])?)/g;
-
-function readsOf(argument: string): Read[] {
-  return [...argument.matchAll(read)].map(([, path = '', type = '']) => ({ path: path.split('.'), type }));
-}
-
-function valueAt(given: Record<string, unknown>, path: string[]): unknown {
-  return path.reduce<unknown>((value, name) => (value as Record<string, unknown> | null)?.[name], given);
-}
+/** Of a function that may write. */
+export const mutation = callerOf(true);
+/** Of a function that only reads. */
+export const query = callerOf(false);
 
 // Some functions keep what they wrote and refuse all the same (public.refuse in schema.sql).
 const refusal = prepare("select nullif(current_setting('plinth.refused', true), '')");
@@ -94,21 +68,13 @@ function refusedError({ sqlstate, message }: { sqlstate: string; message: string
   return Object.assign(new Error(message), { code: sqlstate });
 }
 
-/** A checked value in Postgres's text form. */
-function encode(value: unknown, type: string): string | null {
-  if (value === null || value === undefined) return null;
-  if (type === 'jsonb' || type === 'json') return JSON.stringify(value);
-  if (type === 'bytea') return `\\x${Buffer.from(String(value), 'base64').toString('hex')}`;
-  return Array.isArray(value) ? arrayText(value.map((each) => encode(each, ''))) : String(value);
-}
-
 /** Runs calls on a connection as whoever it belongs to, such as the owner of the database. */
 export function onClient(client: pg.ClientBase): Runner {
   return (calls) => pipeline(client, calls);
 }
 
 /** Connections on which calls run as API roles. */
-export type Callers = { as(caller: Caller): Runner; close(): Promise<void> };
+export type Callers = { as(caller: Someone): Runner; close(): Promise<void> };
 
 /**
  * Opens connections on which callers run with the rights of an API role, and within its statement timeout, as requests do.
@@ -132,8 +98,5 @@ export async function openCallers(
     await requests.close();
     throw error;
   }
-  return {
-    as: (caller) => (calls, options) => requests.run(caller, calls, options),
-    close: requests.close,
-  };
+  return { as: (caller) => (calls, options) => requests.run(caller, calls, options), close: requests.close };
 }

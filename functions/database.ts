@@ -1,4 +1,5 @@
-import pg from 'pg';
+import { bringUpToDate, schemaFile } from './apply.ts';
+import { connected } from './connection.ts';
 import { runningEmbedded, startEmbedded } from './embedded.ts';
 import { Refusal } from './refusal.ts';
 import type { Settings } from './settings.ts';
@@ -28,31 +29,39 @@ export async function openDatabase(
   return { url, stop: async () => {}, ended: new Promise(() => {}) };
 }
 
+/**
+ * Runs what a script does with the database, beside a server or alone.
+ *
+ * @param upToDate whether the database gets schema.sql first.
+ */
+export async function withDatabase<Result>(
+  settings: Settings,
+  { log, upToDate }: { log: (message: string) => void; upToDate: boolean },
+  work: (url: string) => Promise<Result>,
+): Promise<Result> {
+  const { url, stop } = await openDatabase(settings, { shared: true, log });
+  try {
+    const { development } = settings;
+    if (upToDate) await bringUpToDate({ databaseUrl: url, schemaFile, development, report: log });
+    return await work(url);
+  } finally {
+    await stop();
+  }
+}
+
 async function checkAnswer(url: string): Promise<void> {
   const { host, pathname } = new URL(url);
   const name = `${host}${pathname}`;
-  const client = new pg.Client({
-    connectionString: url,
-    connectionTimeoutMillis: answersWithin,
-    query_timeout: answersWithin,
-  });
-  client.on('error', () => {});
-  let version: number;
-  try {
-    await client.connect();
-    const { rows } = await client.query('show server_version_num');
-    version = Math.floor(Number(rows[0].server_version_num) / 10_000);
-  } catch (cause) {
-    throw new Refusal(
-      `The database at ${name} does not answer: ${(cause as Error).message || (cause as NodeJS.ErrnoException).code}`,
-      {
+  const patience = { connectionTimeoutMillis: answersWithin, query_timeout: answersWithin };
+  const { rows } = await connected(url, (client) => client.query('show server_version_num'), patience).catch(
+    (cause) => {
+      throw new Refusal(`The database at ${name} does not answer: ${cause.message || cause.code}`, {
         remedy: 'Start it, or correct DATABASE_URL; without DATABASE_URL an embedded one is started.',
         cause,
-      },
-    );
-  } finally {
-    client.end().catch(() => {});
-  }
+      });
+    },
+  );
+  const version = Math.floor(Number(rows[0].server_version_num) / 10_000);
   if (version >= oldest && version <= newest) return;
   throw new Refusal(`The database at ${name} is Postgres ${version}; Plinth runs on ${oldest} to ${newest}.`, {
     remedy: 'Set DATABASE_URL to another server, or leave it out: an embedded Postgres 18 is started.',

@@ -1,4 +1,5 @@
-import pg from 'pg';
+import type pg from 'pg';
+import { connected } from './connection.ts';
 import { Refusal } from './refusal.ts';
 import type { Claims } from './tokens.ts';
 
@@ -9,11 +10,8 @@ import type { Claims } from './tokens.ts';
  * @returns what the access token of the session is to say.
  * @throws Refusal for a user that does not exist, with those of the nearest names, or one that cannot sign in.
  */
-export async function openDevelopmentSession(databaseUrl: string, username: string): Promise<Claims> {
-  const client = new pg.Client({ connectionString: databaseUrl });
-  client.on('error', () => {});
-  await client.connect();
-  try {
+export function openDevelopmentSession(databaseUrl: string, username: string): Promise<Claims> {
+  return connected(databaseUrl, async (client) => {
     const { rows } = await client.query<{ id: string; status: string | null }>(
       `select person.id, account.status
        from identity.users as person
@@ -24,19 +22,14 @@ export async function openDevelopmentSession(databaseUrl: string, username: stri
     const [user] = rows;
     if (!user) throw await unknown(client, username);
     if (user.status !== 'active') {
-      throw new Refusal(
-        `${username} cannot sign in: ${user.status ? `the account is ${user.status}` : 'there is no account, as for whoever was imported'}.`,
-        { remedy: 'Take another user; `npm run seed` makes some.' },
-      );
+      const why = user.status ? `the account is ${user.status}` : 'there is no account, as for whoever was imported';
+      throw new Refusal(`${username} cannot sign in: ${why}.`, {
+        remedy: 'Take another user; `npm run seed` makes some.',
+      });
     }
-    const session = await client.query<{ claims: Claims }>(
-      'select (identity.open_session($1)).access_token as claims',
-      [user.id],
-    );
-    return (session.rows[0] as { claims: Claims }).claims;
-  } finally {
-    await client.end();
-  }
+    const session = await client.query('select (identity.open_session($1)).access_token as claims', [user.id]);
+    return session.rows[0].claims;
+  });
 }
 
 async function unknown(client: pg.Client, username: string): Promise<Refusal> {
@@ -48,11 +41,7 @@ async function unknown(client: pg.Client, username: string): Promise<Refusal> {
      limit 5`,
     [username],
   );
-  const near = rows.map((row) => row.username);
-  return new Refusal(`There is no user ${username}.`, {
-    remedy:
-      near.length > 0
-        ? `The nearest names are ${near.join(', ')}.\n\`npm run seed\` makes a small world with a user alice.`
-        : '`npm run seed` makes a small world with a user alice.',
-  });
+  const nearest = rows.length > 0 ? `The nearest names are ${rows.map((row) => row.username).join(', ')}.\n` : '';
+  const remedy = `${nearest}\`npm run seed\` makes a small world with a user alice.`;
+  return new Refusal(`There is no user ${username}.`, { remedy });
 }

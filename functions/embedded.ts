@@ -15,27 +15,21 @@ export type EmbeddedDatabase = {
 };
 
 /**
- * Starts the Postgres that npm installed, making its database on the first call. It listens on 127.0.0.1 only, and ends
- * by itself when this process dies.
+ * Starts the Postgres that npm installed, making its database on the first call. It listens on 127.0.0.1 only, on the port that it
+ * had if that is free, and ends by itself when this process dies.
  *
  * @param dataDirectory Plinth's data folder (the setting PLINTH_DATA): `postgres/`, `postgres.json`, `postgres.log`.
- * @param port the port to use; by default the last one if it is free, else any.
  * @param flags more arguments of postgres, such as ['-c', 'fsync=off'].
  * @param log told what is done, in sentences.
  * @throws Refusal: data of another version, a folder held by another process or not writable, no Postgres for the
  *   platform, initdb or postgres failed.
  */
-export async function startEmbedded({
-  dataDirectory,
-  port,
-  log,
-  flags = [],
-}: {
+export async function startEmbedded(options: {
   dataDirectory: string;
-  port?: number;
   log: (message: string) => void;
   flags?: string[];
 }): Promise<EmbeddedDatabase> {
+  const { dataDirectory, log, flags = [] } = options;
   const folder = path.resolve(dataDirectory);
   const packaged = await findBinaries();
   let kept = readKept(folder);
@@ -47,11 +41,11 @@ export async function startEmbedded({
       log('Making the database (once)');
       kept = await makeCluster(folder, place, !flags.includes('fsync=off'));
     }
-    const chosen = port ?? (await freePort(kept.port));
-    writeKept(folder, { ...kept, port: chosen });
+    const port = await freePort(kept.port);
+    writeKept(folder, { ...kept, port });
     const logFile = path.join(folder, 'postgres.log');
-    const running = launch(place, chosen, logFile, flags);
-    const url = urlOf(kept.password, chosen);
+    const running = launch(place, port, logFile, flags);
+    const url = urlOf(kept.password, port);
     try {
       await waitUntilReady(running, url, logFile, log);
     } catch (error) {

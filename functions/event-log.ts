@@ -71,7 +71,7 @@ const allRechecks = 'select topic, rechecks from events._rechecks_in_log($1, $2,
 const missedPage = `select ${columns} from events._missed($1, $2, $3) as log`;
 const pageSize = 1000;
 
-// One process leads: it holds the first lock, and the second while it is awake (events._wake_reader).
+// One process leads: it holds the first lock, and the second while it is awake (events.publish).
 const leads = '7546, 1';
 const isAwake = '7546, 2';
 

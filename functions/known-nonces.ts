@@ -1,4 +1,4 @@
-import pg from 'pg';
+import { connected } from './connection.ts';
 
 /**
  * How many of these nonces messages were sent with, whoever sent them.
@@ -6,16 +6,6 @@ import pg from 'pg';
  * @param databaseUrl the owner's connection to the database, which has the schema.
  */
 export async function countKnownNonces(databaseUrl: string, nonces: string[]): Promise<number> {
-  const client = new pg.Client({ connectionString: databaseUrl });
-  client.on('error', () => {});
-  await client.connect();
-  try {
-    const { rows } = await client.query<{ known: number }>(
-      'select count(distinct nonce)::integer as known from chat.nonces where nonce = any ($1)',
-      [nonces],
-    );
-    return rows[0]?.known ?? 0;
-  } finally {
-    await client.end();
-  }
+  const count = 'select count(distinct nonce)::integer as known from chat.nonces where nonce = any ($1)';
+  return (await connected(databaseUrl, (client) => client.query(count, [nonces]))).rows[0].known;
 }

@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { connected } from './connection.ts';
 import { Refusal } from './refusal.ts';
 
 /**
@@ -10,16 +11,10 @@ export async function withClient<Result>(
   databaseUrl: string,
   work: (client: pg.Client) => Promise<Result>,
 ): Promise<Result> {
-  const client = new pg.Client({ connectionString: databaseUrl, application_name: 'plinth schema' });
-  // A connection that breaks fails the query that is running; without a listener it would end the process too.
-  client.on('error', () => {});
-  await client.connect();
   try {
-    return await work(client);
+    return await connected(databaseUrl, work, { application_name: 'plinth schema' });
   } catch (error) {
     throw told(error);
-  } finally {
-    await client.end();
   }
 }
 
@@ -81,10 +76,7 @@ function told(error: unknown): unknown {
   if (cause.code === lockNotAvailable) {
     return new Refusal(
       'Something else has been using what is to be changed for 10 s. Everything is as it was before.',
-      {
-        remedy: 'Wait for it, or end it (pg_stat_activity and pg_locks show what it is), and try again.',
-        cause,
-      },
+      { remedy: 'Wait for it, or end it (pg_stat_activity and pg_locks show what it is), and try again.', cause },
     );
   }
   if (cause.code !== insufficientPrivilege || error instanceof Refusal) return error;

@@ -1,7 +1,7 @@
 import type { Node } from 'libpg-query';
-import { loadParser } from './postgres-parser.ts';
 import { Refusal } from './refusal.ts';
 import { nameOf, objectName, plain, relationName, signature } from './sql-names.ts';
+import { loadParser } from './sql-parser.ts';
 
 /** One statement of a schema.sql. */
 export type Statement = {
@@ -40,9 +40,7 @@ export async function parseSchema(text: string, fileName: string): Promise<Schem
     if ('TransactionStmt' in tree) {
       throw new Refusal(
         `${fileName}:${line}: "${own}": a schema is applied in one transaction, so it has none inside.`,
-        {
-          remedy: 'Remove the statement.',
-        },
+        { remedy: 'Remove the statement.' },
       );
     }
     return { ...subject(tree, own), text: own, line, meaning: meaningOf(tree), tree };

@@ -5,7 +5,7 @@ import { meaningOf, type SchemaFile, type Statement } from './schema-file.ts';
 import { privilegeResets } from './schema-privileges.ts';
 import { execute } from './schema-statement.ts';
 import { quote, relationName, signature } from './sql-names.ts';
-import { tokensOf } from './sql-tokens.ts';
+import { tokensOf } from './sql-parser.ts';
 
 /**
  * Brings a live database from one schema file to another whose changes are all `live`, inside the caller's transaction.

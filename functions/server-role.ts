@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import pg from 'pg';
+import { connected } from './connection.ts';
 import { Refusal } from './refusal.ts';
 
 const role = 'plinth_server';
@@ -30,34 +30,23 @@ export async function serverUrl(ownerUrl: string): Promise<string> {
   });
 }
 
+const patience = { connectionTimeoutMillis: 10_000 };
+
 async function logIn(url: string): Promise<Error | undefined> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
-  client.on('error', () => {});
-  try {
-    await client.connect();
-    return undefined;
-  } catch (error) {
-    return error as Error;
-  } finally {
-    client.end().catch(() => {});
-  }
+  return connected(url, async () => undefined, patience).catch((error: Error) => error);
 }
 
 async function setPassword(ownerUrl: string, password: string): Promise<void> {
-  const client = new pg.Client({ connectionString: ownerUrl, connectionTimeoutMillis: 10_000 });
-  client.on('error', () => {});
   try {
-    await client.connect();
-    await client.query(`alter role ${role} password ${client.escapeLiteral(password)}`);
+    await connected(
+      ownerUrl,
+      (client) => client.query(`alter role ${role} password ${client.escapeLiteral(password)}`),
+      patience,
+    );
   } catch (cause) {
     throw new Refusal(
       `The role ${role} has another password, and the owner may not set it: ${(cause as Error).message}`,
-      {
-        remedy: 'Set SERVER_DATABASE_URL to the connection of plinth_server.',
-        cause,
-      },
+      { remedy: 'Set SERVER_DATABASE_URL to the connection of plinth_server.', cause },
     );
-  } finally {
-    client.end().catch(() => {});
   }
 }

@@ -128,9 +128,7 @@ export function readSettings(env: Record<string, string | undefined>): Settings 
   const lines = mistakes.map(({ name, problem }) => `  ${name} ${problem}`);
   throw new Refusal(
     `${lines.length === 1 ? 'A setting is' : `${lines.length} settings are`} wrong:\n${lines.join('\n')}`,
-    {
-      remedy: 'Correct these environment variables and start again; docs/settings.md describes each.',
-    },
+    { remedy: 'Correct these environment variables and start again; docs/settings.md describes each.' },
   );
 }
 
@@ -138,32 +136,28 @@ type Mistake = { name: string; problem: string };
 
 /** What is wrong between settings. Each is read by itself, so that a mistake elsewhere does not hide these. */
 function contradictions(set: Record<string, string | undefined>): Mistake[] {
-  const mistakes: Mistake[] = [];
-  const environment = environmentOf(set);
-  if (environment === 'production' && !set.JWT_KEYS) {
-    mistakes.push({
-      name: 'JWT_KEYS',
-      problem: 'must be set in production, such as k1:$(head -c 32 /dev/urandom | base64 | tr +/ -_ | tr -d =)',
-    });
-  }
-  const keys = settingsSchema.shape.JWT_KEYS.safeParse(set.JWT_KEYS).data ?? [];
-  for (const { kid, key } of keys) {
-    if (environment !== 'production' || !isDevelopmentKey(dataFolder(set.PLINTH_DATA), key)) continue;
-    mistakes.push({
-      name: 'JWT_KEYS',
-      problem: `key ${kid} is a development key of PLINTH_DATA; production needs its own`,
-    });
-  }
-  if (set.SERVER_DATABASE_URL && !set.DATABASE_URL) {
-    mistakes.push({ name: 'SERVER_DATABASE_URL', problem: 'must not be set without DATABASE_URL' });
-  }
-  if (
-    settingsSchema.shape.TRUSTED_DOCUMENTS_ONLY.safeParse(set.TRUSTED_DOCUMENTS_ONLY).data &&
-    !set.TRUSTED_DOCUMENTS
-  ) {
-    mistakes.push({ name: 'TRUSTED_DOCUMENTS_ONLY', problem: 'must not be true without TRUSTED_DOCUMENTS' });
-  }
-  return mistakes;
+  const production = environmentOf(set) === 'production';
+  const { JWT_KEYS: keys, TRUSTED_DOCUMENTS_ONLY: only } = settingsSchema.shape;
+  const isOpen = (key: Uint8Array) => production && isDevelopmentKey(dataFolder(set.PLINTH_DATA), key);
+  const mistakes: [boolean, string, string][] = [
+    [
+      production && !set.JWT_KEYS,
+      'JWT_KEYS',
+      'must be set in production, such as k1:$(head -c 32 /dev/urandom | base64 | tr +/ -_ | tr -d =)',
+    ],
+    ...(keys.safeParse(set.JWT_KEYS).data ?? []).map(({ kid, key }): [boolean, string, string] => [
+      isOpen(key),
+      'JWT_KEYS',
+      `key ${kid} is a development key of PLINTH_DATA; production needs its own`,
+    ]),
+    [!!set.SERVER_DATABASE_URL && !set.DATABASE_URL, 'SERVER_DATABASE_URL', 'must not be set without DATABASE_URL'],
+    [
+      only.safeParse(set.TRUSTED_DOCUMENTS_ONLY).data === true && !set.TRUSTED_DOCUMENTS,
+      'TRUSTED_DOCUMENTS_ONLY',
+      'must not be true without TRUSTED_DOCUMENTS',
+    ],
+  ];
+  return mistakes.flatMap(([is, name, problem]) => (is ? [{ name, problem }] : []));
 }
 
 function complete(given: Given, nodeEnv: string | undefined): Settings {

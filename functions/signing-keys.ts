@@ -3,6 +3,7 @@ import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import path from 'node:path';
 import { z } from 'zod';
 import { Refusal } from './refusal.ts';
+import type { Settings } from './settings.ts';
 
 /** A key of HMAC-SHA-256 (at least 32 bytes) and the name that tokens signed with it carry. */
 export type SigningKey = { kid: string; key: Uint8Array };
@@ -18,10 +19,7 @@ const keysFile = z.object({ keys: z.array(z.object({ kid: z.string().min(1), key
 export function developmentKeys({
   plinthData,
   development,
-}: {
-  plinthData: string;
-  development: boolean;
-}): SigningKey[] {
+}: Pick<Settings, 'plinthData' | 'development'>): SigningKey[] {
   if (!development) {
     throw new Refusal('Production does not sign with development keys.', {
       remedy: 'Set JWT_KEYS (docs/settings.md).',

@@ -14,7 +14,7 @@ export function quote(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-export function stringOf(node: Node): string {
+function stringOf(node: Node): string {
   return 'String' in node ? (node.String.sval ?? '') : '';
 }
 
@@ -29,7 +29,7 @@ export function relationName(relation: RangeVar | undefined, write: Write = plai
 }
 
 /** A type without its length or precision; in messages under the name that people use. */
-export function typeName(type: TypeName | undefined, write: Write = plain): string {
+function typeName(type: TypeName | undefined, write: Write = plain): string {
   const [first, second] = (type?.names ?? []).map(stringOf);
   const builtIn = write === plain && first === 'pg_catalog' && second !== undefined;
   const name = builtIn ? (spokenNames[second] ?? second) : nameOf(type?.names, write);

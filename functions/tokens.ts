@@ -63,9 +63,7 @@ export function openTokens(keys: SigningKey[]): Tokens {
         const expired = cause instanceof errors.JWTExpired;
         throw new Error(
           expired ? 'The access token has expired; refresh the session.' : 'The access token is not valid.',
-          {
-            cause,
-          },
+          { cause },
         );
       }
     },

@@ -2,16 +2,16 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { schemaStatus } from '../functions/apply.ts';
-import { type Database, openDatabase } from '../functions/database.ts';
+import { schemaFile, schemaStatus } from '../functions/apply.ts';
+import { withDatabase } from '../functions/database.ts';
 import { runningEmbedded } from '../functions/embedded.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
-import { listChanges } from '../functions/schema-changes.ts';
+import { type Change, listChanges } from '../functions/schema-changes.ts';
 import { databaseContents, resetDatabase } from '../functions/schema-reset.ts';
 import { readSettings } from '../functions/settings.ts';
 import { lintSchema } from './lint/schema.ts';
 
-const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
+const plain = { log: console.log, upToDate: false };
 
 const commands: Record<string, { run: (args: string[]) => Promise<void>; about: string }> = {
   status: { run: status, about: 'what has changed in schema.sql since it was applied' },
@@ -34,7 +34,7 @@ async function main(): Promise<void> {
 }
 
 async function status(): Promise<void> {
-  await withDatabase(async ({ url }) => {
+  await withDatabase(readSettings(process.env), plain, async (url) => {
     const found = await schemaStatus({ databaseUrl: url, schemaFile });
     if (found.state === 'empty') return console.log('The database is empty; `npm start` applies schema.sql.');
     const applied = `schema.sql was last applied at ${found.appliedAt.toISOString()}`;
@@ -42,12 +42,9 @@ async function status(): Promise<void> {
       return console.log(`${applied}; it has not changed since. (What was changed in psql is not compared.)`);
     const { changes } = found;
     if (changes.length === 0) return console.log(`${applied}; only comments, space and order have changed since.`);
-    const planned = changes.filter(({ live }) => !live);
+    const { live = [], planned = [] } = Object.groupBy(changes, (change) => (change.live ? 'live' : 'planned'));
     const lists = [
-      ...section(
-        'Applied at the next start in development:',
-        changes.filter(({ live }) => live),
-      ),
+      ...section('Applied at the next start in development:', live),
       ...section('Not applied to a database with data (npm run db -- reset empties it):', planned),
     ];
     console.log(`${applied}.\n${lists.join('\n')}`);
@@ -61,7 +58,7 @@ async function url(): Promise<void> {
   console.log(running);
 }
 
-function section(title: string, changes: Parameters<typeof listChanges>[0]): string[] {
+function section(title: string, changes: Change[]): string[] {
   return changes.length > 0 ? [title, listChanges(changes, 'schema.sql')] : [];
 }
 
@@ -72,7 +69,7 @@ async function reset(args: string[]): Promise<void> {
       remedy: 'If that is what you want, drop the database and create it again with the tools of Postgres.',
     });
   }
-  await withDatabase(async ({ url }) => {
+  await withDatabase(settings, plain, async (url) => {
     if (!args.includes('--yes')) await confirm(url);
     await resetDatabase({ databaseUrl: url, schemaFile, report: console.log });
   });
@@ -98,19 +95,13 @@ async function confirm(url: string): Promise<void> {
 
 async function lint([file = schemaFile]: string[]): Promise<void> {
   const fileName = path.relative('', file);
-  const findings = await lintSchema(await readFile(file, 'utf8'), fileName);
+  const text = await readFile(file, 'utf8');
+  const findings = await withDatabase(readSettings(process.env), { log() {}, upToDate: false }, (url) =>
+    lintSchema(url, text, fileName),
+  );
   for (const { line, rule, message } of findings) console.log(`${fileName}:${line}: ${rule}: ${message}`);
   if (findings.length > 0) throw new Refusal(`${findings.length} ${findings.length === 1 ? 'finding' : 'findings'}`);
   console.log(`${fileName}: nothing to report`);
-}
-
-async function withDatabase(work: (database: Database) => Promise<void>): Promise<void> {
-  const database = await openDatabase(readSettings(process.env), { shared: true, log: console.log });
-  try {
-    await work(database);
-  } finally {
-    await database.stop();
-  }
 }
 
 await runScript(main);

@@ -1,13 +1,17 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type GraphQLSchema, lexicographicSortSchema, printSchema } from 'graphql';
-import { openDatabase } from '../functions/database.ts';
+import { readSchema, schemaFile } from '../functions/apply.ts';
+import { readCatalog } from '../functions/catalog.ts';
+import { connected } from '../functions/connection.ts';
+import { withDatabase } from '../functions/database.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
+import { connectionOptions } from '../functions/requests.ts';
+import { onScratch } from '../functions/scratch-database.ts';
 import { readSettings } from '../functions/settings.ts';
 import { buildSchema } from '../graphql/schema.ts';
 import { breakingChanges } from './generate/breaking.ts';
 import { writeCallers } from './generate/callers.ts';
-import { catalogOf } from './generate/scratch.ts';
 
 // npm run generate [-- --check]: writes what follows from schema.sql, or with --check tells what does not follow it any more.
 
@@ -17,15 +21,13 @@ const generated = 'functions/generated';
 
 /** The text of every generated file, by its path from the repository. */
 async function generate(): Promise<Record<string, string>> {
-  const schema = readFileSync(path.join(repository, 'schema.sql'), 'utf8');
-  const database = await openDatabase(readSettings(process.env), { shared: true, log: console.log });
-  try {
-    const catalog = await catalogOf(database.url, schema);
-    const callers = Object.entries(writeCallers(catalog)).map(([name, text]) => [`${generated}/${name}.ts`, text]);
-    return { [contract]: print(buildSchema(catalog)), ...Object.fromEntries(callers) };
-  } finally {
-    await database.stop();
-  }
+  const catalog = await withDatabase(readSettings(process.env), { log: console.log, upToDate: false }, async (server) =>
+    onScratch(server, await readSchema(schemaFile), (_, url) =>
+      connected(url, readCatalog, { options: connectionOptions }),
+    ),
+  );
+  const callers = Object.entries(writeCallers(catalog)).map(([name, text]) => [`${generated}/${name}.ts`, text]);
+  return { [contract]: print(buildSchema(catalog)), ...Object.fromEntries(callers) };
 }
 
 function print(schema: GraphQLSchema): string {
@@ -34,22 +36,9 @@ function print(schema: GraphQLSchema): string {
 
 /** The generated files that are there, by their paths. */
 function present(): Record<string, string> {
-  const files = [contract, ...list(generated).map((file) => `${generated}/${file}`)];
-  return Object.fromEntries(files.flatMap((file) => read(file).map((text) => [file, text])));
-}
-
-function list(folder: string): string[] {
-  mkdirSync(path.join(repository, folder), { recursive: true });
-  return readdirSync(path.join(repository, folder)).filter((file) => file.endsWith('.ts'));
-}
-
-function read(file: string): string[] {
-  try {
-    return [readFileSync(path.join(repository, file), 'utf8')];
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
+  const callers = readdirSync(path.join(repository, generated)).map((file) => `${generated}/${file}`);
+  const files = [contract, ...callers].filter((file) => existsSync(path.join(repository, file)));
+  return Object.fromEntries(files.map((file) => [file, readFileSync(path.join(repository, file), 'utf8')]));
 }
 
 await runScript(async () => {

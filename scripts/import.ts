@@ -1,9 +1,8 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { bringUpToDate } from '../functions/apply.ts';
 import { openCallers, type Runner } from '../functions/callers.ts';
-import { openDatabase } from '../functions/database.ts';
+import { withDatabase } from '../functions/database.ts';
 import { importMessages } from '../functions/generated/chat.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { isLost } from '../functions/requests.ts';
@@ -20,12 +19,11 @@ import { stopAsked } from './stop-signal.ts';
 
 const formats: Record<string, (file: string) => AsyncGenerator<Message | Bad>> = { gitter: readGitter };
 const batchSize = 500;
-const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
 
 type Row = Message & { file: string; number: number };
 
 /** Oldest first in each room; of one moment, an archive that is newest first has the later one on top. */
-const order = (row: Row): (string | number)[] => [row.roomId, Date.parse(row.sentAt) || 0, -row.number];
+const order = (row: Row): (string | number)[] => [row.room_id, Date.parse(row.sent_at) || 0, -row.number];
 
 type Read = { rows: number; rooms: Set<string>; users: Set<string> };
 
@@ -38,8 +36,8 @@ async function readAll(format: string, files: string[], sorter: Sorter<Row>, rej
       if ('reason' in item) rejects.add(file, item);
       else {
         await sorter.add({ ...item, file, number: read.rows });
-        read.rooms.add(item.roomId);
-        read.users.add(item.userId);
+        read.rooms.add(item.room_id);
+        read.users.add(item.user_id);
       }
     }
     console.log(`${path.basename(file)}: ${read.rows - before} rows`);
@@ -50,22 +48,9 @@ async function readAll(format: string, files: string[], sorter: Sorter<Row>, rej
 const rejectedList = z.array(z.object({ line: z.number(), reason: z.string() }));
 
 /** Sends one batch, and gives back how many are new. */
-async function send(
-  service: Runner,
-  source: string,
-  batch: Row[],
-  rejects: Rejects,
-): Promise<{ added: number; known: number }> {
-  const items = batch.map((row, line) => ({
-    line, // its place in the batch, where lines of several files meet
-    room_id: row.roomId,
-    room: row.room,
-    sent_at: row.sentAt,
-    user_id: row.userId,
-    username: row.username,
-    message_id: row.messageId,
-    text: row.text,
-  }));
+async function send(service: Runner, source: string, batch: Row[], rejects: Rejects) {
+  // `line` is the place in the batch, where lines of several files meet.
+  const items = batch.map(({ file, number, ...message }, line) => ({ ...message, line }));
   const result = await importMessages(service, { source, batch: items });
   for (const { line, reason } of rejectedList.parse(result?.rejected ?? [])) {
     const row = batch[line] as Row;
@@ -82,51 +67,44 @@ async function run(format: string, files: string[]): Promise<void> {
   });
   const sorter = openSorter(order);
   const rejects = openRejects();
-  const database = await openDatabase(settings, { shared: true, log: console.log });
   try {
-    await bringUpToDate({
-      databaseUrl: database.url,
-      schemaFile,
-      development: settings.development,
-      report: console.log,
-    });
-    const began = performance.now();
-    const read = await readAll(format, files, sorter, rejects);
-    const callers = await openCallers(database.url, settings);
-    const service = callers.as({ role: 'service', claims: {} });
-    const sum = { added: 0, known: 0, done: rejects.count() };
-    const progress = showProgress(read.rows, 'rows');
-    try {
-      for await (const batch of batches(sorter.sorted())) {
-        if (asked) break;
-        const { added, known } = await send(service, format, batch, rejects);
-        sum.added += added;
-        sum.known += known;
-        sum.done += batch.length;
-        progress.show(sum.done);
+    await withDatabase(settings, { log: console.log, upToDate: true }, async (url) => {
+      const began = performance.now();
+      const read = await readAll(format, files, sorter, rejects);
+      const sum = { added: 0, known: 0, done: rejects.count() };
+      const callers = await openCallers(url, settings);
+      const service = callers.as({ role: 'service', claims: {} });
+      const progress = showProgress(read.rows, 'rows');
+      try {
+        for await (const batch of batches(sorter.sorted())) {
+          if (asked) break;
+          const { added, known } = await send(service, format, batch, rejects);
+          sum.added += added;
+          sum.known += known;
+          sum.done += batch.length;
+          progress.show(sum.done);
+        }
+      } catch (cause) {
+        if (!isLost(cause)) throw cause;
+        const message = `The database went away after ${sum.done} of ${read.rows} rows: ${(cause as Error).message}`;
+        const remedy = 'Run it again: what was added stays, and only the rest is added then.';
+        throw new Refusal(message, { remedy, cause });
+      } finally {
+        progress.end();
+        await callers.close();
       }
-    } catch (error) {
-      if (!isLost(error)) throw error;
-      throw new Refusal(`The database went away after ${sum.done} of ${read.rows} rows: ${(error as Error).message}`, {
-        remedy: 'Run it again: what was added stays, and only the rest is added then.',
-        cause: error,
-      });
-    } finally {
-      progress.end();
-      await callers.close();
-    }
-    const seconds = (performance.now() - began) / 1000;
-    console.log(
-      `${sum.done} rows: ${sum.added} new, ${sum.known} known, ${rejects.count()} rejected; ${read.users.size} users in ` +
-        `${read.rooms.size} ${read.rooms.size === 1 ? 'room' : 'rooms'}; ${seconds.toFixed(1)} s, ${Math.round(sum.done / seconds)} rows a second`,
-    );
-    for (const file of rejects.files()) console.log(`Rejected rows, with their lines and reasons: ${file}`);
-    if (!asked) return;
-    throw new Refusal(`Stopped: ${read.rows - sum.done} rows are left.`, { remedy: 'Run it again to add them.' });
+      const seconds = (performance.now() - began) / 1000;
+      console.log(
+        `${sum.done} rows: ${sum.added} new, ${sum.known} known, ${rejects.count()} rejected; ${read.users.size} users in ` +
+          `${read.rooms.size} ${read.rooms.size === 1 ? 'room' : 'rooms'}; ${seconds.toFixed(1)} s, ${Math.round(sum.done / seconds)} rows a second`,
+      );
+      for (const file of rejects.files()) console.log(`Rejected rows, with their lines and reasons: ${file}`);
+      if (!asked) return;
+      throw new Refusal(`Stopped: ${read.rows - sum.done} rows are left.`, { remedy: 'Run it again to add them.' });
+    });
   } finally {
     rejects.close();
     await sorter.close();
-    await database.stop();
   }
 }
 

@@ -1,26 +1,20 @@
-import path from 'node:path';
-import { bringUpToDate } from '../functions/apply.ts';
 import { openCallers } from '../functions/callers.ts';
-import { type Database, openDatabase } from '../functions/database.ts';
+import { withDatabase } from '../functions/database.ts';
 import { countKnownNonces } from '../functions/known-nonces.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { readSettings, type Settings } from '../functions/settings.ts';
-import { conversations } from './seed/conversations.ts';
-import { readLines } from './seed/lines.ts';
-import { people } from './seed/people.ts';
 import { converse, introduce, type SignedIn, signIn } from './seed/perform.ts';
+import { conversations, people, readLines } from './seed/world.ts';
 
 // npm run seed: a small world to look at, in which a dozen people talk in rooms and in direct chats. Done again, it adds nothing.
 
-const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
-
-async function seed(database: Database, settings: Settings): Promise<string> {
+async function seed(databaseUrl: string, settings: Settings): Promise<string> {
   const nonces = conversations.flatMap(readLines).map(({ nonce }) => nonce);
-  if ((await countKnownNonces(database.url, nonces)) === nonces.length) {
+  if ((await countKnownNonces(databaseUrl, nonces)) === nonces.length) {
     return 'The demonstration world is there already: nothing was added.';
   }
   const began = performance.now();
-  const callers = await openCallers(database.url, settings);
+  const callers = await openCallers(databaseUrl, settings);
   try {
     const everyone = new Map<string, SignedIn>();
     for (const person of people) {
@@ -56,13 +50,8 @@ await runScript(async () => {
   if (!settings.development) {
     throw new Refusal('This is production (PLINTH_ENV): a demonstration world has no place in it.');
   }
-  const database = await openDatabase(settings, { shared: true, log: console.log });
-  try {
-    await bringUpToDate({ databaseUrl: database.url, schemaFile, development: true, report: console.log });
-    console.log(await seed(database, settings));
-  } finally {
-    await database.stop();
-  }
+  const done = await withDatabase(settings, { log: console.log, upToDate: true }, (url) => seed(url, settings));
+  console.log(done);
   console.log(whatNext(settings));
 });
 process.exit();

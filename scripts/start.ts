@@ -1,6 +1,5 @@
 import { createServer } from 'node:net';
-import path from 'node:path';
-import { bringUpToDate } from '../functions/apply.ts';
+import { bringUpToDate, schemaFile } from '../functions/apply.ts';
 import { openDatabase } from '../functions/database.ts';
 import { makeLog } from '../functions/log.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
@@ -13,7 +12,6 @@ import { stopAsked } from './stop-signal.ts';
 // Brings everything up in order, and takes down what is up in the opposite order: when asked to stop, and when a step
 // fails, so that nothing is left half started.
 
-const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
 const began = performance.now();
 
 function report(message: string): void {

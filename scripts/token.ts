@@ -1,6 +1,4 @@
-import path from 'node:path';
-import { bringUpToDate } from '../functions/apply.ts';
-import { openDatabase } from '../functions/database.ts';
+import { withDatabase } from '../functions/database.ts';
 import { openDevelopmentSession } from '../functions/development-sessions.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { readSettings, type Settings } from '../functions/settings.ts';
@@ -10,16 +8,8 @@ import { type Claims, openTokens } from '../functions/tokens.ts';
 // npm run token -- <username>, or --service: prints an access token and nothing else, so that it can be passed on; what there is to
 // tell goes to stderr.
 
-const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
-
-async function claimsOf(username: string, settings: Settings): Promise<Claims> {
-  const database = await openDatabase(settings, { shared: true, log: console.error });
-  try {
-    await bringUpToDate({ databaseUrl: database.url, schemaFile, development: true, report: console.error });
-    return await openDevelopmentSession(database.url, username);
-  } finally {
-    await database.stop();
-  }
+function claimsOf(username: string, settings: Settings): Promise<Claims> {
+  return withDatabase(settings, { log: console.error, upToDate: true }, (url) => openDevelopmentSession(url, username));
 }
 
 await runScript(async () => {

@@ -155,7 +155,6 @@ export const privateFunctions = [
   'identity._mail_key(text)',
   'identity.expire_codes()',
   'events._ensure_partition(text,timestamp with time zone)',
-  'events._wake_reader()',
   'events.publish(text,text,jsonb,bigint,uuid)',
   'events.signal(text,text,jsonb)',
   'events._kinds_of(text[])',

@@ -29,10 +29,7 @@ export function readKept(dataDirectory: string): Kept | undefined {
     if (missing && !existsSync(path.join(dataDirectory, 'postgres'))) return undefined;
     throw new Refusal(
       `${file}, which holds the password of the database, ${missing ? 'is missing' : 'cannot be read'}.`,
-      {
-        remedy: `Put it back from a backup, or begin anew with an empty database: rm -r ${dataDirectory}`,
-        cause,
-      },
+      { remedy: `Put it back from a backup, or begin anew with an empty database: rm -r ${dataDirectory}`, cause },
     );
   }
   if (existsSync(clusterOf(kept.base))) return kept;

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
+import { connected } from '../connection.ts';
 import { Refusal } from '../refusal.ts';
 import { program } from './binaries.ts';
 import { clusterOf } from './cluster.ts';
@@ -85,14 +85,9 @@ export async function waitUntilReady(
   const began = Date.now();
   let told = began;
   while (!over) {
-    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
-    client.on('error', () => {});
     try {
-      await client.connect();
-      await client.end();
-      return;
+      return await connected(url, async () => {}, { connectionTimeoutMillis: 5_000 });
     } catch (error) {
-      await client.end().catch(() => {});
       const refused = (error as { code?: string }).code === '28P01';
       // Another Postgres may have taken the port: then this one is about to end, and its log says so.
       await delay(refused ? 500 : 20);

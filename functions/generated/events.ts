@@ -1,16 +1,9 @@
 // Made from schema.sql by `npm run generate`.
-import { z } from 'zod';
-import { caller } from '../callers.ts';
+import { query } from '../callers.ts';
+import { pg } from '../kinds.ts';
 
 /**
  * The place in the log that belongs to everything else that this query reads: subscribe `after` it, and nothing is
  * missed or repeated.
  */
-export const cursor = caller({
-  sql: 'events.cursor',
-  volatile: false,
-  input: z.strictObject({}),
-  arguments: [],
-  json: 'to_json(r)',
-  result: z.string(),
-});
+export const cursor = query('events.cursor', {}, pg.text);

@@ -1,11 +1,10 @@
 import { parseArgs } from 'node:util';
 import { Refusal, runScript } from '../../functions/refusal.ts';
 import { stopAsked } from '../stop-signal.ts';
-import { type Ground, openGround, populate, type Report } from './ground.ts';
+import { type Ground, onGround, populate, type Report } from './ground.ts';
 import { benchPolicies } from './policies.ts';
-import { benchRead } from './read.ts';
+import { benchRead } from './rounds.ts';
 import { benchScale } from './scale.ts';
-import { table } from './table.ts';
 import { benchWrite } from './write.ts';
 
 // npm run bench -- read|write|scale|policies [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
@@ -42,13 +41,11 @@ function given() {
 await runScript(async () => {
   const { name, run, quick = false, json = false, gitter } = given();
   const report: Report = (line) => process.stderr.write(`${line}\n`);
-  const ground = await openGround(report);
-  try {
+  await onGround(report, async (ground) => {
     const rows = await Promise.race([run(ground, { quick, gitter }, report), stopAsked()]);
     if (!rows) throw new Refusal('Stopped before it was measured.');
-    console.log(json ? JSON.stringify({ bench: name, cases: rows }) : table(rows));
-  } finally {
-    await ground.close();
-  }
+    if (json) console.log(JSON.stringify({ bench: name, cases: rows }));
+    else console.table(rows);
+  });
 });
 process.exit();

@@ -1,18 +1,18 @@
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import pg from 'pg';
-import { applySchema } from '../../functions/apply.ts';
+import type pg from 'pg';
+import { readSchema, schemaFile } from '../../functions/apply.ts';
 import { startEmbedded } from '../../functions/embedded.ts';
 import { Refusal } from '../../functions/refusal.ts';
+import { onScratch } from '../../functions/scratch-database.ts';
 
 /** Gets a line for a person. */
 export type Report = (line: string) => void;
 
-/** An empty database with schema.sql, as its owner; `close` drops it with whatever was started for it. */
-export type Ground = { url: string; owner: pg.Client; folder: string; close(): Promise<void> };
+/** A database with schema.sql, as its owner, and a folder, both gone in the end. */
+export type Ground = { url: string; owner: pg.Client; folder: string };
 
 /** Who the requests of a bench come from. */
 export type Viewer = { userId: string; sessionId: string; rooms: string[]; direct: string[] };
@@ -20,40 +20,25 @@ export type Viewer = { userId: string; sessionId: string; rooms: string[]; direc
 const repository = path.join(import.meta.dirname, '..', '..');
 
 /**
- * Opens a database to measure on: on an embedded Postgres of its own, durable as everyone's is, or on the server of
- * DATABASE_URL or TEST_DATABASE_URL.
+ * Measures on a database made for it: on an embedded Postgres of its own, durable as everyone's is, or on the server of DATABASE_URL
+ * or TEST_DATABASE_URL.
  */
-export async function openGround(report: Report): Promise<Ground> {
+export async function onGround<Result>(report: Report, work: (ground: Ground) => Promise<Result>): Promise<Result> {
   const folder = mkdtempSync(path.join(tmpdir(), 'plinth-bench-'));
   // Where root starts it, the user postgres must get in.
   chmodSync(folder, 0o711);
   const given = process.env.DATABASE_URL || process.env.TEST_DATABASE_URL;
   const server = given ? undefined : await startEmbedded({ dataDirectory: folder, log: report });
-  const admin = new pg.Client({ connectionString: server?.url ?? given });
-  await admin.connect();
-  const name = `bench_${randomBytes(4).toString('hex')}`;
-  await admin.query(`create database ${name}`);
-  const url = new URL(server?.url ?? given ?? '');
-  url.pathname = name;
-  const owner = new pg.Client({ connectionString: url.href });
-  owner.on('error', () => {});
-  await owner.connect();
-  await applySchema(owner, readFileSync(path.join(repository, 'schema.sql'), 'utf8'), 'schema.sql');
-  const { rows } = await owner.query("select current_setting('server_version') as version");
-  report(`Measuring on Postgres ${rows[0].version}, Node ${process.versions.node}`);
-  return {
-    url: url.href,
-    owner,
-    folder,
-    async close() {
-      // Without waiting: a statement may be under way where the bench was stopped.
-      owner.end().catch(() => {});
-      await admin.query(`drop database ${name} with (force)`);
-      await admin.end();
-      await server?.stop();
-      rmSync(folder, { recursive: true, force: true });
-    },
-  };
+  try {
+    return await onScratch(given ?? server?.url ?? '', await readSchema(schemaFile), async (owner, url) => {
+      const { rows } = await owner.query('show server_version');
+      report(`Measuring on Postgres ${rows[0].server_version}, Node ${process.versions.node}`);
+      return work({ url, owner, folder });
+    });
+  } finally {
+    await server?.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /**
@@ -99,36 +84,12 @@ async function importFiles({ url, folder }: Ground, files: string[]): Promise<vo
   if (code !== 0) throw new Error(`The import failed:\n${readFileSync(log, 'utf8')}`);
 }
 
-/** Makes a member of every room who has 20 direct chats, signed in. */
 export async function makeViewer(owner: pg.Client): Promise<Viewer> {
-  const { rows: made } = await owner.query(`
-    with person as (
-      insert into identity.users (username, display_name) values ('bench', 'Bench') returning id
-    ), account as (
-      insert into identity.accounts (user_id) select id from person returning user_id
-    )
-    insert into identity.sessions (user_id) select user_id from account returning id, user_id`);
-  const { id: sessionId, user_id: userId } = made[0];
-  await owner.query(
-    `insert into chat.members (channel_id, user_id, joined_seq, last_read_seq)
-    select id, $1, 0, greatest(last_seq - 10, 0) from chat.channels where kind = 'room'`,
-    [userId],
-  );
-  const as = (id: string) => owner.query("select set_config('plinth.user_id', $1, false)", [id]);
-  const { rows: others } = await owner.query(
-    'select id from identity.users where id <> $1 order by username limit 20',
-    [userId],
-  );
-  const direct: string[] = [];
-  for (const other of others) {
-    await as(userId);
-    const { rows } = await owner.query('select (chat.open_direct($1)).id', [other.id]);
-    direct.push(rows[0].id);
-    await as(other.id);
-    await owner.query("select chat.send_message($1, 'Hello, are you there? ' || n) from generate_series(1, 3) as n", [
-      rows[0].id,
-    ]);
-  }
-  const { rows: rooms } = await owner.query("select id from chat.channels where kind = 'room' order by id");
-  return { userId, sessionId, rooms: rooms.map(({ id }) => id), direct };
+  const results = (await runFile(owner, 'viewer.sql')) as unknown as pg.QueryResult<Viewer>[];
+  return results.at(-1)?.rows[0] as Viewer;
+}
+
+/** Runs the statements of a file beside this one. */
+export function runFile(owner: pg.Client, file: string): Promise<pg.QueryResult> {
+  return owner.query(readFileSync(path.join(import.meta.dirname, file), 'utf8'));
 }

@@ -1,4 +1,5 @@
 import type { Ground, Report, Viewer } from './ground.ts';
+import { rounded } from './rounds.ts';
 
 /** The forms that the policy on messages could have; the first is the one of schema.sql. */
 const forms: Record<string, string> = {
@@ -43,7 +44,8 @@ export async function benchPolicies({ owner }: Ground, viewer: Viewer, report: R
   return Object.keys(statements).flatMap((name) =>
     Object.keys(forms).map((form) => {
       const ms = times.get(`${name}: ${form}`) ?? Number.NaN;
-      return { name, form, ms, ratioToPresent: ms / (times.get(`${name}: ${present}`) ?? Number.NaN) };
+      const ratioToPresent = ms / (times.get(`${name}: ${present}`) ?? Number.NaN);
+      return { name, form, ms: rounded(ms), ratioToPresent: rounded(ratioToPresent) };
     }),
   );
 }

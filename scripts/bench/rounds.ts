@@ -1,7 +1,8 @@
-import type { Case } from './cases.ts';
-import type { Report } from './ground.ts';
+import { type Case, readCases } from './cases.ts';
+import type { Ground, Report, Viewer } from './ground.ts';
 import type { Measured } from './load.ts';
-import type { Bench, SystemName } from './systems.ts';
+import { checkSame } from './same.ts';
+import { type Bench, type SystemName, startSystems } from './systems.ts';
 
 /** A line of the result: medians over the rounds; rps is requests a second, p50 and p99 milliseconds. */
 export type Row = {
@@ -14,6 +15,19 @@ export type Row = {
   ratioToLimit: number;
   ratioToPostgraphile: number;
 };
+
+/** Reads: pages, the chat list and single messages, by Plinth, its peers and the limit. */
+export async function benchRead(ground: Ground, viewer: Viewer, quick: boolean, report: Report): Promise<Row[]> {
+  const cases = await readCases(ground.owner, viewer);
+  const bench = await startSystems(ground, viewer, cases, ['limit', 'bare', 'plinth', 'postgraphile', 'yoga']);
+  try {
+    await checkSame(bench.systems, cases);
+    report('All systems give the same answers');
+    return await measureRounds(bench, cases, { connections: [1, 16, 64], quick, report });
+  } finally {
+    await bench.close();
+  }
+}
 
 /**
  * Measures every system with every case. In a round each system has its turn, one after the other, so that whatever else the
@@ -44,21 +58,21 @@ export async function measureRounds(
 }
 
 function rowsOf(name: string, connections: number, measured: Map<SystemName, Measured[]>): Row[] {
-  const rows: Row[] = [];
-  for (const [system, runs] of measured) {
+  return [...measured].map(([system, runs]) => {
     const of = (key: 'rps' | 'p50' | 'p99') => rounded(median(runs.map((run) => run[key])));
-    rows.push({
+    const ratioToLimit = ratio(runs, measured.get('limit'));
+    const ratioToPostgraphile = ratio(runs, measured.get('postgraphile'));
+    return {
       name,
       system,
       connections,
       rps: of('rps'),
       p50: of('p50'),
       p99: of('p99'),
-      ratioToLimit: ratio(runs, measured.get('limit')),
-      ratioToPostgraphile: ratio(runs, measured.get('postgraphile')),
-    });
-  }
-  return rows;
+      ratioToLimit,
+      ratioToPostgraphile,
+    };
+  });
 }
 
 /** The median of the rounds' own ratios: what slows a round down slows both. */
@@ -72,6 +86,6 @@ function median(values: number[]): number {
   return ((sorted[Math.floor(middle)] ?? Number.NaN) + (sorted[Math.ceil(middle)] ?? Number.NaN)) / 2;
 }
 
-function rounded(value: number): number {
+export function rounded(value: number): number {
   return Number(value.toPrecision(4));
 }

@@ -1,11 +1,13 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { openSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { freePort } from '../../functions/embedded/server.ts';
+import { connectionOptions } from '../../functions/requests.ts';
 import { serverUrl } from '../../functions/server-role.ts';
 import { openTokens } from '../../functions/tokens.ts';
-import { type Captured, capture } from './capture.ts';
+import { capture } from './capture.ts';
 import type { Case } from './cases.ts';
 import type { Ground, Viewer } from './ground.ts';
 import type { Load, Measured } from './load.ts';
@@ -35,8 +37,7 @@ export async function startSystems(ground: Ground, viewer: Viewer, cases: Case[]
   const claims = { sub: viewer.userId, sid: viewer.sessionId, role: 'member' as const };
   const url = await serverUrl(ground.url);
   const captured = path.join(ground.folder, 'captured.json');
-  const sent: Captured[] = await capture(url, ground.owner, cases, claims);
-  writeFileSync(captured, JSON.stringify(sent));
+  writeFileSync(captured, JSON.stringify(await capture(url, cases, viewer)));
   const client = fork(path.join(here, 'load.ts'));
   const children: ChildProcess[] = [];
   const close = async () => {
@@ -47,9 +48,9 @@ export async function startSystems(ground: Ground, viewer: Viewer, cases: Case[]
     const systems: System[] = [];
     for (const name of names) {
       const port = await freePort();
-      const databaseUrl = name === 'bare' ? ground.url : url;
+      const databaseUrl = name === 'bare' ? bareUrl(ground, viewer) : url;
       const settings: SystemSettings = { port, databaseUrl, poolSize, key: key.toString('hex'), captured };
-      const child = run(name, settings, ground, viewer);
+      const child = run(name, settings, ground);
       children.push(child);
       await untilItAnswers(name, port, child, ground);
       systems.push({
@@ -65,9 +66,16 @@ export async function startSystems(ground: Ground, viewer: Viewer, cases: Case[]
   }
 }
 
+/** As the owner, with the viewer as a setting of the connection. */
+function bareUrl({ url }: Ground, { userId }: Viewer): string {
+  const bare = new URL(url);
+  bare.searchParams.set('options', `${connectionOptions} -c plinth.user_id=${userId}`);
+  return bare.href;
+}
+
 function requestsOf(name: SystemName, of: Case, place: number, token: string): Load['requests'] {
   const alone = name === 'limit' || name === 'bare';
-  const query = of[alone ? 'plinth' : name];
+  const query = name === 'postgraphile' ? of.postgraphile : of.plinth;
   return of.variables.map((variables, index) => ({
     path: alone ? `/${place}/${index}` : '/graphql',
     body: JSON.stringify({ query, variables }),
@@ -95,7 +103,7 @@ async function stop(child: ChildProcess): Promise<void> {
 }
 
 /** Starts one system; what it says goes to a file, as a log does. */
-function run(name: SystemName, settings: SystemSettings, { url, folder }: Ground, viewer: Viewer): ChildProcess {
+function run(name: SystemName, settings: SystemSettings, { url, folder }: Ground): ChildProcess {
   const { port, key } = settings;
   const own = {
     PORT: String(port),
@@ -108,7 +116,7 @@ function run(name: SystemName, settings: SystemSettings, { url, folder }: Ground
   };
   const programs: Record<SystemName, [string, Record<string, string>]> = {
     limit: ['systems/limit.ts', {}],
-    bare: ['systems/limit.ts', { BENCH_BARE: viewer.userId }],
+    bare: ['systems/limit.ts', { BENCH_BARE: 'yes' }],
     plinth: ['../start.ts', own],
     postgraphile: ['systems/postgraphile.mjs', { NODE_ENV: 'production', GRAPHILE_ENV: 'production' }],
     yoga: ['systems/yoga.mjs', { NODE_ENV: 'production' }],
@@ -124,27 +132,12 @@ function run(name: SystemName, settings: SystemSettings, { url, folder }: Ground
 }
 
 async function untilItAnswers(name: SystemName, port: number, child: ChildProcess, { folder }: Ground): Promise<void> {
-  for (let waited = 0; !(await answers(port)); waited += 50) {
-    if (child.exitCode === null && waited < 30_000) await new Promise((resolve) => setTimeout(resolve, 50));
-    else
-      throw new Error(
-        `${name} does not start:\n${readFileSync(path.join(folder, `${name}.log`), 'utf8').slice(-2000)}`,
-      );
+  const answers = () => fetch(`http://127.0.0.1:${port}/`, { redirect: 'manual' }).then(Boolean, () => false);
+  for (let waited = 0; !(await answers()); waited += 50) {
+    if (child.exitCode === null && waited < 30_000) await delay(50);
+    else {
+      const said = readFileSync(path.join(folder, `${name}.log`), 'utf8').slice(-2000);
+      throw new Error(`${name} does not start:\n${said}`);
+    }
   }
-}
-
-async function answers(port: number): Promise<boolean> {
-  return fetch(`http://127.0.0.1:${port}/`, { redirect: 'manual' }).then(
-    () => true,
-    () => false,
-  );
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as { port: number };
-      probe.close(() => resolve(port));
-    });
-  });
 }

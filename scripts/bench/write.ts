@@ -1,10 +1,11 @@
-import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { serverUrl } from '../../functions/server-role.ts';
 import { type Case, writeCase } from './cases.ts';
 import type { Ground, Report, Viewer } from './ground.ts';
-import { measureRounds, type Row } from './rounds.ts';
+import { measureRounds, type Row, rounded } from './rounds.ts';
 import { startSystems } from './systems.ts';
 
 const connections = [1, 16];
@@ -32,15 +33,10 @@ export async function benchWrite(ground: Ground, viewer: Viewer, quick: boolean,
       report('There is no pgbench on the PATH: its line is left out.');
       break;
     }
-    const rpsOf = (system: string) => rows.find((row) => row.system === system && row.connections === count)?.rps ?? 0;
-    rows.push({
-      name: send.name,
-      system: 'pgbench',
-      connections: count,
-      ...measured,
-      ratioToLimit: Number((measured.rps / rpsOf('limit')).toPrecision(4)),
-      ratioToPostgraphile: Number((measured.rps / rpsOf('postgraphile')).toPrecision(4)),
-    });
+    const ratioTo = (system: string) =>
+      rounded(measured.rps / (rows.find((row) => row.system === system && row.connections === count)?.rps ?? 0));
+    const ratios = { ratioToLimit: ratioTo('limit'), ratioToPostgraphile: ratioTo('postgraphile') };
+    rows.push({ name: send.name, system: 'pgbench', connections: count, ...measured, ...ratios });
   }
   return rows;
 }
@@ -66,37 +62,19 @@ function scriptOf({ userId, sessionId }: Viewer, send: Case): string {
   ].join('\n');
 }
 
+/** Runs pgbench; it tells no percentiles. Nothing where it is not installed. */
 async function pgbench(ground: Ground, viewer: Viewer, send: Case, count: number, seconds: number) {
   const script = path.join(ground.folder, 'send.sql');
   writeFileSync(script, scriptOf(viewer, send));
   const { username, password, hostname, port, pathname } = new URL(await serverUrl(ground.url));
   const options = ['-n', '-M', 'prepared', '-c', count, '-j', '1', '-T', seconds, '-f', script, pathname.slice(1)];
-  const log = path.join(ground.folder, `pgbench-${count}`);
-  const child = spawn('pgbench', ['-l', '--log-prefix', log, ...options.map(String)], {
-    env: { ...process.env, PGHOST: hostname, PGPORT: port, PGUSER: username, PGPASSWORD: decodeURIComponent(password) },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  let said = '';
-  child.stderr.on('data', (chunk) => {
-    said += chunk;
-  });
-  const code = await new Promise<number | undefined>((resolve) => {
-    child.once('error', () => resolve(undefined));
-    child.once('close', (status) => resolve(status ?? 1));
-  });
-  if (code === undefined) return undefined;
-  if (code !== 0) throw new Error(`pgbench failed: ${said}`);
-  return timesOf(ground.folder, path.basename(log), seconds);
-}
-
-/** What pgbench logged of each transaction; the third column is how many microseconds it took. */
-function timesOf(folder: string, prefix: string, seconds: number) {
-  const files = readdirSync(folder).filter((name) => name.startsWith(`${prefix}.`));
-  const times = files
-    .flatMap((name) => readFileSync(path.join(folder, name), 'utf8').split('\n'))
-    .filter(Boolean)
-    .map((line) => Number(line.split(' ')[2]) / 1000)
-    .sort((a, b) => a - b);
-  const at = (share: number) => Number((times[Math.floor(times.length * share)] ?? Number.NaN).toPrecision(4));
-  return { rps: Number((times.length / seconds).toPrecision(4)), p50: at(0.5), p99: at(0.99) };
+  const env = { PGHOST: hostname, PGPORT: port, PGUSER: username, PGPASSWORD: decodeURIComponent(password) };
+  try {
+    const { stdout } = await promisify(execFile)('pgbench', options.map(String), { env: { ...process.env, ...env } });
+    const [, rps] = /^tps = ([\d.]+)/m.exec(stdout) ?? [];
+    return { rps: rounded(Number(rps)), p50: Number.NaN, p99: Number.NaN };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }

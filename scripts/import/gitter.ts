@@ -5,7 +5,7 @@ import type { Bad, Message } from './message.ts';
 // The archive of Gitter (doi.org/10.5281/zenodo.3893363 and its kind): no header, tab-separated, quoted like CSV where a text has
 // quotes or lines, newest first.
 
-const columns = ['roomId', 'room', 'sentAt', 'userId', 'username', 'messageId', 'text'] as const;
+const columns = ['room_id', 'room', 'sent_at', 'user_id', 'username', 'message_id', 'text'] as const;
 /** Where a record begins: only so can a quote that is never closed spoil no more than its own record. */
 const beginning = /(?<=\n)(?=[0-9a-f]{24}\t[^\t\n]*\t\d{4}-\d\d-\d\dT)/;
 const moment = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
@@ -30,15 +30,12 @@ export async function* readGitter(file: string): AsyncGenerator<Message | Bad> {
 function readRecord(text: string, firstLine: number): (Message | Bad)[] {
   const found: (Message | Bad)[] = [];
   let line = firstLine;
-  const options = {
-    delimiter: '\t',
-    record_delimiter: ['\r\n', '\n'],
-    bom: true,
-    relax_column_count: true,
-  };
   try {
     parse(text, {
-      ...options,
+      delimiter: '\t',
+      record_delimiter: ['\r\n', '\n'],
+      bom: true,
+      relax_column_count: true,
       // Called for each record as it is read, so that those before a broken one count.
       on_record: (record, { lines }) => {
         if (record.length > 1 || record[0] !== '') found.push(readColumns(record, line));
@@ -59,8 +56,8 @@ function readColumns(record: string[], line: number): Message | Bad {
     return { line, reason: 'It holds a NUL character, which no text may.' };
   const named = Object.fromEntries(columns.map((name, index) => [name, record[index]])) as Omit<Message, 'line'>;
   // Postgres would take much more for a time, such as "yesterday".
-  if (!moment.test(named.sentAt)) {
-    return { line, reason: `"${named.sentAt.slice(0, 50)}" is not a time such as 2016-12-06T20:30:56.994Z.` };
+  if (!moment.test(named.sent_at)) {
+    return { line, reason: `"${named.sent_at.slice(0, 50)}" is not a time such as 2016-12-06T20:30:56.994Z.` };
   }
   return { line, ...named };
 }

@@ -19,6 +19,9 @@ export type Sorter<Item> = {
   close(): Promise<void>;
 };
 
+/** What is in order already, in a file or in memory. */
+type Run<Item> = Iterator<Item> | AsyncIterator<Item>;
+
 export function openSorter<Item>(keyOf: (item: Item) => Key, most = mostInMemory): Sorter<Item> {
   let held: Item[] = [];
   let folder: string | undefined;
@@ -30,9 +33,9 @@ export function openSorter<Item>(keyOf: (item: Item) => Key, most = mostInMemory
     return keyed.map(({ item }) => item);
   }
 
-  async function* merge(runs: AsyncIterator<Item>[]): AsyncGenerator<Item> {
-    const heads: { run: AsyncIterator<Item>; item: Item; key: Key }[] = [];
-    const take = async (run: AsyncIterator<Item>): Promise<void> => {
+  async function* merge(runs: Run<Item>[]): AsyncGenerator<Item> {
+    const heads: { run: Run<Item>; item: Item; key: Key }[] = [];
+    const take = async (run: Run<Item>): Promise<void> => {
       const { done, value } = await run.next();
       if (!done) heads.push({ run, item: value, key: keyOf(value) });
     };
@@ -51,13 +54,16 @@ export function openSorter<Item>(keyOf: (item: Item) => Key, most = mostInMemory
       if (held.length < most) return;
       folder ??= await mkdtemp(path.join(tmpdir(), 'plinth-import-'));
       const file = path.join(folder, `${files.length}.jsonl`);
-      await pipeline(Readable.from(lines(ordered())), createWriteStream(file, { mode: 0o600 }));
+      const lines = ordered()
+        .values()
+        .map((each) => `${JSON.stringify(each)}\n`);
+      await pipeline(Readable.from(lines), createWriteStream(file, { mode: 0o600 }));
       files.push(file);
     },
     async *sorted() {
       const last = ordered();
       if (files.length === 0) yield* last;
-      else yield* merge([...files.map((file) => readLines<Item>(file)), inTurn(last)]);
+      else yield* merge([...files.map((file) => readLines<Item>(file)), last.values()]);
     },
     async close() {
       if (folder) await rm(folder, { recursive: true, force: true });
@@ -73,10 +79,6 @@ function compare(a: Key, b: Key): number {
   return 0;
 }
 
-function* lines<Item>(items: Item[]): Generator<string> {
-  for (const item of items) yield `${JSON.stringify(item)}\n`;
-}
-
 async function* readLines<Item>(file: string): AsyncGenerator<Item> {
   // JSON has no line feed inside, but other characters that readline takes for the end of a line.
   let rest = '';
@@ -85,8 +87,4 @@ async function* readLines<Item>(file: string): AsyncGenerator<Item> {
     rest = whole.pop() ?? '';
     for (const line of whole) yield JSON.parse(line) as Item;
   }
-}
-
-async function* inTurn<Item>(items: Item[]): AsyncGenerator<Item> {
-  yield* items;
 }

@@ -1,5 +1,5 @@
 import type { SchemaFile, Statement } from '../../functions/schema-file.ts';
-import type { Finding } from './finding.ts';
+import type { Finding } from '../../functions/schema-findings.ts';
 
 /** A heading of the file: `about` is what follows the colon, the level 1 for a section and 2 for a part of one. */
 type Heading = { line: number; level: 1 | 2; title: string; about: string };
@@ -19,28 +19,14 @@ const places: Record<string, string[]> = {
   grant: ['Grants'],
 };
 
-/** Banners, the table of contents, and the order of what stands in a section. */
+/** The table of contents, and the order of what stands in a section. */
 export function findInSections({ text, statements }: SchemaFile): Finding[] {
   const lines = text.split('\n');
   const headings = headingsIn(lines);
-  return [
-    ...findInBanners(lines),
-    ...findInContents(lines, headings),
-    ...findInOrder(headings),
-    ...findMisplaced(headings, statements),
-  ];
+  return [...findInContents(lines, headings), ...findInOrder(headings), ...findMisplaced(headings, statements)];
 }
 
-const width = 95;
 const banner = /^-- ([=-])\1{9,}$/;
-
-function findInBanners(lines: string[]): Finding[] {
-  return lines.flatMap((content, index) =>
-    banner.test(content) && content.length !== width
-      ? [{ line: index + 1, rule: 'banner', message: `${content.length} characters wide, not ${width}` }]
-      : [],
-  );
-}
 
 /** A heading is a line between two banners. */
 function headingsIn(lines: string[]): Heading[] {

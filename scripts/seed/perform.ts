@@ -14,9 +14,7 @@ import {
   sendMessage,
 } from '../../functions/generated/chat.ts';
 import { requestCode, updateProfile, verifyCode } from '../../functions/generated/identity.ts';
-import type { Conversation } from './conversations.ts';
-import { type Line, readLines } from './lines.ts';
-import type { Person } from './people.ts';
+import { type Conversation, type Line, type Person, readLines } from './world.ts';
 
 // What people do, done as themselves: with a code from their phone, and with no other rights than theirs. Each step may be done
 // again and changes nothing then, so that a seed that was stopped goes on.
@@ -52,7 +50,7 @@ const uniqueViolation = '23505';
 
 /** Says everything in a conversation, and lets its people read it. */
 export async function converse(conversation: Conversation, everyone: Map<string, SignedIn>): Promise<void> {
-  const { people, unread = {} } = conversation;
+  const { people, unread } = conversation;
   const person = (name: string): SignedIn => everyone.get(name) as SignedIn;
   const channel = await openChannel(conversation, people.map(person));
   const last = new Map<string, Message>();

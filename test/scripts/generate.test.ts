@@ -87,6 +87,7 @@ create table samples.things (
 );
 comment on table samples.things is 'A thing.';
 comment on column samples.things.hidden is '@hide';
+comment on column samples.things.part is '@name piece';
 grant select on samples.things to service;
 create function samples.put_thing(thing_part integer, number bigint, price numeric default 1.5, mood samples.mood default 'bad',
   tags text[] default null, sizes bigint[] default null, body bytea default null, facts jsonb default null, born date default null)
@@ -103,6 +104,7 @@ create function samples.claim() returns samples.score language sql volatile retu
 comment on function samples.claim is '@hide';
 create function samples.tell_member() returns text language sql stable return 'member';
 comment on function samples.tell_member is '@hide';
+create function samples.as_they_are(facts jsonb[]) returns jsonb[] language sql stable return facts;
 create function samples.echo("user" text default 'nobody') returns text language sql stable return "user";
 revoke execute on all functions in schema samples from public;
 grant execute on all functions in schema samples to service;
@@ -137,7 +139,7 @@ t.test('a section of schema.sql gets typed callers that carry every kind of valu
     born: '2024-02-29',
   };
   const { thingPart, ...rest } = given;
-  t.strictSame(await samples.putThing(owner, given), { part: 1, ...rest });
+  t.strictSame(await samples.putThing(owner, given), { piece: 1, ...rest });
   t.match(
     await samples.putThing(owner, { thingPart: 2, number: '1' }),
     { price: '1.5', mood: 'bad', tags: null },
@@ -148,12 +150,13 @@ t.test('a section of schema.sql gets typed callers that carry every kind of valu
     { price: null },
     'null is not left out',
   );
-  t.equal(await samples.weight(owner, { thing: { part: 2, number: '1' } }), '1.5', 'a row is given by its key');
+  t.equal(await samples.weight(owner, { thing: { piece: 2, number: '1' } }), '1.5', 'a row is given by its key');
   t.strictSame(await samples.pairs(owner), [
     { leftSide: big, rightSide: 'good' },
     { leftSide: '2', rightSide: 'bad' },
   ]);
   t.equal(await samples.claim(owner), 7);
+  t.strictSame(await samples.asTheyAre(owner, { facts: [{ a: [1] }, 'text', null] }), [{ a: [1] }, 'text', null]);
   t.equal(await samples.echo(owner), 'nobody');
   t.equal(await samples.echo(owner, { user: 'you' }), 'you', 'reserved words are names like others');
   t.rejects(samples.putThing(owner, { thingPart: 1.5, number: '1' }), { name: 'ZodError' });

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import t from 'tap';
-import { conversations } from '../../scripts/seed/conversations.ts';
+import { conversations } from '../../scripts/seed/world.ts';
 import { launch, runScript } from '../running-plinth.ts';
 import { openScratch } from '../scratch-database.ts';
 
@@ -52,7 +52,7 @@ t.test('a world with people, rooms, direct chats and several languages is there 
      join identity.users as person on person.id = member.user_id
      where member.last_read_seq < channel.last_seq`,
   );
-  const meant = conversations.flatMap(({ room, unread = {} }) =>
+  const meant = conversations.flatMap(({ room, unread }) =>
     Object.entries(unread).map(([username, count]) => ({ channel: room?.name ?? 'direct', username, unread: count })),
   );
   const sorted = (list: object[]) => list.map((each) => JSON.stringify(each)).sort();

@@ -14,11 +14,7 @@ const pool = new pg.Pool({ connectionString: databaseUrl, max: poolSize });
 pool.on('error', () => {});
 
 const tags = pgSmartTags([
-  {
-    kind: 'class',
-    match: 'chat.channels',
-    tags: { foreignKey: '(last_message_id) references chat.messages (id)' },
-  },
+  { kind: 'class', match: 'chat.channels', tags: { foreignKey: '(last_message_id) references chat.messages (id)' } },
   { kind: 'attribute', match: 'chat.channels.active_at', tags: { behavior: '+orderBy' } },
   { kind: 'procedure', match: 'chat.my_channels', tags: { behavior: '+order' } },
 ]);
