@@ -203,8 +203,23 @@ export async function followLog(
     if (seconds >= 5) Object.assign(seen, { perSecond: seen.counted / seconds, counted: 0, countedSince: seen.at });
   }
 
-  async function tryLock(from: pg.Client, lock: string): Promise<boolean> {
-    return (await from.query(`select pg_try_advisory_lock(${lock}) as held`)).rows[0].held;
+  async function tryToLead(from: pg.Client): Promise<boolean> {
+    return (await from.query(`select pg_try_advisory_lock(${leads}) as held`)).rows[0].held;
+  }
+
+  /**
+   * Waits for the lock, since writers who notify hold it too and there may always be one; as soon as it is asked for, later ones do not get
+   * it any more. Not for long: one may hold it for as long as its transaction takes.
+   */
+  async function tryToWake(from: pg.Client): Promise<boolean> {
+    const text = `select set_config('lock_timeout', '20ms', true), pg_advisory_lock(${isAwake})`;
+    return from.query(text).then(
+      () => true,
+      (error) => {
+        if (error.code === '55P03') return false;
+        throw error;
+      },
+    );
   }
 
   /** Reads, and waits as long as it is good before the next time. */
@@ -216,13 +231,13 @@ export async function followLog(
       const others =
         "select count(*)::integer as processes from pg_stat_activity where application_name = 'plinth events' and datname = current_database()";
       seen.processes = (await from.query(others)).rows[0].processes;
-      leader ||= await tryLock(from, leads);
+      leader ||= await tryToLead(from);
     }
     if (!leader) return pause(slowestPace);
     if (count > 0 && seen.processes > 1) await from.query("select pg_notify('plinth_batches', '')");
     if (asleep && count === 0) return pause(slowestPace);
     asleep = false;
-    awake ||= await tryLock(from, isAwake);
+    awake ||= await tryToWake(from);
     if (count > 0) return sleep(busyPace);
     if (Date.now() - lastEvent < idleFor) return pause(idlePace);
     await fallAsleep(from);

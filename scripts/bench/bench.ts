@@ -1,13 +1,14 @@
 import { parseArgs } from 'node:util';
 import { Refusal, runScript } from '../../functions/refusal.ts';
 import { stopAsked } from '../stop-signal.ts';
+import { benchEvents } from './events.ts';
 import { type Ground, onGround, populate, type Report } from './ground.ts';
 import { benchPolicies } from './policies.ts';
 import { benchRead } from './rounds.ts';
 import { benchScale } from './scale.ts';
 import { benchWrite } from './write.ts';
 
-// npm run bench -- read|write|scale|policies [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
+// npm run bench -- read|write|events|scale|policies [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
 // table, or with --json one line for machines. What is being done goes to stderr.
 
 type Options = { quick: boolean; gitter: string | undefined };
@@ -18,6 +19,7 @@ const benches: Record<string, Bench> = {
     benchRead(ground, await populate(ground, gitter, report), quick, report),
   write: async (ground, { quick, gitter }, report) =>
     benchWrite(ground, await populate(ground, gitter, report), quick, report),
+  events: (ground, { quick }, report) => benchEvents(ground, quick, report),
   scale: (ground, { quick }, report) => benchScale(ground, quick, report),
   policies: async (ground, { gitter }, report) => benchPolicies(ground, await populate(ground, gitter, report), report),
 };

@@ -80,7 +80,7 @@ function ratio(runs: Measured[], others: Measured[] = []): number {
   return rounded(median(runs.map(({ rps }, round) => rps / (others[round]?.rps ?? Number.NaN))));
 }
 
-function median(values: number[]): number {
+export function median(values: number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;
   return ((sorted[Math.floor(middle)] ?? Number.NaN) + (sorted[Math.ceil(middle)] ?? Number.NaN)) / 2;

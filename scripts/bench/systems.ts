@@ -17,7 +17,12 @@ import type { SystemSettings } from './systems/system.ts';
 export type SystemName = 'limit' | 'bare' | 'plinth' | 'postgraphile' | 'yoga';
 
 /** A system that answers, in a process of its own. */
-export type System = { name: SystemName; port: number; requests(of: Case, place: number): Promise<Load['requests']> };
+export type System = {
+  name: SystemName;
+  port: number;
+  pid: number;
+  requests(of: Case, place: number): Promise<Load['requests']>;
+};
 
 /** Everything that is up while a bench runs. */
 export type Bench = {
@@ -56,6 +61,7 @@ export async function startSystems(ground: Ground, viewer: Viewer, cases: Case[]
       systems.push({
         name,
         port,
+        pid: child.pid as number,
         requests: async (of, place) => requestsOf(name, of, place, await tokens.sign(claims)),
       });
     }

@@ -1,0 +1,213 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import type { Ground, Report } from './ground.ts';
+import type { Heard, Order } from './listeners.ts';
+import { median, rounded } from './rounds.ts';
+import { startSystems } from './systems.ts';
+
+type Row = Record<string, string | number>;
+
+const rooms = 1000;
+const writers = 16;
+const query = `subscription ($id: UUID!) {
+  messageEvents(channelId: $id) {
+    event { cursor seq type timestamp }
+    message { id text sender { id username } }
+  }
+}`;
+
+/**
+ * Events: what they cost those who write, and how many reach how many listeners how soon. Writers call chat.send_message on connections of
+ * their own, so that what is compared is the database: without events; with Plinth's log, one and 1,000 listening; and with the NOTIFY in a
+ * trigger that is usual.
+ */
+export async function benchEvents(ground: Ground, quick: boolean, report: Report): Promise<Row[]> {
+  process.env.MAX_SUBSCRIPTIONS_PER_USER = '100000';
+  const viewer = await makeRooms(ground);
+  const bench = await startSystems(ground, viewer, [], ['plinth']);
+  const listeners = fork(path.join(import.meta.dirname, 'listeners.ts'));
+  try {
+    const [plinth] = bench.systems;
+    if (!plinth) throw new Error('Plinth is not there');
+    const [request] = await plinth.requests({ name: '', plinth: '', postgraphile: '', variables: [{}] }, 0);
+    const open = (channels: string[]) =>
+      ask(listeners, { open: { port: plinth.port, token: request?.token ?? '', query, channels } });
+    const commits = await benchCommits(ground, viewer, open, quick, report);
+    const deliveries = await benchDeliveries(ground, viewer, { listeners, open, pid: plinth.pid }, quick, report);
+    return [...commits, ...deliveries];
+  } finally {
+    listeners.disconnect();
+    await bench.close();
+  }
+}
+
+async function makeRooms({ owner }: Ground) {
+  const { rows } = await owner.query(`
+    with person as (
+      insert into identity.users (username, display_name) values ('bench', 'Bench') returning id
+    ), account as (
+      insert into identity.accounts (user_id) select id from person returning user_id
+    )
+    insert into identity.sessions (user_id) select user_id from account returning id, user_id`);
+  const { id: sessionId, user_id: userId } = rows[0];
+  await owner.query("select set_config('plinth.user_id', $1, false)", [userId]);
+  const made = await owner.query(
+    "select array(select (chat.create_room('room ' || n)).id from generate_series(1, $1::integer) as n) as ids",
+    [rooms],
+  );
+  const {
+    rows: [{ usename }],
+  } = await owner.query('select current_user as usename');
+  await owner.query('create schema bench');
+  await owner.query(`create function bench.notify() returns trigger language plpgsql as $$
+    begin
+      perform pg_notify('bench', json_build_object('id', new.last_message_id, 'channel', new.id)::text);
+      return null;
+    end $$`);
+  await owner.query(`grant plinth_owner to ${pg.escapeIdentifier(usename)}`);
+  await owner.query(
+    'create trigger notify after update of last_seq on chat.channels for each row execute function bench.notify()',
+  );
+  return { userId, sessionId, rooms: made.rows[0].ids as string[], direct: [] };
+}
+
+/** Commits a second of 16 writers, in turns: what else the machine does meets all of them. */
+async function benchCommits(
+  ground: Ground,
+  { userId, rooms: ids }: { userId: string; rooms: string[] },
+  open: (channels: string[]) => Promise<unknown>,
+  quick: boolean,
+  report: Report,
+): Promise<Row[]> {
+  const ways: Record<string, { events: boolean; notify: boolean; listeners: number }> = {
+    'without events': { events: false, notify: false, listeners: 0 },
+    'Plinth, 1 listener': { events: true, notify: false, listeners: 1 },
+    'Plinth, 1,000 listeners': { events: true, notify: false, listeners: 1000 },
+    'NOTIFY in a trigger': { events: false, notify: true, listeners: 0 },
+  };
+  const measured = new Map<string, number[]>(Object.keys(ways).map((name) => [name, []]));
+  for (let round = 0; round < (quick ? 1 : 5); round += 1) {
+    for (const [name, { events, notify, listeners }] of Object.entries(ways)) {
+      report(`commits, round ${round + 1}: ${name}`);
+      await ground.owner.query(`alter table chat.channels ${events ? 'enable' : 'disable'} trigger tell_channel`);
+      await ground.owner.query(`alter table chat.channels ${notify ? 'enable' : 'disable'} trigger notify`);
+      await open(Array.from({ length: listeners }, (_, index) => ids[index % ids.length] as string));
+      measured.get(name)?.push(await write(ground.url, userId, ids, { clients: writers, seconds: quick ? 2 : 4 }));
+    }
+  }
+  await ground.owner.query('alter table chat.channels enable trigger tell_channel, disable trigger notify');
+  await open([]);
+  const [without, , , notify] = [...measured.values()] as [number[], number[], number[], number[]];
+  return [...measured].map(([name, rates]) => ({
+    name: `commits/s, ${writers} writers: ${name}`,
+    rate: rounded(median(rates)),
+    ratioToNone: rounded(median(rates.map((rate, round) => rate / (without[round] as number)))),
+    ratioToNotify: rounded(median(rates.map((rate, round) => rate / (notify[round] as number)))),
+  }));
+}
+
+/** Calls send_message on as many connections as fast as they go, or at a pace; gives commits a second. */
+async function write(
+  url: string,
+  userId: string,
+  channels: string[],
+  { clients, seconds, perSecond }: { clients: number; seconds: number; perSecond?: number },
+): Promise<number> {
+  const until = performance.now() + seconds * 1000;
+  let sent = 0;
+  await Promise.all(
+    Array.from({ length: clients }, async () => {
+      const client = new pg.Client({ connectionString: url, options: `-c plinth.user_id=${userId}` });
+      await client.connect();
+      const text = 'select (chat.send_message($1, $2)).id';
+      while (performance.now() < until) {
+        const channel = channels[Math.floor(Math.random() * channels.length)];
+        await client.query({
+          name: 'send',
+          text,
+          values: [channel, 'A message as people write them, of a line or so.'],
+        });
+        sent += 1;
+        if (perSecond) await sleep(1000 / perSecond);
+      }
+      await client.end();
+    }),
+  );
+  return sent / seconds;
+}
+
+/** Deliveries a second as fast as they go; the delay from the event to the socket at 20 messages a second; memory. */
+async function benchDeliveries(
+  ground: Ground,
+  { userId, rooms: ids }: { userId: string; rooms: string[] },
+  { listeners, open, pid }: { listeners: ChildProcess; open: (channels: string[]) => Promise<unknown>; pid: number },
+  quick: boolean,
+  report: Report,
+): Promise<Row[]> {
+  const rows: Row[] = [];
+  const seconds = quick ? 3 : 8;
+  for (const [count, channels] of quick
+    ? [
+        [100, 1],
+        [1000, 1],
+      ]
+    : [
+        [1, 1],
+        [100, 1],
+        [1000, 1],
+        [10_000, 1],
+        [1000, 100],
+      ]) {
+    const targets = ids.slice(0, channels as number);
+    const name = `${count} listeners of ${channels === 1 ? 'one channel' : `${channels} channels`}`;
+    report(`deliveries: ${name}`);
+    const before = memoryOf(pid);
+    await open(Array.from({ length: count as number }, (_, index) => targets[index % targets.length] as string));
+    await sleep(1000);
+    const perListener = (memoryOf(pid) - before) / (count as number);
+    const paced = ask<Heard>(listeners, { measure: { seconds: seconds + 1 } });
+    await write(ground.url, userId, targets, { clients: 1, seconds, perSecond: 20 });
+    const { latencies } = await paced;
+    const [heard] = await Promise.all([
+      ask<Heard>(listeners, { measure: { seconds } }),
+      write(ground.url, userId, targets, { clients: 4, seconds }),
+    ]);
+    // What is still on its way belongs to none of the next.
+    await sleep(2000);
+    rows.push({
+      name,
+      rate: rounded(heard.deliveries / heard.seconds),
+      p50: percentile(latencies, 0.5),
+      p95: percentile(latencies, 0.95),
+      p99: percentile(latencies, 0.99),
+      ...((count as number) >= 1000 && { kilobytesPerListener: rounded(perListener / 1024) }),
+    });
+    await open([]);
+  }
+  return rows;
+}
+
+function percentile(values: number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return rounded(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN);
+}
+
+/** What a process holds, in bytes. */
+function memoryOf(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? Number.NaN) * 1024;
+}
+
+function ask<Answer>(child: ChildProcess, order: Order): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const gone = () => reject(new Error('The listeners went away while they were measured.'));
+    child.once('exit', gone);
+    child.once('message', (answer: Answer) => {
+      child.off('exit', gone);
+      resolve(answer);
+    });
+    child.send(order);
+  });
+}
