@@ -2155,23 +2155,26 @@ begin
 end;
 $$;
 
-create function chat._listen_to_channel(channel_id uuid) returns setof events.position
+create function chat.listen_to_channel(channel_id uuid) returns setof events.position
 language plpgsql stable security definer rows 1 set search_path = ''
 as $$
 begin
   return query
   select 'channel:' || channel.id, channel.event_seq
   from chat.channels as channel
-  where channel.id = _listen_to_channel.channel_id and chat.can_read(channel.id);
+  where channel.id = listen_to_channel.channel_id and chat.can_read(channel.id);
   if not found then
     raise exception using errcode = 'PT404', message = 'There is no such channel.', column = 'channel_id';
   end if;
 end;
 $$;
-comment on function chat._listen_to_channel is 'The right to listen to a channel: for whoever may read it.';
+comment on function chat.listen_to_channel is
+  'The right to listen to a channel: for whoever may read it.
+
+@hide';
 
 -- The user's own topic, and those of the channels that they are in, the last active 1,000.
-create function chat._listen_to_user() returns setof events.position
+create function chat.listen_to_user() returns setof events.position
 language sql stable security definer rows 100 set search_path = ''
 as $$
   select 'user:' || identity.require_user_id(), coalesce((
@@ -2186,17 +2189,23 @@ as $$
     limit 1000
   );
 $$;
-comment on function chat._listen_to_user is 'The right to listen to what concerns oneself.';
+comment on function chat.listen_to_user is
+  'The right to listen to what concerns oneself.
 
-create function chat._listen_to_typing(channel_id uuid) returns setof events.position
+@hide';
+
+create function chat.listen_to_typing(channel_id uuid) returns setof events.position
 language sql stable security definer rows 1 set search_path = ''
 as $$
   select 'typing:' || split_part(position.topic, ':', 2), null::bigint
-  from chat._listen_to_channel(channel_id) as position;
+  from chat.listen_to_channel(channel_id) as position;
 $$;
-comment on function chat._listen_to_typing is 'The right to see who is typing: for whoever may read the channel.';
+comment on function chat.listen_to_typing is
+  'The right to see who is typing: for whoever may read the channel.
 
-create function chat._listen_to_presence(user_ids uuid[]) returns setof events.position
+@hide';
+
+create function chat.listen_to_presence(user_ids uuid[]) returns setof events.position
 language plpgsql stable security definer rows 100 set search_path = ''
 as $$
 begin
@@ -2207,9 +2216,12 @@ begin
   return query select distinct 'presence:' || user_id, null::bigint from unnest(user_ids) as user_id;
 end;
 $$;
-comment on function chat._listen_to_presence is 'The right to see who is there: for every member.';
+comment on function chat.listen_to_presence is
+  'The right to see who is there: for every member.
 
-create function chat.message_events(event events.event, channel_id uuid) returns setof chat.messages
+@hide';
+
+create function chat.message_events(event events.event) returns setof chat.messages
 language sql stable rows 1
 begin atomic
   select message.*
@@ -2220,10 +2232,10 @@ end;
 comment on function chat.message_events is
   'The messages of a channel as they are sent, edited and deleted: each as it is now.
 
-@subscription chat._listen_to_channel(channel_id)
+@subscription chat.listen_to_channel
 @shared';
 
-create function chat.channel_events(event events.event, channel_id uuid) returns setof identity.users
+create function chat.channel_events(event events.event) returns setof identity.users
 language sql stable rows 1
 begin atomic
   select person.*
@@ -2235,7 +2247,7 @@ comment on function chat.channel_events is
   'Everything that happens in a channel (messages, members, read positions of a direct chat, its name and settings),
 with the user whom it is about, else who did it.
 
-@subscription chat._listen_to_channel(channel_id)
+@subscription chat.listen_to_channel
 @shared';
 
 create function chat.user_events(event events.event) returns setof chat.channels
@@ -2251,9 +2263,9 @@ comment on function chat.user_events is
   'What concerns the caller: their notifications, memberships, read positions and sessions, and what makes messages of
 their channels unread; with the channel that it is about.
 
-@subscription chat._listen_to_user()';
+@subscription chat.listen_to_user';
 
-create function chat.typing(event events.event, channel_id uuid) returns setof identity.users
+create function chat.typing(event events.event) returns setof identity.users
 language sql stable rows 1
 begin atomic
   select person.* from identity.users as person where person.id = (event.data ->> 'user_id')::uuid;
@@ -2261,10 +2273,10 @@ end;
 comment on function chat.typing is
   'Who is typing in a channel, each time their client says so.
 
-@subscription chat._listen_to_typing(channel_id)
+@subscription chat.listen_to_typing
 @shared';
 
-create function chat.presence(event events.event, user_ids uuid[]) returns setof identity.users
+create function chat.presence(event events.event) returns setof identity.users
 language sql stable rows 1
 begin atomic
   select person.* from identity.users as person where person.id = (event.data ->> 'user_id')::uuid;
@@ -2272,7 +2284,7 @@ end;
 comment on function chat.presence is
   'Who comes and goes: `data.status` says which.
 
-@subscription chat._listen_to_presence(user_ids)
+@subscription chat.listen_to_presence
 @shared';
 
 create function chat.set_typing(channel_id uuid) returns void
@@ -3052,8 +3064,8 @@ grant execute on function chat.reply_to, chat.replies, chat.edits, chat.search_m
 grant execute on function chat.open_direct, chat.create_room, chat.join_room, chat.leave_channel to member;
 grant execute on function chat.add_member, chat.remove_member to member;
 grant execute on function chat.send_message, chat.edit_message, chat.delete_message, chat.mark_read to member;
-grant execute on function chat._listen_to_channel, chat._listen_to_user to member;
-grant execute on function chat._listen_to_typing, chat._listen_to_presence to member;
+grant execute on function chat.listen_to_channel, chat.listen_to_user to member;
+grant execute on function chat.listen_to_typing, chat.listen_to_presence to member;
 grant execute on function chat.message_events, chat.channel_events, chat.user_events to member;
 grant execute on function chat.typing, chat.presence, chat.set_typing, chat.set_presence to member;
 grant execute on function chat.import_messages to service;

@@ -20,7 +20,7 @@ export type Tags = {
   jwt?: true;
   /** On a domain: the server delivers the value after the commit, and the API does not show it. */
   deliver?: true;
-  /** On a function over events.event: what gives the right to listen, and the topics: `schema.function(argument, …)`. */
+  /** On a function over events.event: the function that gives the right to listen, and the topics: `schema.function`. */
   subscription?: string;
   /** On a function or foreign key: what it gives is the same for whoever may have it. */
   shared?: true;

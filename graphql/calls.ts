@@ -36,17 +36,7 @@ export function readFunction(fn: PgFunction, types: Types): Call | undefined {
     first && types.catalog.tables.some(({ rowType }) => rowType === first.type) && types.codec(first.type, object).row;
   const ofRow = !fn.volatile && row ? row : undefined;
   const event = tags.subscription && first ? types.codec(first.type, object).row : undefined;
-  const named = (ofRow || event ? fn.arguments.slice(1) : fn.arguments).map((argument) => {
-    const codec = types.codec(argument.type, `argument ${argument.name} of ${object}`);
-    if (!codec.input || argument.name === '') {
-      throw new Refusal(`The API cannot pass argument ${argument.name || '(without a name)'} of ${object}.`, {
-        remedy:
-          'Give it a name and a scalar type (jsonb carries anything), or do not grant the function to an API role.',
-      });
-    }
-    const { name, hasDefault, isVariadic } = argument;
-    return { name, apiName: camelCase(name), codec, hasDefault, isVariadic };
-  });
+  const named = readArguments(ofRow || event ? fn.arguments.slice(1) : fn.arguments, object, types);
   const result = readResult(fn, object, types);
   const plan: FunctionPlan = {
     sqlName: `${quote(fn.schema)}.${quote(fn.name)}`,
@@ -57,10 +47,24 @@ export function readFunction(fn: PgFunction, types: Types): Call | undefined {
     order: result.kind === 'rows' ? readOrder(tags.order, result.row.columns, object) : [],
     cost: Number(tags.cost ?? 0),
     ...(tags.argon2id && { hash: readHash(tags.argon2id, named, object) }),
-    ...(tags.subscription && { subscription: readSubscription(tags.subscription, fn, event, named, object) }),
+    ...(tags.subscription && { subscription: readSubscription(tags.subscription, fn, event, object, types) }),
     shared: tags.shared === true,
   };
   return { object, fn, name: camelCase(tags.name ?? fn.name), description, tags, plan };
+}
+
+function readArguments(given: PgFunction['arguments'], object: string, types: Types): FunctionPlan['arguments'] {
+  return given.map((argument) => {
+    const codec = types.codec(argument.type, `argument ${argument.name} of ${object}`);
+    if (!codec.input || argument.name === '') {
+      throw new Refusal(`The API cannot pass argument ${argument.name || '(without a name)'} of ${object}.`, {
+        remedy:
+          'Give it a name and a scalar type (jsonb carries anything), or do not grant the function to an API role.',
+      });
+    }
+    const { name, hasDefault, isVariadic } = argument;
+    return { name, apiName: camelCase(name), codec, hasDefault, isVariadic };
+  });
 }
 
 function readResult(fn: PgFunction, object: string, types: Types): FunctionPlan['result'] {
@@ -114,29 +118,25 @@ function readSubscription(
   tag: string,
   fn: PgFunction,
   event: Row | undefined,
-  named: FunctionPlan['arguments'],
   object: string,
+  types: Types,
 ): NonNullable<FunctionPlan['subscription']> {
-  const [, listen = '', given = ''] = /^([\w.]+)\(([\w, ]*)\)$/.exec(tag) ?? [];
-  const passed = given
-    .split(',')
-    .map((each) => each.trim())
-    .filter(Boolean);
-  const isKnown = passed.every((name) => named.some((each) => each.name === name));
-  if (event?.sqlName !== 'events.event' || fn.volatile || !listen || !isKnown) {
+  const listen = types.catalog.functions.find(({ schema, name }) => `${schema}.${name}` === tag);
+  if (event?.sqlName !== 'events.event' || fn.volatile || !listen) {
     throw new Refusal(`The comment on ${object} makes it a subscription, but it is not one: @subscription ${tag}`, {
       remedy:
-        'Write a stable function whose first argument is events.event, and: @subscription schema.function(argument, …), ' +
-        'naming what gives the right to listen and which arguments it is passed.',
+        'Write a stable function whose first argument is events.event, and name the function that gives the right to listen, ' +
+        'granted to the same roles: @subscription schema.function.',
     });
   }
-  return { event, listen: { sqlName: listen.split('.').map(quote).join('.'), arguments: passed } };
+  const named = readArguments(listen.arguments, `function ${tag}`, types);
+  return { event, listen: { sqlName: tag.split('.').map(quote).join('.'), arguments: named } };
 }
 
 /** `messageEvents(channelId: …, after: …): MessageEventsPayload { event message }`. */
 export function subscriptionField(call: Call, types: Types): Field {
   const name = call.name.charAt(0).toUpperCase() + call.name.slice(1);
-  const { event } = call.plan.subscription as NonNullable<FunctionPlan['subscription']>;
+  const { event, listen } = call.plan.subscription as NonNullable<FunctionPlan['subscription']>;
   return {
     type: new GraphQLNonNull(
       new GraphQLObjectType({
@@ -153,6 +153,7 @@ export function subscriptionField(call: Call, types: Types): Field {
     ),
     description: call.description ?? null,
     args: {
+      ...argumentTypes(listen),
       ...argumentTypes(call.plan),
       after: {
         type: GraphQLString,
@@ -175,7 +176,7 @@ function list(type: GraphQLOutputType): GraphQLOutputType {
   return new GraphQLNonNull(new GraphQLList(notNullIf(true, type)));
 }
 
-export function argumentTypes(plan: FunctionPlan): NonNullable<Field['args']> {
+export function argumentTypes(plan: Pick<FunctionPlan, 'arguments'>): NonNullable<Field['args']> {
   return Object.fromEntries(
     plan.arguments.map(({ apiName, codec, hasDefault }) => {
       const input = codec.input as NonNullable<Codec['input']>;

@@ -30,8 +30,7 @@ export function compileSubscription(request: Request, key: string, nodes: FieldN
   const { event, listen } = call.subscription as NonNullable<FunctionPlan['subscription']>;
 
   const right = enter(request);
-  const passed = { ...call, arguments: call.arguments.filter(({ name }) => listen.arguments.includes(name)) };
-  const rightArguments = argumentList(right, passed, undefined, (name) => input(right, field, node, name));
+  const rightArguments = argumentList(right, listen, undefined, (name) => input(right, field, node, name));
   const rightText = `select topic, seq::text from ${listen.sqlName}(${rightArguments})`;
 
   const context = enter(request, right);

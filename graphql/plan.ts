@@ -63,7 +63,7 @@ export type FunctionPlan = {
   cost: number;
   hash?: { argument: string; saltedBy?: { sqlName: string; arguments: string[] } };
   /** Of a subscription: the type of its events, and the function that gives the right to listen and the topics. */
-  subscription?: { event: Row; listen: { sqlName: string; arguments: string[] } };
+  subscription?: { event: Row; listen: Pick<FunctionPlan, 'sqlName' | 'arguments'> };
   /** Whether what it gives is the same for whoever may have it. */
   shared: boolean;
 };

@@ -263,7 +263,7 @@ function compileCall(
  */
 export function argumentList(
   context: Context,
-  call: FunctionPlan,
+  call: Pick<FunctionPlan, 'ofRow' | 'arguments'>,
   own: Scope | undefined,
   given: (apiName: string) => Input | undefined,
   hashed?: { argument: string; read: Read },
