@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { cancel } from './cancel.ts';
 import type { ApiRole } from './catalog.ts';
 import { type Call, type PipelineError, pipeline, prepare, type Rows } from './pipeline.ts';
 
@@ -57,15 +58,8 @@ export function openRequests(
   url: string,
   { size, log }: { size: number; log: { warn(details: object, message: string): void } },
 ): Requests {
-  const pool = new pg.Pool({
-    connectionString: url,
-    options: connectionOptions,
-    max: size,
-    connectionTimeoutMillis: 10_000,
-    idleTimeoutMillis: 60_000,
-    application_name: 'plinth',
-    keepAlive: true,
-  });
+  const config = { connectionString: url, options: connectionOptions, application_name: 'plinth', keepAlive: true };
+  const pool = new pg.Pool({ ...config, max: size, connectionTimeoutMillis: 10_000, idleTimeoutMillis: 60_000 });
   // A client that is in use says it twice when its connection is lost: to its query, and as an event that would end the process.
   pool.on('connect', (client) => void client.on('error', () => {}));
   pool.on('error', (error) => log.warn({ error: error.message }, 'A database connection was lost.'));
@@ -92,20 +86,20 @@ export function openRequests(
       throw error;
     } finally {
       // A cancellation under way would hit whatever runs next on this connection.
-      await cancelled?.();
-      client.release(lost);
+      const isClean = (await cancelled?.()) ?? true;
+      client.release(lost ?? !isClean);
     }
   }
 
-  function cancelOn(signal: AbortSignal, client: pg.PoolClient): () => Promise<unknown> | undefined {
-    let sent: Promise<unknown> | undefined;
-    const cancel = (): void => {
-      const { processID } = client as unknown as { processID: number };
-      sent = pool.query('select pg_catalog.pg_cancel_backend($1)', [processID]).catch(() => {});
+  /** @returns tells whether what was sent has been handled; nothing where nothing was sent. */
+  function cancelOn(signal: AbortSignal, client: pg.PoolClient): () => Promise<boolean> | undefined {
+    let sent: Promise<boolean> | undefined;
+    const onAbort = (): void => {
+      sent = cancel(config, client);
     };
-    signal.addEventListener('abort', cancel, { once: true });
+    signal.addEventListener('abort', onAbort, { once: true });
     return () => {
-      signal.removeEventListener('abort', cancel);
+      signal.removeEventListener('abort', onAbort);
       return sent;
     };
   }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { openWorld, schemaFile, type World } from '../world.ts';
 
@@ -137,7 +138,7 @@ t.test('D14 what a client may ask for is limited before anything runs', async (t
     const until = async (wanted: number): Promise<boolean> => {
       for (let tries = 0; tries < 60; tries += 1) {
         if ((await sleeping()) === wanted) return true;
-        await new Promise((resolve) => setTimeout(resolve, 50));
+        await setTimeout(50);
       }
       return false;
     };
@@ -153,6 +154,25 @@ t.test('D14 what a client may ask for is limited before anything runs', async (t
     await t.rejects(request);
     t.ok(await until(0), 'it is cancelled');
     t.match(await ask('{ sleep(seconds: 0) }'), { data: { sleep: true } }, 'and nobody else is');
+  });
+
+  t.test('clients that go away by the hundred hold nobody up, and cancel nobody else', async (t) => {
+    const gone = new AbortController();
+    const requests = Array.from({ length: 200 }, () =>
+      fetch(`${world.server.url}graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ query: '{ sleep(seconds: 4.5) }' }),
+        signal: gone.signal,
+      }).catch(() => 'gone'),
+    );
+    await setTimeout(300);
+    gone.abort();
+    await Promise.all(requests);
+    const started = performance.now();
+    const answers = await Promise.all(Array.from({ length: 40 }, () => ask('{ sleep(seconds: 0.01) }')));
+    t.ok(performance.now() - started < 2000, 'the next are answered at once');
+    t.same(new Set(answers.map(({ data }) => data?.sleep)), new Set([true]));
   });
 });
 
