@@ -11,6 +11,7 @@ import {
   limitError,
   type Read,
   type Request,
+  readText,
 } from './context.ts';
 import { quote } from './names.ts';
 import type { FunctionPlan, Row } from './plan.ts';
@@ -214,23 +215,23 @@ function compileHash(request: Request, counted: Context, call: FunctionPlan, giv
   if (typeof password?.now === 'string' && password.now.length > 1000) {
     throw limitError(`${apiName} is longer than 1,000 characters.`);
   }
-  const read: Read = (variables) => {
-    const value = password?.read(variables);
-    if (typeof value !== 'string' || value.length < 8 || value.length > 1000) {
-      throw new GraphQLError('A password has 8 to 1,000 characters.', {
-        extensions: { code: 'BAD_USER_INPUT', argument: apiName },
-      });
-    }
-    return value;
-  };
-  const marks = { argument, read };
+  const marks = { argument, read: readPassword(password?.read, apiName) };
   if (!saltedBy) return { marks };
   const salt = enter(request, counted);
   const list = saltedBy.arguments.map((name) => {
     const used = call.arguments.find((each) => each.name === name) as FunctionPlan['arguments'][number];
-    const value = given?.field(used.apiName);
-    return `${salt.bind((variables) => used.codec.encode(value?.read(variables)))}::${used.codec.sqlName}`;
+    return `${salt.bind(readText(given?.field(used.apiName)?.read, used.codec))}::${used.codec.sqlName}`;
   });
   const statement = prepare(`select ${saltedBy.sqlName}(${list.join(', ')})`);
   return { marks, salt: { statement, reads: salt.reads } };
+}
+
+function readPassword(read: Input['read'] | undefined, argument: string): Read {
+  return (variables) => {
+    const value = read?.(variables);
+    if (typeof value === 'string' && value.length >= 8 && value.length <= 1000) return value;
+    throw new GraphQLError('A password has 8 to 1,000 characters.', {
+      extensions: { code: 'BAD_USER_INPUT', argument },
+    });
+  };
 }

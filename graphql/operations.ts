@@ -19,6 +19,7 @@ import {
 import type { ApiRole } from '../functions/catalog.ts';
 import { type CompiledOperation, compileOperation } from './compile.ts';
 import type { Limits } from './context.ts';
+import { openMemory, type Remember } from './remember.ts';
 
 /** An operation that was parsed and validated, with what it compiled to so far. */
 export type Operation = {
@@ -33,16 +34,10 @@ export type Operation = {
 
 export type DocumentLimits = Limits & { maxQueryBytes: number; maxTokens: number; introspection: boolean };
 
-const mostDocuments = 1000;
-const mostShapes = 50;
-
-/** Keeps the newest `most` entries of a map, oldest use first. */
-function remember<Value>(map: Map<string, Value>, key: string, value: Value, most: number): Value {
-  map.delete(key);
-  map.set(key, value);
-  if (map.size > most) map.delete(map.keys().next().value as string);
-  return value;
-}
+const mostBytes = 32 * 2 ** 20;
+// Measured: what is parsed of a document of single letters, and the reading of a value that stands deep in a filter.
+const bytesOfLetter = 64;
+const bytesOfRead = 1000;
 
 /** The rules that documents are validated by. */
 function validationRules({ introspection }: { introspection: boolean }) {
@@ -55,15 +50,16 @@ function validationRules({ introspection }: { introspection: boolean }) {
  * @returns a function that gives the operation of a document. It throws a list of GraphQLErrors where the document is not valid.
  */
 export function openOperations(schema: GraphQLSchema, limits: DocumentLimits) {
-  const operations = new Map<string, Operation>();
+  const opened = openMemory<{ operation: Operation; text: string }>(
+    mostBytes,
+    ({ text }) => text.length * bytesOfLetter,
+  );
+  const compiled = openMemory<CompiledOperation>(mostBytes, bytesOfCompiled);
   const rules = validationRules(limits);
+  let number = 0;
 
-  return (text: string, name: string | undefined): Operation => {
-    const key = name === undefined ? text : `${name}\n${text}`;
-    const known = operations.get(key);
-    if (known) return remember(operations, key, known, mostDocuments);
-    return remember(operations, key, open(text, name), mostDocuments);
-  };
+  return (text: string, name: string | undefined): Operation =>
+    opened(name === undefined ? text : `${name}\n${text}`, () => ({ operation: open(text, name), text })).operation;
 
   function open(text: string, name: string | undefined): Operation {
     const document = parseDocument(text, limits);
@@ -75,8 +71,18 @@ export function openOperations(schema: GraphQLSchema, limits: DocumentLimits) {
         new GraphQLError(name ? `The document has no operation ${name}.` : 'Name the operation to run: operationName.'),
       ];
     }
-    return openOperation(schema, document, operation, limits);
+    number += 1;
+    const own = `${number} `;
+    return openOperation(schema, document, operation, limits, (shape, make) => compiled(own + shape, make));
   }
+}
+
+function bytesOfCompiled({ query, mutations }: CompiledOperation): number {
+  const all = [query, ...mutations.flatMap(({ effect, selection, hash }) => [effect, selection, hash?.salt])];
+  return all.reduce(
+    (sum, each) => sum + (each ? each.statement.text.length * 2 + each.reads.length * bytesOfRead : 0),
+    1000,
+  );
 }
 
 /** @throws a list of one GraphQLError */
@@ -103,10 +109,10 @@ function openOperation(
   document: DocumentNode,
   operation: OperationDefinitionNode,
   limits: Limits,
+  remember: Remember<CompiledOperation>,
 ): Operation {
   const definitions = operation.variableDefinitions ?? [];
   const shapes = shapesOf(schema, document, operation);
-  const compiled = new Map<string, CompiledOperation>();
   const none: VariableValues = { sources: {}, coerced: {} };
   return {
     document,
@@ -122,14 +128,7 @@ function openOperation(
     },
     compiled(role, variables) {
       const shape = `${role}${shapes.map((shapeOf) => shapeOf(variables.coerced)).join()}`;
-      const known = compiled.get(shape);
-      if (known) return remember(compiled, shape, known, mostShapes);
-      return remember(
-        compiled,
-        shape,
-        compileOperation({ schema, document, variables, role, limits }, operation),
-        mostShapes,
-      );
+      return remember(shape, () => compileOperation({ schema, document, variables, role, limits }, operation));
     },
   };
 }

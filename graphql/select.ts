@@ -1,5 +1,5 @@
 import { type FieldNode, type GraphQLObjectType, getNamedType } from 'graphql';
-import { type Context, collectFields, type Input, input, limitError, type Read, spend } from './context.ts';
+import { type Context, collectFields, type Input, input, limitError, type Read, readText, spend } from './context.ts';
 import { quote } from './names.ts';
 import type { FieldPlan, FunctionPlan, Order, Row } from './plan.ts';
 
@@ -148,8 +148,7 @@ function compileField(place: Place): Value {
     case 'key':
       return object(place, plan.row, plan.table, (alias) =>
         plan.columns.map(({ name: column, apiName, codec }) => {
-          const key = given(apiName);
-          const value = context.bind((variables) => codec.encode(key?.read(variables)));
+          const value = context.bind(readText(given(apiName)?.read, codec));
           return `${alias}.${quote(column)} = ${value}::${codec.sqlName}`;
         }),
       );
@@ -264,13 +263,7 @@ export function argumentList(
   for (const { name, apiName, codec, hasDefault, isVariadic } of call.arguments) {
     const value = given(apiName);
     if (hasDefault && (value === undefined || value.now === null)) continue;
-    const read: Read =
-      hashed?.argument === name
-        ? hashed.read
-        : (variables) => {
-            const current = value?.read(variables);
-            return current === null || current === undefined ? null : codec.encode(current);
-          };
+    const read = hashed?.argument === name ? hashed.read : readText(value?.read, codec);
     list.push(`${isVariadic ? 'variadic ' : ''}${quote(name)} => ${context.bind(read)}::${codec.sqlName}`);
   }
   return list.join(', ');
