@@ -13,6 +13,7 @@ import {
   type Request,
   readText,
 } from './context.ts';
+import { limitIntrospection } from './introspection.ts';
 import { quote } from './names.ts';
 import type { FunctionPlan, Row } from './plan.ts';
 import { argumentList, jsonObject, literal, newAlias, type Selected, scopeOf, select } from './select.ts';
@@ -52,9 +53,12 @@ export function compileOperation(request: Request, operation: OperationDefinitio
   const context = enter(request);
   const type = request.schema.getRootType(operation.operation) as GraphQLObjectType;
   const fields = collectFields(context, type, [operation.selectionSet]);
-  const introspects = [...fields.values()].some((nodes) => /^__(schema|type)$/.test(nodes[0]?.name.value ?? ''));
+  let introspects = false;
   for (const [key, nodes] of fields) {
-    if (/^__(schema|type)$/.test(nodes[0]?.name.value ?? '')) fields.delete(key);
+    if (!/^__(schema|type)$/.test(nodes[0]?.name.value ?? '')) continue;
+    introspects = true;
+    limitIntrospection(context, nodes);
+    fields.delete(key);
   }
   if (operation.operation === 'query') {
     return { query: compileQuery(context, type, fields), mutations: [], typenames: [], introspects };

@@ -3,11 +3,13 @@ import {
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
+  type FragmentSpreadNode,
   GraphQLError,
   type GraphQLField,
   type GraphQLInputType,
   type GraphQLObjectType,
   type GraphQLSchema,
+  type InlineFragmentNode,
   Kind,
   type SelectionSetNode,
   type ValueNode,
@@ -90,8 +92,7 @@ export function collectFields(
       const key = selection.alias?.value ?? selection.name.value;
       fields.set(key, [...(fields.get(key) ?? []), selection]);
     } else {
-      const fragment =
-        selection.kind === Kind.FRAGMENT_SPREAD ? context.fragments.get(selection.name.value) : selection;
+      const fragment = fragmentOf(context, selection);
       // Once is enough: a chain of fragments that each name the next one twice would take for ever.
       if (!fragment || visited.has(fragment)) continue;
       visited.add(fragment);
@@ -101,7 +102,12 @@ export function collectFields(
   return fields;
 }
 
-function countAlias(context: Context): void {
+/** What a spread stands for. */
+export function fragmentOf(context: Context, spread: FragmentSpreadNode | InlineFragmentNode) {
+  return spread.kind === Kind.FRAGMENT_SPREAD ? context.fragments.get(spread.name.value) : spread;
+}
+
+export function countAlias(context: Context): void {
   context.counts.aliases += 1;
   if (context.counts.aliases > context.limits.maxAliases) {
     throw limitError(`The operation has more than ${context.limits.maxAliases} aliases.`);
