@@ -89,6 +89,11 @@ export async function startServer({
   const yoga = openYoga(settings, answer);
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<Sent> {
+    // Listened for from the first: who went away while the token was checked is not told of later.
+    const gone = new AbortController();
+    response.on('close', () => {
+      if (!response.writableFinished) gone.abort();
+    });
     const id = requestId(request);
     response.setHeader('x-request-id', id);
     for (const [name, value] of corsHeaders(request, settings.corsOrigins)) response.setHeader(name, value);
@@ -116,10 +121,6 @@ export async function startServer({
         return turnAway(401, 'UNAUTHENTICATED', (error as Error).message, { 'www-authenticate': 'Bearer' });
       }
     }
-    const gone = new AbortController();
-    response.on('close', () => {
-      if (!response.writableFinished) gone.abort();
-    });
     const asked: Asked = {
       caller: callerOf(addressOf(request, settings.trustedProxies), request, claims, id),
       id,
