@@ -145,14 +145,14 @@ function sets(nodes: { selectionSet?: OperationDefinitionNode['selectionSet'] | 
 /** The SQL that calls the function and gives its result as text. */
 function keep({ sqlName, result, returnsSet }: FunctionPlan, list: string): string {
   const call = `${sqlName}(${list})`;
-  if (result.kind === 'void') return `(select count(*)::text from ${call} as r)`;
+  if (result.kind === 'void') return `(select count(*)::text from ${call} as "r ")`;
   if (result.kind === 'value' && !returnsSet) return `coalesce('=' || ${call}::text, '')`;
-  if (result.kind === 'value') return `coalesce((select '=' || r::text from ${call} as r), '')`;
-  if (result.kind === 'values') return `coalesce((select array_agg(r)::text from ${call} as r), '')`;
-  const kept = result.row.sqlName === 'record' ? 'jsonb_agg(to_jsonb(r))' : 'array_agg(r)';
+  if (result.kind === 'value') return `coalesce((select '=' || "r "::text from ${call} as "r "), '')`;
+  if (result.kind === 'values') return `coalesce((select array_agg("r ")::text from ${call} as "r "), '')`;
+  const kept = result.row.sqlName === 'record' ? 'jsonb_agg(to_jsonb("r "))' : 'array_agg("r ")';
   // A function that is not a set gives a row of nulls for null.
-  const isThere = returnsSet ? '' : ' where not (r is null)';
-  return `coalesce((select ${kept}::text from ${call} as r${isThere}), '')`;
+  const isThere = returnsSet ? '' : ' where not ("r " is null)';
+  return `coalesce((select ${kept}::text from ${call} as "r "${isThere}), '')`;
 }
 
 function keptRows(row: Row): string {
