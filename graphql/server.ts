@@ -11,7 +11,7 @@ import { type Claims, openTokens } from '../functions/tokens.ts';
 import { openBodies } from './bodies.ts';
 import { corsHeaders } from './cors.ts';
 import type { Asked, Deliver, Engine } from './execute.ts';
-import { readinessOf } from './health.ts';
+import { openReadiness } from './health.ts';
 import { followDatabase } from './live.ts';
 import { type Operation, openOperations } from './operations.ts';
 import { bodyOf, goodParams, type Outcome, type Params, respond } from './respond.ts';
@@ -73,6 +73,7 @@ export async function startServer({
     throw error;
   });
 
+  const readiness = openReadiness(requests.pool, live);
   const answer = async (params: Params, asked: Asked, readOnly: boolean): Promise<Outcome | undefined> => {
     const started = performance.now();
     const found = trusted.resolve(params);
@@ -110,7 +111,7 @@ export async function startServer({
     for (const [name, value] of corsHeaders(request, settings.corsOrigins)) response.setHeader(name, value);
     const path = (request.url ?? '/').split('?', 1)[0];
     if (path === '/health') return json(200, { status: 'ok', uptime: Math.round(process.uptime()) });
-    if (path === '/ready') return json(...(await readinessOf(requests.pool, live)));
+    if (path === '/ready') return json(...(await readiness()));
     if (path === '/') return { status: 302, headers: { location: '/graphql' }, body: '' };
     if (path !== '/graphql') return refuse(404, 'NOT_FOUND', `There is nothing at ${path}; GraphQL is at /graphql.`);
     if (request.method === 'OPTIONS') return { status: 204, headers: {}, body: '' };
