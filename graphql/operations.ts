@@ -65,7 +65,7 @@ export function openOperations(schema: GraphQLSchema, limits: DocumentLimits) {
   function open(text: string, name: string | undefined): Operation {
     const document = parseDocument(text, limits);
     limitComparisons(document, limits.maxTokens * comparisonsOfToken);
-    const errors = validate(schema, document, rules);
+    const errors = validate(schema, document, rules, { hideSuggestions: !limits.introspection });
     if (errors.length > 0) throw errors;
     const operation = getOperationAST(document, name);
     if (!operation) {
@@ -124,7 +124,7 @@ function openOperation(
   schema: GraphQLSchema,
   document: DocumentNode,
   operation: OperationDefinitionNode,
-  limits: Limits,
+  limits: DocumentLimits,
   remember: Remember<CompiledOperation>,
 ): Operation {
   const definitions = operation.variableDefinitions ?? [];
@@ -136,7 +136,9 @@ function openOperation(
     kind: operation.operation,
     variables(given) {
       if (definitions.length === 0) return none;
-      const { variableValues, errors } = getVariableValues(schema, definitions, given);
+      const { variableValues, errors } = getVariableValues(schema, definitions, given, {
+        hideSuggestions: !limits.introspection,
+      });
       if (variableValues) return variableValues;
       throw errors.map(
         ({ message, nodes }) => new GraphQLError(message, { nodes, extensions: { code: 'BAD_USER_INPUT' } }),

@@ -71,3 +71,11 @@ t.test('D14 bodies as nobody should send them', async (t) => {
     t.ok(await until(() => /"data":/.test(again.received())), 'what they held is free again');
   });
 });
+
+t.test('D14 connections are as many as the setting says', async (t) => {
+  const world = await openWorld(t, { env: { MAX_CONNECTIONS: '5' } });
+  const all = await Promise.all(Array.from({ length: 8 }, () => open(t, world)));
+  t.ok(await until(() => all.filter(({ closed }) => closed).length === 3));
+  for (const socket of all) socket.write('GET /health HTTP/1.1\r\nhost: x\r\n\r\n');
+  t.ok(await until(() => all.filter((socket) => / 200 OK/.test(socket.received())).length === 5));
+});

@@ -196,6 +196,15 @@ t.test('D14 what an installation may close', async (t) => {
     });
     t.match(await open.ask('{ __type(name: "Box") { name } }'), { errors: [{}] });
     t.match(await open.ask('{ __typename }'), { data: { __typename: 'Query' } }, 'the name of a type is no secret');
+    for (const query of ['{ boxs { id } }', '{ box(idd: 1) { id } }', 'query ($x: Bx) { box(id: $x) { id } }'])
+      t.notMatch(
+        JSON.stringify((await open.ask(query)).errors),
+        /did you mean/i,
+        'and what is like a name is not told',
+      );
+    const filter = 'query ($filter: BoxFilter) { boxes(filter: $filter) { totalCount } }';
+    const { errors } = await open.ask(filter, { filter: { nam: {} } });
+    t.match(errors, [{ message: /unknown field "nam"(?!.*did you mean)/i }], 'in variables');
     const page = await fetch(`${open.server.url}graphql`, { headers: { accept: 'text/html' } });
     t.notMatch(await page.text(), /graphiql/i);
   });
