@@ -8,9 +8,10 @@ import { serverUrl } from '../functions/server-role.ts';
 import type { Settings } from '../functions/settings.ts';
 import type { SigningKey } from '../functions/signing-keys.ts';
 import { type Claims, openTokens } from '../functions/tokens.ts';
+import { openBodies } from './bodies.ts';
 import { corsHeaders } from './cors.ts';
 import type { Asked, Deliver, Engine } from './execute.ts';
-import { readinessOf } from './health.ts';
+import { openReadiness } from './health.ts';
 import { followDatabase } from './live.ts';
 import { type Operation, openOperations } from './operations.ts';
 import { bodyOf, goodParams, type Outcome, type Params, respond } from './respond.ts';
@@ -18,6 +19,15 @@ import { readTrustedDocuments } from './trusted.ts';
 import { openYoga } from './yoga.ts';
 
 export type Server = { url: string; close(): Promise<void> };
+
+// A client has 15 s to send a request; proxies keep connections for a minute, so ours are kept a little longer.
+const timeouts = {
+  headersTimeout: 10_000,
+  requestTimeout: 15_000,
+  connectionsCheckingInterval: 5000,
+  keepAliveTimeout: 65_000,
+};
+const bodiesTogether = 32;
 
 type Sent = { status: number; headers: Record<string, string>; body: string };
 
@@ -63,6 +73,7 @@ export async function startServer({
     throw error;
   });
 
+  const readiness = openReadiness(requests.pool, live);
   const answer = async (params: Params, asked: Asked, readOnly: boolean): Promise<Outcome | undefined> => {
     const started = performance.now();
     const found = trusted.resolve(params);
@@ -86,15 +97,21 @@ export async function startServer({
     );
     return outcome;
   };
+  const readBody = openBodies(settings.maxBodyBytes, settings.maxBodyBytes * bodiesTogether);
   const yoga = openYoga(settings, answer);
 
-  async function handle(request: IncomingMessage, response: ServerResponse): Promise<Sent> {
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<Sent | undefined> {
+    // Listened for from the first: who went away while the token was checked is not told of later.
+    const gone = new AbortController();
+    response.on('close', () => {
+      if (!response.writableFinished) gone.abort();
+    });
     const id = requestId(request);
     response.setHeader('x-request-id', id);
     for (const [name, value] of corsHeaders(request, settings.corsOrigins)) response.setHeader(name, value);
     const path = (request.url ?? '/').split('?', 1)[0];
     if (path === '/health') return json(200, { status: 'ok', uptime: Math.round(process.uptime()) });
-    if (path === '/ready') return json(...(await readinessOf(requests.pool, live)));
+    if (path === '/ready') return json(...(await readiness()));
     if (path === '/') return { status: 302, headers: { location: '/graphql' }, body: '' };
     if (path !== '/graphql') return refuse(404, 'NOT_FOUND', `There is nothing at ${path}; GraphQL is at /graphql.`);
     if (request.method === 'OPTIONS') return { status: 204, headers: {}, body: '' };
@@ -103,8 +120,11 @@ export async function startServer({
       log.info({ id, status, code }, 'request');
       return refuse(status, code, message, headers);
     };
-    const body = await readBody(request, settings.maxBodyBytes);
-    if (body === undefined) {
+    const address = addressOf(request, settings.trustedProxies);
+    const body = await readBody(request, address, (then) => response.on('close', then));
+    if ('refused' in body) {
+      if (body.refused === 'gone') return;
+      if (body.refused === 'too many') return turnAway(503, 'UNAVAILABLE', 'Too many large requests are being read.');
       return turnAway(413, 'LIMIT_EXCEEDED', `The body is larger than ${settings.maxBodyBytes} bytes.`);
     }
     const [scheme, token] = (request.headers.authorization ?? '').split(' ');
@@ -116,16 +136,12 @@ export async function startServer({
         return turnAway(401, 'UNAUTHENTICATED', (error as Error).message, { 'www-authenticate': 'Bearer' });
       }
     }
-    const gone = new AbortController();
-    response.on('close', () => {
-      if (!response.writableFinished) gone.abort();
-    });
     const asked: Asked = {
-      caller: callerOf(addressOf(request, settings.trustedProxies), request, claims, id),
+      caller: callerOf(address, request, claims, id),
       id,
       signal: gone.signal,
     };
-    return (await answerPlain(request, body, asked)) ?? yoga(request, body, asked);
+    return (await answerPlain(request, body.text, asked)) ?? yoga(request, body.text, asked);
   }
 
   // What nearly every client sends, a JSON body by POST, is answered here. Everything else (GET, GraphiQL, other media types,
@@ -147,18 +163,21 @@ export async function startServer({
     return { status, headers: { 'content-type': type }, body: bodyOf(outcome) };
   }
 
-  const server = createServer((request, response) => {
+  const server = createServer(timeouts, (request, response) => {
     handle(request, response)
-      .catch((error): Sent => {
+      .catch((error): Sent | undefined => {
         log.error({ err: error }, 'a request failed');
         return refuse(500, 'INTERNAL', 'Something went wrong on our side.');
       })
-      .then(({ status, headers, body }) => {
+      .then((sent) => {
+        // Nobody is there to be answered.
+        if (!sent) return;
+        const { status, headers, body } = sent;
         response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
         response.end(body);
       });
   });
-  server.keepAliveTimeout = 65_000;
+  server.maxConnections = settings.maxConnections;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(settings.port, settings.host, resolve);
@@ -217,27 +236,14 @@ function mediaType({ method, headers }: IncomingMessage): string | undefined {
   return undefined;
 }
 
-function readBody(request: IncomingMessage, most: number): Promise<string | undefined> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    request.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > most) {
-        request.pause();
-        resolve(undefined);
-      } else chunks.push(chunk);
-    });
-    request.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')));
-    request.on('error', reject);
-  });
-}
-
 function json(status: number, value: unknown): Sent {
   return { status, headers: { 'content-type': 'application/json; charset=utf-8' }, body: JSON.stringify(value) };
 }
 
 function refuse(status: number, code: string, message: string, headers: Record<string, string> = {}): Sent {
   const sent = json(status, { errors: [{ message, extensions: { code } }] });
-  return { ...sent, headers: { ...sent.headers, ...headers, ...(status === 413 && { connection: 'close' }) } };
+  return {
+    ...sent,
+    headers: { ...sent.headers, ...headers, ...((status === 413 || status === 503) && { connection: 'close' }) },
+  };
 }
