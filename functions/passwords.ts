@@ -1,5 +1,5 @@
 import { hash } from '@node-rs/argon2';
-import { Overloaded } from './requests.ts';
+import { Overloaded } from './turns.ts';
 
 /** OWASP's first choice for argon2id: 19 MiB, two passes, one lane. */
 const parameters = { algorithm: 2, memoryCost: 19_456, timeCost: 2, parallelism: 1 } as const;

@@ -2,7 +2,7 @@ import type pg from 'pg';
 
 /**
  * A prepared statement: its text, under a name that stands for that text on every connection. Postgres plans a statement
- * anew when it meets it under another role, so one that several roles run has a name for each.
+ * anew when it meets it under another role, so one that several roles run has a name for each. One without a name is prepared each time.
  */
 export type Prepared = { name: string; text: string };
 
@@ -19,13 +19,19 @@ let statements = 0;
 
 /** Names a statement. The names are never reused, so that a connection that still knows an old one does no harm. */
 export function prepare(text: string): Prepared {
+  if (text.length > longest) return { name: '', text };
   statements += 1;
   return { name: `p${statements}`, text };
 }
 
-// What a connection has prepared, oldest use first, so that clients cannot make it remember statements without bound.
-const mostPrepared = 300;
-const known = new WeakMap<object, Map<string, 'ready' | 'doubtful'>>();
+// What Postgres keeps of a statement, its plan above all, is about 200 times as long as its text: some 50 MB a connection.
+const mostLetters = 256 * 1024;
+// A longer one would drive out many others.
+const longest = 32 * 1024;
+
+/** What a connection has prepared, oldest use first, so that clients cannot make it remember statements without bound. */
+type Known = { letters: number; statements: Map<string, { isReady: boolean; letters: number }> };
+const known = new WeakMap<object, Known>();
 
 type Connection = pg.Connection & {
   stream: { cork(): void; uncork(): void };
@@ -48,30 +54,37 @@ export function pipeline(client: pg.ClientBase, calls: Call[]): Promise<Rows[]> 
   return new Promise((resolve, reject) => {
     const results: Rows[] = calls.map(() => []);
     const parsed: string[] = [];
-    let prepared: Map<string, 'ready' | 'doubtful'>;
+    let prepared: Known;
     let at = 0;
     client.query({
       submit(connection: Connection) {
-        prepared = known.get(connection) ?? new Map();
+        prepared = known.get(connection) ?? { letters: 0, statements: new Map() };
         known.set(connection, prepared);
+        const close = (name: string): void => {
+          connection.close({ type: 'S', name });
+          prepared.letters -= prepared.statements.get(name)?.letters ?? 0;
+          prepared.statements.delete(name);
+        };
         connection.stream.cork();
+        // First of all: what follows a statement that fails is not even read.
+        for (const name of prepared.statements.keys()) {
+          if (prepared.letters <= mostLetters) break;
+          close(name);
+        }
         for (const { statement, values } of calls) {
           const { name, text } = statement;
-          const state = prepared.get(name);
-          if (state === 'doubtful') connection.close({ type: 'S', name });
-          if (state !== 'ready') {
+          const before = prepared.statements.get(name);
+          if (before?.isReady === false) connection.close({ type: 'S', name });
+          if (!before?.isReady) {
             connection.parse({ name, text, types: [] });
             parsed.push(name);
           }
-          prepared.delete(name);
-          prepared.set(name, 'ready');
+          prepared.letters += text.length - (before?.letters ?? 0);
+          prepared.statements.delete(name);
+          prepared.statements.set(name, { isReady: true, letters: text.length });
           connection.bind({ portal: '', statement: name, values });
           connection.execute({ portal: '', rows: 0 });
-        }
-        for (const name of prepared.keys()) {
-          if (prepared.size <= Math.max(mostPrepared, calls.length)) break;
-          connection.close({ type: 'S', name });
-          prepared.delete(name);
+          if (name === '') close('');
         }
         connection.sync();
         connection.stream.uncork();
@@ -92,7 +105,10 @@ export function pipeline(client: pg.ClientBase, calls: Call[]): Promise<Rows[]> 
       },
       handleError(error: PipelineError) {
         // Which of these Postgres had prepared before it failed is not known; closing one that it has not does no harm.
-        for (const name of parsed) prepared.set(name, 'doubtful');
+        for (const name of parsed) {
+          const statement = prepared.statements.get(name);
+          if (statement) statement.isReady = false;
+        }
         error.at = at;
         reject(error);
       },

@@ -1,9 +1,14 @@
+import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
+import { cancel } from './cancel.ts';
 import type { ApiRole } from './catalog.ts';
 import { type Call, type PipelineError, pipeline, prepare, type Rows } from './pipeline.ts';
+import { openTurns } from './turns.ts';
 
 /** Who a request comes from: a role and the claims of a verified token, with what the server knows of the connection. */
 export type Caller = { role: ApiRole; claims: Record<string, string> };
+
+type RunOptions = { readOnly: boolean; signal?: AbortSignal; share?: string };
 
 /** Statements run as API roles. */
 export type Requests = {
@@ -12,9 +17,10 @@ export type Requests = {
    *
    * @param options.readOnly refuse writes; also lets it be tried again when the connection is lost.
    * @param options.signal cancels the statement that runs.
+   * @param options.share whose share of the connections it counts against, where that is not the caller.
    * @throws PipelineError; `at` counts from the first of the calls, and is -1 where the caller was refused.
    */
-  run(caller: Caller, calls: Call[], options: { readOnly: boolean; signal?: AbortSignal }): Promise<Rows[]>;
+  run(caller: Caller, calls: Call[], options: RunOptions): Promise<Rows[]>;
   /** The longest a statement of each role may run; told anew when the catalog is. */
   setTimeouts(timeouts: Record<ApiRole, string>): void;
   pool: pg.Pool;
@@ -40,12 +46,6 @@ export const connectionOptions = [
 const begin = prepare(
   "select identity.begin_request($1, $2::jsonb, $3), set_config('transaction_read_only', $4, true)",
 );
-const mostWaiting = 1000;
-
-/** A server that is asked for more than it can hold: told at once, not after a wait. */
-export class Overloaded extends Error {
-  readonly code = '53300';
-}
 
 /**
  * Opens the pool that requests run on.
@@ -57,28 +57,25 @@ export function openRequests(
   url: string,
   { size, log }: { size: number; log: { warn(details: object, message: string): void } },
 ): Requests {
-  const pool = new pg.Pool({
-    connectionString: url,
-    options: connectionOptions,
-    max: size,
-    connectionTimeoutMillis: 10_000,
-    idleTimeoutMillis: 60_000,
-    application_name: 'plinth',
-    keepAlive: true,
-  });
+  const config = { connectionString: url, options: connectionOptions, application_name: 'plinth', keepAlive: true };
+  const pool = new pg.Pool({ ...config, max: size, connectionTimeoutMillis: 10_000, idleTimeoutMillis: 60_000 });
   // A client that is in use says it twice when its connection is lost: to its query, and as an event that would end the process.
   pool.on('connect', (client) => void client.on('error', () => {}));
   pool.on('error', (error) => log.warn({ error: error.message }, 'A database connection was lost.'));
+  const takeTurn = openTurns(size);
   let timeouts: Partial<Record<ApiRole, string>> = {};
 
   async function once(
     { role, claims }: Caller,
     calls: Call[],
-    readOnly: boolean,
-    signal?: AbortSignal,
+    { readOnly, signal, share }: RunOptions,
   ): Promise<Rows[]> {
-    if (pool.waitingCount >= mostWaiting) throw new Overloaded('Too many requests wait for the database.');
-    const client = await pool.connect();
+    signal?.throwIfAborted();
+    const endTurn = await takeTurn(share ?? claims.sub ?? claims.address ?? role, signal);
+    const client = await pool.connect().catch((error) => {
+      endTurn();
+      throw error;
+    });
     const values = [role, JSON.stringify(claims), timeouts[role] ?? '10s', readOnly ? 'on' : 'off'];
     const cancelled = signal && cancelOn(signal, client);
     let lost: Error | undefined;
@@ -92,20 +89,28 @@ export function openRequests(
       throw error;
     } finally {
       // A cancellation under way would hit whatever runs next on this connection.
-      await cancelled?.();
-      client.release(lost);
+      const isClean = (await cancelled?.()) ?? true;
+      client.release(lost ?? !isClean);
+      endTurn();
     }
   }
 
-  function cancelOn(signal: AbortSignal, client: pg.PoolClient): () => Promise<unknown> | undefined {
-    let sent: Promise<unknown> | undefined;
-    const cancel = (): void => {
-      const { processID } = client as unknown as { processID: number };
-      sent = pool.query('select pg_catalog.pg_cancel_backend($1)', [processID]).catch(() => {});
+  /** @returns tells whether what was sent has been handled; nothing where nothing was sent. */
+  function cancelOn(signal: AbortSignal, client: pg.PoolClient): () => Promise<boolean> | undefined {
+    let sent: Promise<boolean> | undefined;
+    let ended = false;
+    const onAbort = async (): Promise<void> => {
+      // One that overtakes its statement on the way cancels nothing.
+      for (let wait = 50; !ended; wait *= 2) {
+        sent = cancel(config, client);
+        await sent;
+        await setTimeout(wait);
+      }
     };
-    signal.addEventListener('abort', cancel, { once: true });
+    signal.addEventListener('abort', onAbort, { once: true });
     return () => {
-      signal.removeEventListener('abort', cancel);
+      ended = true;
+      signal.removeEventListener('abort', onAbort);
       return sent;
     };
   }
@@ -115,12 +120,12 @@ export function openRequests(
     setTimeouts(each) {
       timeouts = each;
     },
-    async run(caller, calls, { readOnly, signal }) {
+    async run(caller, calls, options) {
       try {
-        return await once(caller, calls, readOnly, signal);
+        return await once(caller, calls, options);
       } catch (error) {
-        if (!readOnly || !isLost(error) || signal?.aborted) throw error;
-        return once(caller, calls, readOnly, signal);
+        if (!options.readOnly || !isLost(error) || options.signal?.aborted) throw error;
+        return once(caller, calls, options);
       }
     },
     close: () => pool.end(),

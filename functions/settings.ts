@@ -66,7 +66,12 @@ export const settingsSchema = z.object({
     .default([])
     .describe('The origins, separated by commas, whose pages may call the API; * for all.')
     .meta({ default: 'none' }),
-  MAX_BODY_BYTES: integer(1).default(1_048_576).describe('The largest request body.'),
+  MAX_CONNECTIONS: integer(1)
+    .default(10_000)
+    .describe('The most connections of clients at once; more of them are closed unanswered.'),
+  MAX_BODY_BYTES: integer(1)
+    .default(1_048_576)
+    .describe('The largest request body. Those over 16 kB that are read or answered hold 32 times as much at most.'),
   MAX_QUERY_BYTES: integer(1).default(20_000).describe('The longest GraphQL document, in bytes.'),
   MAX_TOKENS: integer(1).default(2_000).describe('The most tokens in a GraphQL document.'),
   MAX_DEPTH: integer(1).default(12).describe('How deep the fields of an operation may nest.'),

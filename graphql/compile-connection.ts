@@ -162,13 +162,13 @@ export const compileConnection: CompileConnection = (place, source) => {
     `select ${used.join(', ') || '1'} from ${numbered(base)}${where}` +
     ` order by ${orderBy(order, base, backward)} limit ${looksAhead ? size + 1 : size}`;
   const inner = [
-    `${scope.alias}.i`,
+    `${scope.alias}."i " as i`,
     ...columns.map((sql, index) => `${sql} as c${index + 1}`),
     ...(counted.length > 0 ? [`${counted.map((each) => `coalesce(${each}, 0)`).join(' + ')} as n`] : []),
   ];
   const rowsOf = isPlain()
     ? `select ${columnsOf(plainNodes ?? [])} from (${limited}) as ${scope.alias}${joins.join('')}`
-    : `select ${inner.join(', ')} from (select *, row_number() over () as i from (${limited}) as ${scope.alias}) ` +
+    : `select ${inner.join(', ')} from (select *, row_number() over () as "i " from (${limited}) as ${scope.alias}) ` +
       `as ${scope.alias}${joins.join('')}`;
   const rows = `least(count(*), ${size})${counted.length > 0 ? ` + coalesce(sum(${page}.n), 0)` : ''}`;
   const gathered = pairs.map(([, sql], index) => `${sql} as m${index + 1}`);

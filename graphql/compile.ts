@@ -18,7 +18,9 @@ import {
   limitError,
   type Read,
   type Request,
+  readText,
 } from './context.ts';
+import { limitIntrospection } from './introspection.ts';
 import { quote } from './names.ts';
 import type { FunctionPlan, Row } from './plan.ts';
 import { argumentList, jsonObject, literal, newAlias, type Selected, scopeOf, select } from './select.ts';
@@ -59,9 +61,12 @@ export function compileOperation(request: Request, operation: OperationDefinitio
   const context = enter(request);
   const type = request.schema.getRootType(operation.operation) as GraphQLObjectType;
   const fields = collectFields(context, type, [operation.selectionSet]);
-  const introspects = [...fields.values()].some((nodes) => /^__(schema|type)$/.test(nodes[0]?.name.value ?? ''));
+  let introspects = false;
   for (const [key, nodes] of fields) {
-    if (/^__(schema|type)$/.test(nodes[0]?.name.value ?? '')) fields.delete(key);
+    if (!/^__(schema|type)$/.test(nodes[0]?.name.value ?? '')) continue;
+    introspects = true;
+    limitIntrospection(context, nodes);
+    fields.delete(key);
   }
   if (operation.operation === 'query') {
     return { query: compileQuery(context, type, fields), mutations: [], typenames: [], introspects };
@@ -152,14 +157,14 @@ function sets(nodes: { selectionSet?: OperationDefinitionNode['selectionSet'] | 
 /** The SQL that calls the function and gives its result as text. */
 function keep({ sqlName, result, returnsSet }: FunctionPlan, list: string): string {
   const call = `${sqlName}(${list})`;
-  if (result.kind === 'void') return `(select count(*)::text from ${call} as r)`;
+  if (result.kind === 'void') return `(select count(*)::text from ${call} as "r ")`;
   if (result.kind === 'value' && !returnsSet) return `coalesce('=' || ${call}::text, '')`;
-  if (result.kind === 'value') return `coalesce((select '=' || r::text from ${call} as r), '')`;
-  if (result.kind === 'values') return `coalesce((select array_agg(r)::text from ${call} as r), '')`;
-  const kept = result.row.sqlName === 'record' ? 'jsonb_agg(to_jsonb(r))' : 'array_agg(r)';
+  if (result.kind === 'value') return `coalesce((select '=' || "r "::text from ${call} as "r "), '')`;
+  if (result.kind === 'values') return `coalesce((select array_agg("r ")::text from ${call} as "r "), '')`;
+  const kept = result.row.sqlName === 'record' ? 'jsonb_agg(to_jsonb("r "))' : 'array_agg("r ")';
   // A function that is not a set gives a row of nulls for null.
-  const isThere = returnsSet ? '' : ' where not (r is null)';
-  return `coalesce((select ${kept}::text from ${call} as r${isThere}), '')`;
+  const isThere = returnsSet ? '' : ' where not ("r " is null)';
+  return `coalesce((select ${kept}::text from ${call} as "r "${isThere}), '')`;
 }
 
 function keptRows(row: Row): string {
@@ -226,27 +231,23 @@ function compileHash(request: Request, counted: Context, call: FunctionPlan, giv
   if (typeof password?.now === 'string' && password.now.length > 1000) {
     throw limitError(`${apiName} is longer than 1,000 characters.`);
   }
-  const read: Read = (variables) => {
-    const value = password?.read(variables);
-    if (typeof value !== 'string' || value.length < 8 || value.length > 1000) {
-      throw new GraphQLError('A password has 8 to 1,000 characters.', {
-        extensions: { code: 'BAD_USER_INPUT', argument: apiName },
-      });
-    }
-    return value;
-  };
-  const marks = { argument, read };
+  const marks = { argument, read: readPassword(password?.read, apiName) };
   if (!saltedBy) return { marks };
   const salt = enter(request, counted);
   const list = saltedBy.arguments.map((name) => {
     const used = call.arguments.find((each) => each.name === name) as FunctionPlan['arguments'][number];
-    const value = given?.field(used.apiName);
-    const bound = salt.bind((variables) => {
-      const current = value?.read(variables) ?? null;
-      return current === null ? null : used.codec.encode(current);
-    });
-    return `${bound}::${used.codec.sqlName}`;
+    return `${salt.bind(readText(given?.field(used.apiName)?.read, used.codec))}::${used.codec.sqlName}`;
   });
   const statement = prepare(`select ${saltedBy.sqlName}(${list.join(', ')})`);
   return { marks, salt: { statement, reads: salt.reads } };
+}
+
+function readPassword(read: Input['read'] | undefined, argument: string): Read {
+  return (variables) => {
+    const value = read?.(variables);
+    if (typeof value === 'string' && value.length >= 8 && value.length <= 1000) return value;
+    throw new GraphQLError('A password has 8 to 1,000 characters.', {
+      extensions: { code: 'BAD_USER_INPUT', argument },
+    });
+  };
 }

@@ -3,16 +3,20 @@ import {
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
+  type FragmentSpreadNode,
   GraphQLError,
   type GraphQLField,
+  type GraphQLInputType,
   type GraphQLObjectType,
   type GraphQLSchema,
+  type InlineFragmentNode,
   Kind,
   type SelectionSetNode,
   type ValueNode,
   type VariableValues,
 } from 'graphql';
 import type { ApiRole } from '../functions/catalog.ts';
+import type { Codec } from './plan.ts';
 
 /** The limits of one operation. */
 export type Limits = { maxDepth: number; maxAliases: number; maxCost: number; maxPage: number };
@@ -26,7 +30,10 @@ export type Request = {
   limits: Limits;
 };
 
-/** Gives the text of a parameter from the variables of an execution; null is SQL's null. */
+/**
+ * Gives the text of a parameter from the variables of an execution; null is SQL's null. It outlives the execution that it was compiled
+ * for, so it is made by a function that knows where a value stands and nothing of that execution: neither its variables nor its context.
+ */
 export type Read = (variables: VariableValues) => string | null;
 
 /** The state of compiling one statement. */
@@ -85,8 +92,7 @@ export function collectFields(
       const key = selection.alias?.value ?? selection.name.value;
       fields.set(key, [...(fields.get(key) ?? []), selection]);
     } else {
-      const fragment =
-        selection.kind === Kind.FRAGMENT_SPREAD ? context.fragments.get(selection.name.value) : selection;
+      const fragment = fragmentOf(context, selection);
       // Once is enough: a chain of fragments that each name the next one twice would take for ever.
       if (!fragment || visited.has(fragment)) continue;
       visited.add(fragment);
@@ -96,7 +102,12 @@ export function collectFields(
   return fields;
 }
 
-function countAlias(context: Context): void {
+/** What a spread stands for. */
+export function fragmentOf(context: Context, spread: FragmentSpreadNode | InlineFragmentNode) {
+  return spread.kind === Kind.FRAGMENT_SPREAD ? context.fragments.get(spread.name.value) : spread;
+}
+
+export function countAlias(context: Context): void {
   context.counts.aliases += 1;
   if (context.counts.aliases > context.limits.maxAliases) {
     throw limitError(`The operation has more than ${context.limits.maxAliases} aliases.`);
@@ -118,10 +129,12 @@ function isIncluded(
   });
 }
 
+type ReadInput = (variables: VariableValues) => unknown;
+
 /** A value that a client gives: what it is now, and how to read it in a later execution of the same shape. */
 export type Input = {
   now: unknown;
-  read(variables: VariableValues): unknown;
+  read: ReadInput;
   field(name: string): Input | undefined;
   /** The items of a list. */
   items(): Input[];
@@ -138,13 +151,19 @@ export function input(
   const type = field.args.find((each) => each.name === name)?.type;
   if (!argument || !type) return;
   const { value } = argument;
-  if (value.kind === Kind.VARIABLE) {
-    const variable = value.name.value;
-    if (!(variable in context.variables.coerced)) return;
-    return asInput(context.variables.coerced[variable], (variables) => variables.coerced[variable]);
-  }
-  const now = coerceInputLiteral(value, type, context.variables);
-  return asInput(now, hasVariables(value) ? (variables) => coerceInputLiteral(value, type, variables) : () => now);
+  if (value.kind === Kind.VARIABLE && !(value.name.value in context.variables.coerced)) return;
+  const read = readValue(value, type);
+  return asInput(read(context.variables), read);
+}
+
+function readValue(value: ValueNode, type: GraphQLInputType): ReadInput {
+  if (value.kind === Kind.VARIABLE) return (variables) => variables.coerced[value.name.value];
+  if (hasVariables(value)) return (variables) => coerceInputLiteral(value, type, variables);
+  return readConstant(coerceInputLiteral(value, type));
+}
+
+function readConstant(constant: unknown): ReadInput {
+  return () => constant;
 }
 
 function hasVariables(node: ValueNode): boolean {
@@ -153,24 +172,34 @@ function hasVariables(node: ValueNode): boolean {
   return node.kind === Kind.OBJECT && node.fields.some((field) => hasVariables(field.value));
 }
 
-function asInput(now: unknown, read: (variables: VariableValues) => unknown): Input {
-  const get = (of: unknown, key: string | number): unknown =>
-    (of as Record<string | number, unknown> | undefined)?.[key];
+function asInput(now: unknown, read: ReadInput): Input {
   return {
     now,
     read,
     field(name) {
-      const value = get(now, name);
-      return value === undefined ? undefined : asInput(value, (variables) => get(read(variables), name));
+      const value = partOf(now, name);
+      return value === undefined ? undefined : asInput(value, readPart(read, name));
     },
     items() {
-      const list = Array.isArray(now) ? now : [now];
-      return list.map((item, index) =>
-        asInput(item, (variables) => {
-          const current = read(variables);
-          return Array.isArray(current) ? current[index] : current;
-        }),
-      );
+      // One value stands for a list of one.
+      if (!Array.isArray(now)) return [asInput(now, read)];
+      return now.map((item, index) => asInput(item, readPart(read, index)));
     },
+  };
+}
+
+function partOf(value: unknown, key: string | number): unknown {
+  return (value as Record<string | number, unknown> | undefined)?.[key];
+}
+
+function readPart(read: ReadInput, key: string | number): ReadInput {
+  return (variables) => partOf(read(variables), key);
+}
+
+/** The parameter that an input is; what is not given is null. */
+export function readText(read: ReadInput | undefined, { encode }: Codec): Read {
+  return (variables) => {
+    const value = read?.(variables);
+    return value === null || value === undefined ? null : encode(value);
   };
 }

@@ -51,13 +51,18 @@ export function cursorOf(key: Key, scope: Scope): string {
 }
 
 /** The values of a cursor that a client gave back. */
-export function readCursor(cursor: Input, key: Key, argument: string): Read[] {
+export function readCursor({ read }: Pick<Input, 'read'>, key: Key, argument: string): Read[] {
   const count = key.ordinal ? key.row.key.length + 1 : key.parts.length;
-  const decode = (text: unknown): (string | null)[] => {
+  const order = signature(key);
+  return Array.from({ length: count }, (_, index) => readCursorPart(read, order, count, index, argument));
+}
+
+function readCursorPart(read: Input['read'], order: string, count: number, index: number, argument: string): Read {
+  return (variables) => {
     try {
-      const [order, ...values] = JSON.parse(Buffer.from(String(text), 'base64url').toString()) as (string | null)[];
+      const [given, ...values]: unknown[] = JSON.parse(Buffer.from(String(read(variables)), 'base64url').toString());
       const fits = values.length === count && values.every((value) => value === null || typeof value === 'string');
-      if (order === signature(key) && fits) return values;
+      if (given === order && fits) return values[index] as string | null;
     } catch {
       // Not a cursor at all: told like one of another order.
     }
@@ -65,7 +70,6 @@ export function readCursor(cursor: Input, key: Key, argument: string): Read[] {
       extensions: { code: 'BAD_USER_INPUT', argument },
     });
   };
-  return Array.from({ length: count }, (_, index) => (variables) => decode(cursor.read(variables))[index] ?? null);
 }
 
 /** The condition for the rows after a cursor (`forward`) or before it. */

@@ -1,4 +1,3 @@
-import { prepare } from '../functions/pipeline.ts';
 import { type Asked, callOf, type Engine } from './execute.ts';
 import type { Operation } from './operations.ts';
 
@@ -25,7 +24,7 @@ export async function explainOperation(
     ]);
   }
   const { text } = query.statement;
-  const call = { ...callOf(query, values), statement: prepare(`explain (format json) ${text}`) };
+  const call = { ...callOf(query, values), statement: { name: '', text: `explain (format json) ${text}` } };
   const [rows] = await engine.requests.run(asked.caller, [call], { readOnly: true, signal: asked.signal });
   return [{ sql: text, plan: JSON.parse(rows?.[0]?.[0] ?? 'null') }];
 }

@@ -1,6 +1,6 @@
 import { type GraphQLInputObjectType, getNamedType } from 'graphql';
 import { arrayText } from '../functions/pipeline.ts';
-import { type Context, type Input, limitError } from './context.ts';
+import { type Context, type Input, limitError, type Read, readText } from './context.ts';
 import { quote } from './names.ts';
 import type { Codec } from './plan.ts';
 import { newAlias } from './select.ts';
@@ -73,17 +73,21 @@ function columnSql(context: Context, filter: Input, codec: Codec, column: string
     if (value.now === null)
       return operator === 'eq' ? `${column} is null` : operator === 'ne' ? `${column} is not null` : 'false';
     if (operator === 'in' || operator === 'notIn') {
-      const list = context.bind((variables) => {
-        const items = value.read(variables);
-        return arrayText((Array.isArray(items) ? items : [items]).map((item) => codec.encode(item)));
-      });
+      const list = context.bind(readList(value.read, codec));
       return operator === 'in'
         ? `${column} = any (${list}::${codec.sqlName}[])`
         : `${column} <> all (${list}::${codec.sqlName}[])`;
     }
-    const bound = context.bind((variables) => codec.encode(value.read(variables)));
+    const bound = context.bind(readText(value.read, codec));
     if (operator === 'startsWith') return `starts_with(${column}, ${bound}::text)`;
     return `${column} ${comparisons[operator]} ${bound}::${codec.sqlName}`;
   });
   return conditions.join(' and ') || 'true';
+}
+
+function readList(read: Input['read'], { encode }: Codec): Read {
+  return (variables) => {
+    const items = read(variables);
+    return arrayText((Array.isArray(items) ? items : [items]).map((item) => encode(item)));
+  };
 }

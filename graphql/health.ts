@@ -5,7 +5,7 @@ import type { LiveApi } from './live.ts';
 
 type Readiness = {
   status: 'ready' | 'unavailable';
-  database: { reachable: boolean; milliseconds?: number; error?: string };
+  database: { reachable: boolean; milliseconds?: number };
   /** The schema that is served; the fingerprint is of what the catalog grants. */
   schema: { applied: boolean; fingerprint: string; fields: number };
   connections: { total: number; idle: number; waiting: number };
@@ -16,12 +16,25 @@ type Readiness = {
 const plinth = manifest.version;
 const runtime = 'Deno' in globalThis ? `deno ${process.versions.deno}` : `node ${process.versions.node}`;
 
-/** Whether requests can be answered now: status 200 or 503, with the state of what they stand on. */
-export async function readinessOf(
+/**
+ * Tells whether requests can be answered now: status 200 or 503, with the state of what they stand on. Who asks while Postgres is being
+ * asked gets the same answer: however many ask, it is one query.
+ */
+export function openReadiness(
   pool: pg.Pool,
   live: LiveApi,
-  events: Readiness['events'],
-): Promise<[number, Readiness]> {
+  events: () => Readiness['events'],
+): () => Promise<[number, Readiness]> {
+  let asked: Promise<[number, Readiness]> | undefined;
+  return () => {
+    asked ??= readinessOf(pool, live, events()).finally(() => {
+      asked = undefined;
+    });
+    return asked;
+  };
+}
+
+async function readinessOf(pool: pg.Pool, live: LiveApi, events: Readiness['events']): Promise<[number, Readiness]> {
   const { schema, fingerprint } = live.current;
   const roots = [schema.getQueryType(), schema.getMutationType()];
   const fields = roots.flatMap((type) => Object.keys(type?.getFields() ?? {})).length;
@@ -36,8 +49,9 @@ export async function readinessOf(
     const milliseconds = Math.round((performance.now() - started) * 10) / 10;
     const versions = { plinth, postgres: rows[0].version, runtime };
     return [200, { status: 'ready', database: { reachable: true, milliseconds }, ...shared, versions }];
-  } catch (error) {
-    const database = { reachable: false, error: (error as Error).message };
+  } catch {
+    // The message of the driver names hosts and roles, and anyone may ask.
+    const database = { reachable: false };
     return [503, { status: 'unavailable', database, ...shared, versions: { plinth, runtime } }];
   }
 }

@@ -1,5 +1,5 @@
 import { type FieldNode, type GraphQLObjectType, getNamedType } from 'graphql';
-import { type Context, collectFields, type Input, input, limitError, type Read, spend } from './context.ts';
+import { type Context, collectFields, type Input, input, limitError, type Read, readText, spend } from './context.ts';
 import { quote } from './names.ts';
 import type { FieldPlan, FunctionPlan, Order, Row } from './plan.ts';
 
@@ -43,11 +43,14 @@ export function scopeOf(context: Context, row: Row): Scope {
 // Fragments can make a short document ask for very many relations; Postgres would plan them for long.
 const mostNames = 400;
 
-/** A new alias. */
+/**
+ * A new alias. It ends with a space, as no name in GraphQL does: `row_to_json(o)` would be the column of that name, where there is one, and
+ * columns of subqueries are named by clients.
+ */
 export function newAlias(context: Context, letter = 'j'): string {
   context.counts.names += 1;
   if (context.counts.names > mostNames) throw limitError('The operation asks for too many relations at once.');
-  return `${letter}${context.counts.names}`;
+  return `"${letter}${context.counts.names} "`;
 }
 
 export function literal(text: string): string {
@@ -66,7 +69,9 @@ export function areColumns(pairs: [string, string][]): boolean {
 
 /** A JSON object. Made of a row, it is written faster and without white space than by json_build_object. */
 export function jsonObject(pairs: [string, string][]): string {
-  return areColumns(pairs) ? `(select row_to_json(o) from (select ${columnsOf(pairs)}) as o)` : jsonBuildObject(pairs);
+  return areColumns(pairs)
+    ? `(select row_to_json("o ") from (select ${columnsOf(pairs)}) as "o ")`
+    : jsonBuildObject(pairs);
 }
 
 /** A JSON object where keys are too long for columns, or values are aggregates, which would count the subquery's rows. */
@@ -149,8 +154,7 @@ function compileField(place: Place): Value {
     case 'key':
       return object(place, plan.row, plan.table, (alias) =>
         plan.columns.map(({ name: column, apiName, codec }) => {
-          const key = given(apiName);
-          const value = context.bind((variables) => codec.encode(key?.read(variables)));
+          const value = context.bind(readText(given(apiName)?.read, codec));
           return `${alias}.${quote(column)} = ${value}::${codec.sqlName}`;
         }),
       );
@@ -204,10 +208,10 @@ function object(place: Place, row: Row, from: string, where: (alias: string) => 
   const source = plain
     ? `select ${columnsOf(selected.pairs)} ${rows}`
     : `select ${jsonObject(selected.pairs)} as data, ${inside || '0'} as n ${rows}`;
-  const [one, n] = plain ? ['row_to_json(o)', '0'] : ['o.data', 'o.n'];
+  const [one, n] = plain ? ['row_to_json("o ")', '0'] : ['"o ".data', '"o ".n'];
   const text = list
-    ? `select coalesce(json_agg(${plain ? 'o' : 'o.data'}), '[]'::json) as data, count(*) + coalesce(sum(${n}), 0) as n from (${source}) as o`
-    : `select ${one} as data, ${n} as n from (${source}) as o`;
+    ? `select coalesce(json_agg(${plain ? '"o "' : '"o ".data'}), '[]'::json) as data, count(*) + coalesce(sum(${n}), 0) as n from (${source}) as "o "`
+    : `select ${one} as data, ${n} as n from (${source}) as "o "`;
   const alias = newAlias(context);
   return {
     sql: `${alias}.data`,
@@ -272,13 +276,7 @@ export function argumentList(
   for (const { name, apiName, codec, hasDefault, isVariadic } of call.arguments) {
     const value = given(apiName);
     if (hasDefault && (value === undefined || value.now === null)) continue;
-    const read: Read =
-      hashed?.argument === name
-        ? hashed.read
-        : (variables) => {
-            const current = value?.read(variables);
-            return current === null || current === undefined ? null : codec.encode(current);
-          };
+    const read = hashed?.argument === name ? hashed.read : readText(value?.read, codec);
     list.push(`${isVariadic ? 'variadic ' : ''}${quote(name)} => ${context.bind(read)}::${codec.sqlName}`);
   }
   return list.join(', ');

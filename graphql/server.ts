@@ -9,10 +9,11 @@ import { serverUrl } from '../functions/server-role.ts';
 import type { Settings } from '../functions/settings.ts';
 import type { SigningKey } from '../functions/signing-keys.ts';
 import { type Claims, openTokens } from '../functions/tokens.ts';
+import { openBodies } from './bodies.ts';
 import { corsHeaders } from './cors.ts';
 import { openEventStreams } from './event-stream.ts';
 import type { Asked, Deliver, Engine } from './execute.ts';
-import { readinessOf } from './health.ts';
+import { openReadiness } from './health.ts';
 import { followDatabase } from './live.ts';
 import { type Operation, openOperations } from './operations.ts';
 import { bodyOf, goodParams, type Outcome, type Params, respond } from './respond.ts';
@@ -23,6 +24,15 @@ import { openWebSockets } from './websocket.ts';
 import { openYoga } from './yoga.ts';
 
 export type Server = { url: string; close(): Promise<void> };
+
+// A client has 15 s to send a request; proxies keep connections for a minute, so ours are kept a little longer.
+const timeouts = {
+  headersTimeout: 10_000,
+  requestTimeout: 15_000,
+  connectionsCheckingInterval: 5000,
+  keepAliveTimeout: 65_000,
+};
+const bodiesTogether = 32;
 
 type Sent = { status: number; headers: Record<string, string>; body: string };
 
@@ -80,6 +90,10 @@ export async function startServer({
     throw error;
   });
 
+  const readiness = openReadiness(requests.pool, live, () => ({
+    ...eventLog.state(),
+    subscribers: subscriptions.count(),
+  }));
   const answer = async (params: Params, asked: Asked, readOnly: boolean): Promise<Outcome | undefined> => {
     const started = performance.now();
     const found = trusted.resolve(params);
@@ -103,6 +117,7 @@ export async function startServer({
     );
     return outcome;
   };
+  const readBody = openBodies(settings.maxBodyBytes, settings.maxBodyBytes * bodiesTogether);
   const yoga = openYoga(settings, answer);
 
   /** The kind of a request's operation; nothing where it has none. */
@@ -154,15 +169,17 @@ export async function startServer({
   const eventStreams = openEventStreams(transport);
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<Sent | undefined> {
+    // Listened for from the first: who went away while the token was checked is not told of later.
+    const gone = new AbortController();
+    response.on('close', () => {
+      if (!response.writableFinished) gone.abort();
+    });
     const id = requestId(request);
     response.setHeader('x-request-id', id);
     for (const [name, value] of corsHeaders(request, settings.corsOrigins)) response.setHeader(name, value);
     const path = (request.url ?? '/').split('?', 1)[0];
     if (path === '/health') return json(200, { status: 'ok', uptime: Math.round(process.uptime()) });
-    if (path === '/ready')
-      return json(
-        ...(await readinessOf(requests.pool, live, { ...eventLog.state(), subscribers: subscriptions.count() })),
-      );
+    if (path === '/ready') return json(...(await readiness()));
     if (path === '/') return { status: 302, headers: { location: '/graphql' }, body: '' };
     if (path !== '/graphql') return refuse(404, 'NOT_FOUND', `There is nothing at ${path}; GraphQL is at /graphql.`);
     if (request.method === 'OPTIONS') return { status: 204, headers: {}, body: '' };
@@ -171,8 +188,11 @@ export async function startServer({
       log.info({ id, status, code }, 'request');
       return refuse(status, code, message, headers);
     };
-    const body = await readBody(request, settings.maxBodyBytes);
-    if (body === undefined) {
+    const address = addressOf(request, settings.trustedProxies);
+    const body = await readBody(request, address, (then) => response.on('close', then));
+    if ('refused' in body) {
+      if (body.refused === 'gone') return;
+      if (body.refused === 'too many') return turnAway(503, 'UNAVAILABLE', 'Too many large requests are being read.');
       return turnAway(413, 'LIMIT_EXCEEDED', `The body is larger than ${settings.maxBodyBytes} bytes.`);
     }
     const search = new URL(request.url ?? '/', 'http://localhost').searchParams;
@@ -184,7 +204,7 @@ export async function startServer({
       return turnAway(401, 'UNAUTHENTICATED', (error as Error).message, { 'www-authenticate': 'Bearer' });
     }
     const { claims } = identity;
-    const params = paramsOf(request, search, body);
+    const params = paramsOf(request, search, body.text);
     const accept = request.headers.accept ?? '';
     if (request.method === 'PUT') return eventStreams.reserve(identity);
     if (reservation && request.method === 'DELETE')
@@ -199,16 +219,12 @@ export async function startServer({
       eventStreams.distinct(request, response, params, identity, id);
       return undefined;
     }
-    const gone = new AbortController();
-    response.on('close', () => {
-      if (!response.writableFinished) gone.abort();
-    });
     const asked: Asked = {
-      caller: callerOf(addressOf(request, settings.trustedProxies), request, claims, id),
+      caller: callerOf(address, request, claims, id),
       id,
       signal: gone.signal,
     };
-    return (await answerPlain(request, body, asked)) ?? yoga(request, body, asked);
+    return (await answerPlain(request, body.text, asked)) ?? yoga(request, body.text, asked);
   }
 
   // What nearly every client sends, a JSON body by POST, is answered here. Everything else (GET, GraphiQL, other media types,
@@ -230,14 +246,14 @@ export async function startServer({
     return { status, headers: { 'content-type': type }, body: bodyOf(outcome) };
   }
 
-  const server = createServer((request, response) => {
+  const server = createServer(timeouts, (request, response) => {
     handle(request, response)
       .catch((error): Sent | undefined => {
         log.error({ err: error }, 'a request failed');
         return refuse(500, 'INTERNAL', 'Something went wrong on our side.');
       })
       .then((sent) => {
-        // Where there is nothing to send, a stream has begun.
+        // Nobody is there to be answered, or a stream has begun.
         if (!sent) return;
         const { status, headers, body } = sent;
         response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
@@ -248,7 +264,7 @@ export async function startServer({
     if ((request.url ?? '').split('?', 1)[0] === '/graphql') return webSockets.upgrade(request, stream, head);
     stream.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
   });
-  server.keepAliveTimeout = 65_000;
+  server.maxConnections = settings.maxConnections;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(settings.port, settings.host, resolve);
@@ -326,27 +342,14 @@ function paramsOf({ method }: IncomingMessage, search: URLSearchParams, body: st
   }
 }
 
-function readBody(request: IncomingMessage, most: number): Promise<string | undefined> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    request.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > most) {
-        request.pause();
-        resolve(undefined);
-      } else chunks.push(chunk);
-    });
-    request.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')));
-    request.on('error', reject);
-  });
-}
-
 function json(status: number, value: unknown): Sent {
   return { status, headers: { 'content-type': 'application/json; charset=utf-8' }, body: JSON.stringify(value) };
 }
 
 function refuse(status: number, code: string, message: string, headers: Record<string, string> = {}): Sent {
   const sent = json(status, { errors: [{ message, extensions: { code } }] });
-  return { ...sent, headers: { ...sent.headers, ...headers, ...(status === 413 && { connection: 'close' }) } };
+  return {
+    ...sent,
+    headers: { ...sent.headers, ...headers, ...((status === 413 || status === 503) && { connection: 'close' }) },
+  };
 }

@@ -366,7 +366,7 @@ export function openSubscriptions(
   async function render({ compiled, values }: Group, events: Numbered[], asked: Asked): Promise<Map<Numbered, Sent>> {
     const call = callOf(compiled.selection, values);
     call.values[0] = JSON.stringify(events.map(({ event, cursor }) => ({ ...event, cursor })));
-    const [rows = []] = await engine().requests.run(asked.caller, [call], { readOnly: true });
+    const [rows = []] = await engine().requests.run(asked.caller, [call], { readOnly: true, share: 'listeners' });
     return new Map(
       rows.map(([position, json]) => {
         const numbered = events[Number(position) - 1] as Numbered;

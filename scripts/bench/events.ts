@@ -25,7 +25,7 @@ const query = `subscription ($id: UUID!) {
  * trigger that is usual.
  */
 export async function benchEvents(ground: Ground, quick: boolean, report: Report): Promise<Row[]> {
-  process.env.MAX_SUBSCRIPTIONS_PER_USER = '100000';
+  Object.assign(process.env, { MAX_SUBSCRIPTIONS_PER_USER: '100000', MAX_CONNECTIONS: '100000' });
   const viewer = await makeRooms(ground);
   const bench = await startSystems(ground, viewer, [], ['plinth']);
   const listeners = fork(path.join(import.meta.dirname, 'listeners.ts'));

@@ -37,6 +37,13 @@ t.test('D10 D14 what stands around GraphQL', async (t) => {
     );
   });
 
+  t.test('/ready asks Postgres once for all who ask at the same time', async (t) => {
+    world.proxy.counted();
+    const answers = await Promise.all(Array.from({ length: 50 }, () => fetch(`${server.url}ready`)));
+    t.same(new Set(answers.map(({ status }) => status)), new Set([200]));
+    t.ok((world.proxy.counted().Q ?? 0) < 25);
+  });
+
   t.test('other places', async (t) => {
     const home = await fetch(server.url, { redirect: 'manual' });
     t.same([home.status, home.headers.get('location')], [302, '/graphql']);

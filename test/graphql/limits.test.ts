@@ -1,18 +1,13 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { openWorld, schemaFile, type World } from '../world.ts';
 
 const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
-// A query that takes as long as it is told.
-const sleeping = `
-create function things.sleep(seconds double precision) returns boolean
-language sql stable security definer set search_path = ''
-as $$ select pg_catalog.pg_sleep(seconds) is not null $$;
-grant execute on function things.sleep to anonymous;
-`;
-const schema = readFileSync(schemaFile, 'utf8') + things + sleeping;
+const sleep = readFileSync(path.join(import.meta.dirname, '../fixtures/sleep.sql'), 'utf8');
+const schema = readFileSync(schemaFile, 'utf8') + things + sleep;
 const code = (wanted: string) => ({ errors: [{ extensions: { code: wanted } }] });
 
 /** Sends a request as a client might, and gives its status with its answer. */
@@ -59,13 +54,6 @@ t.test('D14 what a client may ask for is limited before anything runs', async (t
       t,
       `query { ...A } fragment A on Query { thing(id: "1") { ...B } } fragment B on Thing { ${nest(3)} }`,
     );
-  });
-
-  t.test('introspection that goes in circles', async (t) => {
-    const circles = (times: number): string => (times === 0 ? 'name' : `fields { type { ${circles(times - 1)} } }`);
-    t.match(await ask(`{ __type(name: "Thing") { ${circles(1)} } }`), { data: { __type: { fields: [] } } });
-    const answer = await ask(`{ __type(name: "Thing") { ${circles(4)} } }`);
-    t.match(answer, { errors: [{ message: /introspection/i }] });
   });
 
   t.test('filters: their depth, and how many conditions they have', async (t) => {
@@ -137,7 +125,7 @@ t.test('D14 what a client may ask for is limited before anything runs', async (t
     const until = async (wanted: number): Promise<boolean> => {
       for (let tries = 0; tries < 60; tries += 1) {
         if ((await sleeping()) === wanted) return true;
-        await new Promise((resolve) => setTimeout(resolve, 50));
+        await setTimeout(50);
       }
       return false;
     };
@@ -208,6 +196,15 @@ t.test('D14 what an installation may close', async (t) => {
     });
     t.match(await open.ask('{ __type(name: "Box") { name } }'), { errors: [{}] });
     t.match(await open.ask('{ __typename }'), { data: { __typename: 'Query' } }, 'the name of a type is no secret');
+    for (const query of ['{ boxs { id } }', '{ box(idd: 1) { id } }', 'query ($x: Bx) { box(id: $x) { id } }'])
+      t.notMatch(
+        JSON.stringify((await open.ask(query)).errors),
+        /did you mean/i,
+        'and what is like a name is not told',
+      );
+    const filter = 'query ($filter: BoxFilter) { boxes(filter: $filter) { totalCount } }';
+    const { errors } = await open.ask(filter, { filter: { nam: {} } });
+    t.match(errors, [{ message: /unknown field "nam"(?!.*did you mean)/i }], 'in variables');
     const page = await fetch(`${open.server.url}graphql`, { headers: { accept: 'text/html' } });
     t.notMatch(await page.text(), /graphiql/i);
   });

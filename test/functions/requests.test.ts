@@ -1,0 +1,59 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import pino from 'pino';
+import t from 'tap';
+import { prepare } from '../../functions/pipeline.ts';
+import { openRequests } from '../../functions/requests.ts';
+import { serverUrl } from '../../functions/server-role.ts';
+import { openWorld, schemaFile } from '../world.ts';
+
+const fixture = (name: string): string =>
+  readFileSync(path.join(import.meta.dirname, `../fixtures/${name}.sql`), 'utf8');
+
+t.test('T8 a connection is nobody between two requests, however the first one ended', async (t) => {
+  const schema = readFileSync(schemaFile, 'utf8') + fixture('things') + fixture('sleep');
+  const world = await openWorld(t, { schema });
+  const alice = await world.person('alice');
+  const { sid } = JSON.parse(Buffer.from(alice.token.split('.')[1] as string, 'base64url').toString());
+  const requests = openRequests(await serverUrl(world.databaseUrl), { size: 1, log: pino({ level: 'silent' }) });
+  requests.setTimeouts({ anonymous: '150ms', member: '5s', operator: '5s', service: '5s' });
+  t.teardown(requests.close);
+  const member = { role: 'member', claims: { role: 'member', sub: alice.id, sid, request_id: 'hers' } } as const;
+  const anonymous = { role: 'anonymous', claims: { role: 'anonymous' } } as const;
+  const call = (text: string) => ({ statement: prepare(text), values: [] });
+  const state = async () => {
+    const { rows } = await requests.pool.query(
+      `select current_user::text, current_setting('role') as role, current_setting('statement_timeout') as timeout,
+        current_setting('transaction_read_only') as read_only, nullif(current_setting('plinth.user_id', true), '') as user_id, pg_backend_pid() as pid,
+        (select array_agg(name || '=' || setting) from pg_settings where source = 'session') as session`,
+    );
+    return rows[0];
+  };
+  const clean = await state();
+  t.same([clean.current_user, clean.user_id], ['plinth_server', null]);
+  const whose = call(`select nullif(current_setting('plinth.user_id', true), ''), current_user::text`);
+  t.same(await requests.run(member, [whose], { readOnly: true }), [[[alice.id, 'member']]]);
+  t.same(await state(), clean, 'after one that went well');
+
+  for (const [name, caller, text] of [
+    ['failed', member, 'select 1 / (select 0)'],
+    ['was not understood', member, 'select from nowhere at all'],
+    ['wrote where it may only read', member, 'create temporary table kept (id int)'],
+    ['took too long', anonymous, 'select things.sleep(2)'],
+    ['tried to stay somebody', member, `select set_config('role', 'operator', false), 1 / (select 0)`],
+  ] as const) {
+    await t.rejects(requests.run(caller, [call(text)], { readOnly: true }));
+    t.same(await state(), clean, `after one that ${name}`);
+  }
+
+  // From before it begins until it runs.
+  for (const wait of [0, 0, 0, 1, 1, 2, 2, 3, 5, 10, 20, 50]) {
+    const gone = new AbortController();
+    const cancelled = requests.run(member, [call('select things.sleep(1)')], { readOnly: false, signal: gone.signal });
+    await Promise.all([t.rejects(cancelled), setTimeout(wait).then(() => gone.abort())]);
+    t.same(await requests.run(anonymous, [whose], { readOnly: true }), [[[null, 'anonymous']]]);
+    const { pid: _, ...now } = await state();
+    t.match(clean, now, `after one that was cancelled ${wait} ms after it began`);
+  }
+});

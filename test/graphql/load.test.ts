@@ -1,0 +1,64 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import t from 'tap';
+import { openWorld, schemaFile } from '../world.ts';
+
+const fixture = (name: string): string =>
+  readFileSync(path.join(import.meta.dirname, `../fixtures/${name}.sql`), 'utf8');
+const schema = readFileSync(schemaFile, 'utf8') + fixture('things') + fixture('sleep');
+
+t.test('many clients at once', async (t) => {
+  const world = await openWorld(t, { schema });
+  const { ask } = world;
+
+  const alice = await world.person('alice');
+  const flood = (count: number, seconds: number, signal?: AbortSignal) =>
+    Array.from({ length: count }, async () => {
+      const response = await fetch(`${world.server.url}graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ query: `{ sleep(seconds: ${seconds}) }` }),
+        ...(signal && { signal }),
+      });
+      return response.json();
+    });
+
+  t.test('one who asks for everything leaves something to others', async (t) => {
+    const answers = flood(12, 2);
+    await setTimeout(500);
+    const started = performance.now();
+    for (let times = 0; times < 3; times += 1)
+      t.match(await ask('{ me { username } }', {}, alice.token), { data: { me: { username: 'alice' } } });
+    t.ok(performance.now() - started < 1500, 'who is answered at once');
+    t.same(new Set(await Promise.all(answers).then((all) => all.map(({ data }) => data?.sleep))), new Set([true]));
+  });
+
+  t.test('who asks for more than can wait is told at once', async (t) => {
+    const gone = new AbortController();
+    const codes: string[] = [];
+    const requests = flood(300, 4, gone.signal).map((answer) =>
+      answer.then(({ errors }) => codes.push(errors?.[0].extensions.code)).catch(() => {}),
+    );
+    await setTimeout(3500);
+    t.match(await ask('{ me { username } }', {}, alice.token), { data: { me: { username: 'alice' } } });
+    gone.abort();
+    await Promise.all(requests);
+    t.ok(codes.length > 50);
+    t.same(new Set(codes), new Set(['UNAVAILABLE']));
+  });
+
+  t.test('clients that go away by the hundred hold nobody up, and cancel nobody else', async (t) => {
+    const gone = new AbortController();
+    const requests = flood(200, 4.5, gone.signal).map((answer) => answer.catch(() => {}));
+    await setTimeout(300);
+    gone.abort();
+    await Promise.all(requests);
+    const started = performance.now();
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, () => ask('{ sleep(seconds: 0.01) }', {}, alice.token)),
+    );
+    t.ok(performance.now() - started < 3500, 'the next are answered at once');
+    t.same(new Set(answers.map(({ data }) => data?.sleep)), new Set([true]));
+  });
+});
