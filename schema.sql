@@ -2762,6 +2762,10 @@ declare
   upto    bigint;
 begin
   select * into channel from chat.channels as known where known.id = mark_read.channel_id;
+  -- Reading is told in a direct chat: its row is locked before the member's, as sending does.
+  if channel.kind = 'direct' then
+    select * into channel from chat.channels as known where known.id = mark_read.channel_id for no key update;
+  end if;
   select * into mine
   from chat.members as member
   where member.channel_id = channel.id and member.user_id = caller

@@ -207,6 +207,8 @@ export function openSubscriptions(
       name,
       role,
       compiled.personal ? subscriber.user : '',
+      // The same right: what one of them may see of an event, the others may.
+      ...callOf(compiled.listen, values).values,
       ...callOf(compiled.selection, values).values,
     ]);
     const group = groups.get(key) ?? {
@@ -326,27 +328,28 @@ export function openSubscriptions(
     end(subscriber, [new GraphQLError(message, { extensions }).toJSON()]);
   }
 
-  /** Renders as one of those it is for; as the next where the session of the first has ended. */
+  /** Renders as one of those it is for; as the next where the first has lost the right, and is told so. */
   async function renderForAll(
     group: Group,
     events: Numbered[],
     isFor: (subscriber: Subscriber) => boolean,
   ): Promise<Map<Numbered, Sent>> {
-    const refused = new Set<Subscriber>();
     for (let wait = 50; ; wait = Math.min(wait * 2, 1000)) {
-      const speaker = speakerOf(group, (member) => isFor(member) && !refused.has(member));
+      const speaker = speakerOf(group, isFor);
       if (!speaker) return new Map();
       const { asked } = speaker.wanted;
       try {
         return await render(group, events, asked);
       } catch (error) {
-        if ((error as { code?: string }).code === 'PT401') {
-          refused.add(speaker);
-          restart(speaker);
-        } else if (isTransient(error)) await sleep(wait);
+        if (isTransient(error)) {
+          await sleep(wait);
+          continue;
+        }
+        const { errorCodes, unforeseen } = engine();
+        const errors = [tellError(error, errorCodes, asked.id, unforeseen)];
+        if (isRefusal(error)) end(speaker, errors);
         else {
-          const { errorCodes, unforeseen } = engine();
-          const text = JSON.stringify({ errors: [tellError(error, errorCodes, asked.id, unforeseen)], data: null });
+          const text = JSON.stringify({ errors, data: null });
           return new Map(events.map((each) => [each, { text, cursor: each.cursor, framed: new Map() }]));
         }
       }
@@ -363,10 +366,15 @@ export function openSubscriptions(
     return second;
   }
 
+  /**
+   * Reads what is sent. The right is asked for after it: who has lost it meanwhile is shown less than the others of the group, and
+   * what Postgres hides from one must not be left out for all.
+   */
   async function render({ compiled, values }: Group, events: Numbered[], asked: Asked): Promise<Map<Numbered, Sent>> {
     const call = callOf(compiled.selection, values);
     call.values[0] = JSON.stringify(events.map(({ event, cursor }) => ({ ...event, cursor })));
-    const [rows = []] = await engine().requests.run(asked.caller, [call], { readOnly: true, share: 'listeners' });
+    const calls = [call, callOf(compiled.listen, values)];
+    const [rows = []] = await engine().requests.run(asked.caller, calls, { readOnly: true, share: 'listeners' });
     return new Map(
       rows.map(([position, json]) => {
         const numbered = events[Number(position) - 1] as Numbered;
@@ -397,6 +405,12 @@ export function openSubscriptions(
 /** Whether an error is of the moment: the connection is lost, or the server has no more of them. */
 function isTransient(error: unknown): boolean {
   return isLost(error) || /^(53|57P0|40)/.test((error as { code?: string }).code ?? '');
+}
+
+/** Whether render failed because the caller may not listen: their session has ended, or the right was refused. */
+function isRefusal(error: unknown): boolean {
+  const { code = '', at } = error as { code?: string; at?: number };
+  return (at === -1 || at === 1) && code.startsWith('PT4');
 }
 
 function add(index: Map<string, Set<Subscriber>>, key: string, subscriber: Subscriber): void {

@@ -7,6 +7,7 @@ import type { Test } from 'tap';
 import { applySchema } from '../functions/apply.ts';
 import { serverUrl } from '../functions/server-role.ts';
 import { readSettings } from '../functions/settings.ts';
+import type { SigningKey } from '../functions/signing-keys.ts';
 import { openTokens, type Tokens } from '../functions/tokens.ts';
 import { type Server, startServer } from '../graphql/server.ts';
 import type { Delivery } from '../workers/outbox.ts';
@@ -32,6 +33,8 @@ export type World = {
   /** What the server reaches the database through. */
   proxy: DatabaseProxy;
   tokens: Tokens;
+  /** What tokens are signed with. */
+  keys: SigningKey[];
   /** The texts and mails that were sent, oldest first. */
   delivered: Delivery[];
   /** What was logged. */
@@ -89,6 +92,7 @@ export async function openWorld(
     server,
     proxy,
     tokens,
+    keys,
     delivered,
     logged,
     service: () => tokens.sign({ role: 'service' }),
