@@ -8,7 +8,7 @@ import path from 'node:path';
 const scripts = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
 const repository = path.dirname(scripts);
 const onDeno = 'Deno' in globalThis;
-const needDevelopment = ['check', 'generate', 'test'];
+const needDevelopment = ['chaos', 'check', 'generate', 'test'];
 /** The first Node that runs TypeScript as it is. */
 const oldestNode = [22, 18];
 
