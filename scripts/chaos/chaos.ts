@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { Refusal, runScript } from '../../functions/refusal.ts';
 import { stopAsked } from '../stop-signal.ts';
 import { chaosEvents } from './events.ts';
-import { textOf } from './summary.ts';
+import { print } from './summary.ts';
 
 // npm run chaos -- events [--faults N] [--seed N] [--json]: kills and disturbs servers, Postgres and clients under load, and ends with
 // code 1 where anything was lost by it. What is being done goes to stderr.
@@ -34,7 +34,8 @@ await runScript(async () => {
     report: (line) => process.stderr.write(`${line}\n`),
     stop: stopAsked(),
   });
-  console.log(json ? JSON.stringify({ chaos: 'events', ...summary }) : textOf(summary));
+  if (json) console.log(JSON.stringify({ chaos: 'events', ...summary }));
+  else print(summary);
   if (summary.wrong.length > 0) process.exitCode = 1;
 });
 process.exit();

@@ -46,7 +46,7 @@ export async function openPostgres(report: (line: string) => void): Promise<Post
       leaveFolder(folder);
     },
     async start() {
-      server = await startEmbedded({ dataDirectory: folder, port: Number(new URL(url).port), log: () => {} });
+      server = await startEmbedded({ dataDirectory: folder, log: () => {} });
     },
     async close() {
       await server.stop();

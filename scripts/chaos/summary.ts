@@ -1,4 +1,3 @@
-import { table } from '../bench/table.ts';
 import type { FaultKind } from './faults.ts';
 import type { Book, Wrongs } from './ledger.ts';
 
@@ -78,22 +77,17 @@ export function summarise(found: Found): Summary {
   };
 }
 
-/** The summary as text. */
-export function textOf({ seed, seconds, faults, messages, events, openTransaction, ...told }: Summary): string {
+/** Prints the summary for a person. */
+export function print({ seed, seconds, faults, messages, events, openTransaction, ...told }: Summary): void {
   const { reasons, retries, wrong } = told;
-  return [
-    table(faults),
-    '',
-    table([{ ...messages }]),
-    '',
-    table([{ ...events }]),
-    ...(openTransaction ? ['', table([{ ...openTransaction }])] : []),
-    '',
-    `Connections ended: ${listOf(reasons)}`,
-    `Messages sent again: ${listOf(retries)}`,
-    `${seconds} s, seed ${seed}`,
+  for (const rows of [faults, [messages], [events], ...(openTransaction ? [[openTransaction]] : [])])
+    console.table(rows);
+  console.log(`Connections ended: ${listOf(reasons)}`);
+  console.log(`Messages sent again: ${listOf(retries)}`);
+  console.log(`${seconds} s, seed ${seed}`);
+  console.log(
     wrong.length === 0 ? 'Nothing was lost.' : `${wrong.length} things are wrong:\n${wrong.slice(0, 50).join('\n')}`,
-  ].join('\n');
+  );
 }
 
 function listOf(counts: Record<string, number>): string {
