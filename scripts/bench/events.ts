@@ -6,7 +6,7 @@ import pg from 'pg';
 import type { Ground, Report } from './ground.ts';
 import type { Heard, Order } from './listeners.ts';
 import { median, rounded } from './rounds.ts';
-import { startSystems } from './systems.ts';
+import { type System, startSystems } from './systems.ts';
 
 type Row = Record<string, string | number>;
 
@@ -19,24 +19,37 @@ const query = `subscription ($id: UUID!) {
   }
 }`;
 
+const queryOfPostgraphile = `subscription ($id: UUID!) {
+  messageEvents(channelId: $id) {
+    timestamp
+    message { id: rowId text sender: identityUserBySenderId { id: rowId username } }
+  }
+}`;
+
+type World = { userId: string; sessionId: string; rooms: string[]; direct: string[] };
+/** Opens listeners in place of those there are. */
+type Open = (system: System, channels: string[]) => Promise<void>;
+
 /**
  * Events: what they cost those who write, and how many reach how many listeners how soon. Writers call chat.send_message on connections of
  * their own, so that what is compared is the database: without events; with Plinth's log, one and 1,000 listening; and with the NOTIFY in a
- * trigger that is usual.
+ * trigger that is usual, which is also what PostGraphile listens to.
  */
 export async function benchEvents(ground: Ground, quick: boolean, report: Report): Promise<Row[]> {
   Object.assign(process.env, { MAX_SUBSCRIPTIONS_PER_USER: '100000', MAX_CONNECTIONS: '100000' });
-  const viewer = await makeRooms(ground);
-  const bench = await startSystems(ground, viewer, [], ['plinth']);
+  const world = await makeRooms(ground);
+  const bench = await startSystems(ground, world, [], ['plinth', 'postgraphile']);
   const listeners = fork(path.join(import.meta.dirname, 'listeners.ts'));
   try {
-    const [plinth] = bench.systems;
-    if (!plinth) throw new Error('Plinth is not there');
-    const [request] = await plinth.requests({ name: '', plinth: '', postgraphile: '', variables: [{}] }, 0);
-    const open = (channels: string[]) =>
-      ask(listeners, { open: { port: plinth.port, token: request?.token ?? '', query, channels } });
-    const commits = await benchCommits(ground, viewer, open, quick, report);
-    const deliveries = await benchDeliveries(ground, viewer, { listeners, open, pid: plinth.pid }, quick, report);
+    const [plinth, postgraphile] = bench.systems as [System, System];
+    const open: Open = async (system, channels) => {
+      const [request] = await system.requests({ name: '', plinth: '', postgraphile: '', variables: [{}] }, 0);
+      const asked = system === plinth ? query : queryOfPostgraphile;
+      await ask(listeners, { open: { port: system.port, token: request?.token ?? '', query: asked, channels } });
+    };
+    const commits = await benchCommits(ground, world, (channels) => open(plinth, channels), quick, report);
+    const heard = (seconds: number) => ask<Heard>(listeners, { measure: { seconds } });
+    const deliveries = await benchDeliveries(ground, world, [plinth, postgraphile], { open, heard }, quick, report);
     return [...commits, ...deliveries];
   } finally {
     listeners.disconnect();
@@ -44,7 +57,7 @@ export async function benchEvents(ground: Ground, quick: boolean, report: Report
   }
 }
 
-async function makeRooms({ owner }: Ground) {
+async function makeRooms({ owner }: Ground): Promise<World> {
   const { rows } = await owner.query(`
     with person as (
       insert into identity.users (username, display_name) values ('bench', 'Bench') returning id
@@ -64,7 +77,7 @@ async function makeRooms({ owner }: Ground) {
   await owner.query('create schema bench');
   await owner.query(`create function bench.notify() returns trigger language plpgsql as $$
     begin
-      perform pg_notify('bench', json_build_object('id', new.last_message_id, 'channel', new.id)::text);
+      perform pg_notify('channel:' || new.id, json_build_object('id', new.last_message_id, 'timestamp', clock_timestamp())::text);
       return null;
     end $$`);
   await owner.query(`grant plinth_owner to ${pg.escapeIdentifier(usename)}`);
@@ -77,8 +90,8 @@ async function makeRooms({ owner }: Ground) {
 /** Commits a second of 16 writers, in turns: what else the machine does meets all of them. */
 async function benchCommits(
   ground: Ground,
-  { userId, rooms: ids }: { userId: string; rooms: string[] },
-  open: (channels: string[]) => Promise<unknown>,
+  { userId, rooms: ids }: World,
+  open: (channels: string[]) => Promise<void>,
   quick: boolean,
   report: Report,
 ): Promise<Row[]> {
@@ -92,13 +105,11 @@ async function benchCommits(
   for (let round = 0; round < (quick ? 1 : 5); round += 1) {
     for (const [name, { events, notify, listeners }] of Object.entries(ways)) {
       report(`commits, round ${round + 1}: ${name}`);
-      await ground.owner.query(`alter table chat.channels ${events ? 'enable' : 'disable'} trigger tell_channel`);
-      await ground.owner.query(`alter table chat.channels ${notify ? 'enable' : 'disable'} trigger notify`);
+      await useTriggers(ground, { events, notify });
       await open(Array.from({ length: listeners }, (_, index) => ids[index % ids.length] as string));
       measured.get(name)?.push(await write(ground.url, userId, ids, { clients: writers, seconds: quick ? 2 : 4 }));
     }
   }
-  await ground.owner.query('alter table chat.channels enable trigger tell_channel, disable trigger notify');
   await open([]);
   const [without, , , notify] = [...measured.values()] as [number[], number[], number[], number[]];
   return [...measured].map(([name, rates]) => ({
@@ -107,6 +118,11 @@ async function benchCommits(
     ratioToNone: rounded(median(rates.map((rate, round) => rate / (without[round] as number)))),
     ratioToNotify: rounded(median(rates.map((rate, round) => rate / (notify[round] as number)))),
   }));
+}
+
+async function useTriggers({ owner }: Ground, { events, notify }: { events: boolean; notify: boolean }): Promise<void> {
+  const switched = (on: boolean, name: string): string => `${on ? 'enable' : 'disable'} trigger ${name}`;
+  await owner.query(`alter table chat.channels ${switched(events, 'tell_channel')}, ${switched(notify, 'notify')}`);
 }
 
 /** Calls send_message on as many connections as fast as they go, or at a pace; gives commits a second. */
@@ -142,50 +158,47 @@ async function write(
 /** Deliveries a second as fast as they go; the delay from the event to the socket at 20 messages a second; memory. */
 async function benchDeliveries(
   ground: Ground,
-  { userId, rooms: ids }: { userId: string; rooms: string[] },
-  { listeners, open, pid }: { listeners: ChildProcess; open: (channels: string[]) => Promise<unknown>; pid: number },
+  { userId, rooms: ids }: World,
+  systems: System[],
+  { open, heard }: { open: Open; heard(seconds: number): Promise<Heard> },
   quick: boolean,
   report: Report,
 ): Promise<Row[]> {
   const rows: Row[] = [];
   const seconds = quick ? 3 : 8;
-  for (const [count, channels] of quick
-    ? [
-        [100, 1],
-        [1000, 1],
-      ]
-    : [
-        [1, 1],
-        [100, 1],
-        [1000, 1],
-        [10_000, 1],
-        [1000, 100],
-      ]) {
-    const targets = ids.slice(0, channels as number);
-    const name = `${count} listeners of ${channels === 1 ? 'one channel' : `${channels} channels`}`;
-    report(`deliveries: ${name}`);
-    const before = memoryOf(pid);
-    await open(Array.from({ length: count as number }, (_, index) => targets[index % targets.length] as string));
-    await sleep(1000);
-    const perListener = (memoryOf(pid) - before) / (count as number);
-    const paced = ask<Heard>(listeners, { measure: { seconds: seconds + 1 } });
-    await write(ground.url, userId, targets, { clients: 1, seconds, perSecond: 20 });
-    const { latencies } = await paced;
-    const [heard] = await Promise.all([
-      ask<Heard>(listeners, { measure: { seconds } }),
-      write(ground.url, userId, targets, { clients: 4, seconds }),
-    ]);
-    // What is still on its way belongs to none of the next.
-    await sleep(2000);
-    rows.push({
-      name,
-      rate: rounded(heard.deliveries / heard.seconds),
-      p50: percentile(latencies, 0.5),
-      p95: percentile(latencies, 0.95),
-      p99: percentile(latencies, 0.99),
-      ...((count as number) >= 1000 && { kilobytesPerListener: rounded(perListener / 1024) }),
-    });
-    await open([]);
+  const sizes: [number, number][] = [
+    [1, 1],
+    [100, 1],
+    [1000, 1],
+    [10_000, 1],
+    [1000, 100],
+  ];
+  for (const [count, channels] of quick ? sizes.slice(1, 3) : sizes) {
+    const targets = ids.slice(0, channels);
+    const listening = Array.from({ length: count }, (_, index) => targets[index % channels] as string);
+    // A read of each message for each listener: more of them than this it does not serve in any time.
+    for (const system of systems.filter(({ name }) => name === 'plinth' || count <= 1000)) {
+      const name = `${count.toLocaleString('en')} listeners of ${channels} channel${channels === 1 ? '' : 's'}: ${system.name}`;
+      report(name);
+      await useTriggers(ground, { events: system.name === 'plinth', notify: system.name === 'postgraphile' });
+      const before = memoryOf(system.pid);
+      await open(system, listening);
+      await sleep(1000);
+      const perListener = (memoryOf(system.pid) - before) / count;
+      const paced = heard(seconds + 1);
+      await write(ground.url, userId, targets, { clients: 1, seconds, perSecond: 20 });
+      const { latencies } = await paced;
+      const [fast] = await Promise.all([heard(seconds), write(ground.url, userId, targets, { clients: 4, seconds })]);
+      rows.push({
+        name,
+        rate: rounded(fast.deliveries / fast.seconds),
+        ...{ p50: percentile(latencies, 0.5), p95: percentile(latencies, 0.95), p99: percentile(latencies, 0.99) },
+        ...(count >= 1000 && { kilobytesPerListener: rounded(perListener / 1024) }),
+      });
+      // What is still on its way belongs to none of the next.
+      await open(system, []);
+      await sleep(quick ? 1000 : 3000);
+    }
   }
   return rows;
 }

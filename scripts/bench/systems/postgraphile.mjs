@@ -3,10 +3,12 @@
 import { createServer } from 'node:http';
 import pg from 'pg';
 import { postgraphile } from 'postgraphile';
+import { jsonParse } from 'postgraphile/@dataplan/json';
 import { makePgService } from 'postgraphile/adaptors/pg';
+import { context, lambda, listen } from 'postgraphile/grafast';
 import { grafserv } from 'postgraphile/grafserv/node';
 import { PostGraphileAmberPreset } from 'postgraphile/presets/amber';
-import { pgSmartTags } from 'postgraphile/utils';
+import { extendSchema, gql, pgSmartTags } from 'postgraphile/utils';
 import { openSystem, tellReady } from './system.ts';
 
 const { port, databaseUrl, poolSize, callerOf } = openSystem();
@@ -19,15 +21,47 @@ const tags = pgSmartTags([
   { kind: 'procedure', match: 'chat.my_channels', tags: { behavior: '+order' } },
 ]);
 
+// Who listens to a channel: by LISTEN, with the message read anew for each, as its documentation shows it.
+const listening = extendSchema(({ input: { pgRegistry } }) => ({
+  typeDefs: gql`
+    extend type Subscription {
+      messageEvents(channelId: UUID!): MessageEvent
+    }
+    type MessageEvent {
+      timestamp: String
+      message: Message
+    }
+  `,
+  objects: {
+    Subscription: {
+      plans: {
+        messageEvents: {
+          subscribePlan(_root, { $channelId }) {
+            const topic = lambda($channelId, (id) => `channel:${id}`);
+            return listen(context().get('pgSubscriber'), topic, jsonParse);
+          },
+          plan: (event) => event,
+        },
+      },
+    },
+    MessageEvent: {
+      plans: {
+        timestamp: (event) => event.get('timestamp'),
+        message: (event) => pgRegistry.pgResources.messages.get({ id: event.get('id') }),
+      },
+    },
+  },
+}));
+
 const serving = postgraphile({
   extends: [PostGraphileAmberPreset],
-  plugins: [tags],
-  pgServices: [makePgService({ pool, schemas: ['chat', 'identity'] })],
-  grafserv: { graphiql: false, watch: false },
+  plugins: [tags, listening],
+  pgServices: [makePgService({ pool, schemas: ['chat', 'identity'], pubsub: true })],
+  grafserv: { graphiql: false, watch: false, websockets: true },
   grafast: {
     explain: false,
-    async context({ node }) {
-      const { role, sub, sid } = await callerOf(node.req);
+    async context({ node, ws }) {
+      const { role, sub, sid } = await callerOf(node?.req ?? { headers: ws.connectionParams });
       return { pgSettings: { role, 'plinth.user_id': sub, 'plinth.session_id': sid } };
     },
   },

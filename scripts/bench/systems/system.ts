@@ -20,7 +20,8 @@ export function openSystem() {
   const tokens = openTokens([{ kid: 'bench', key: new Uint8Array(Buffer.from(settings.key, 'hex')) }]);
   return {
     ...settings,
-    callerOf: ({ headers }: IncomingMessage) => tokens.verify((headers.authorization ?? '').slice('Bearer '.length)),
+    callerOf: async ({ headers }: Pick<IncomingMessage, 'headers'>) =>
+      (await tokens.verify((headers.authorization ?? '').slice('Bearer '.length))).claims,
   };
 }
 
