@@ -1404,9 +1404,29 @@ comment on function events.signal is
 -- Functions: reading
 -- --------------------------------------------------------------------------------------------
 
+-- That a transaction has ended may be seen before it is on disk, where it failed or has written nothing that must last;
+-- after a crash Postgres gives its number to another. An event is on disk before it is seen, and every lower number is
+-- with it. So a place names no transaction newer than the newest event: of the log it shows the same.
+create function events._durable(seen_by pg_snapshot, newest xid8) returns pg_snapshot
+language sql immutable set search_path = ''
+as $$
+  select format(
+    '%s:%s:%s', least(pg_snapshot_xmin(seen_by), bound.xid), least(pg_snapshot_xmax(seen_by), bound.xid), (
+      select string_agg(running::text, ',' order by running)
+      from pg_snapshot_xip(seen_by) as running
+      where running < bound.xid
+    )
+  )::pg_snapshot
+  from (select (newest::text::bigint + 1)::text::xid8 as xid) as bound;
+$$;
+
 create function events.cursor() returns text
-language sql stable parallel safe
-return pg_current_snapshot()::text;
+language sql stable parallel safe security definer set search_path = ''
+as $$
+  select events._durable(pg_current_snapshot(), greatest(
+    (select max(log.xid) from events.log as log), (select max(known.forgotten) from events.topic_kinds as known)
+  ))::text;
+$$;
 comment on function events.cursor is
   'The place in the log that belongs to everything else that this query reads: subscribe `after` it, and nothing is
 missed or repeated.
@@ -1455,6 +1475,22 @@ end;
 $$;
 comment on function events._rechecks_in_log is
   'Whose rights have to be asked again by what became visible between two snapshots; for the server.';
+
+create function events._newest_in_log(since pg_snapshot, until pg_snapshot, recent timestamptz) returns xid8
+language plpgsql stable security definer set search_path = '' set enable_seqscan = off
+as $$
+begin
+  return (
+    select max(log.xid)
+    from events.log as log
+    where log.xid >= pg_snapshot_xmin(since)
+      and not pg_visible_in_snapshot(log.xid, since) and pg_visible_in_snapshot(log.xid, until)
+      and log.at >= recent
+  );
+end;
+$$;
+comment on function events._newest_in_log is
+  'The newest transaction of what became visible between two snapshots; for the server.';
 
 create function events._kinds_of(topics text[]) returns text[]
 language sql stable set search_path = ''
@@ -1628,8 +1664,9 @@ alter table events.topics enable row level security;
 alter table events.log enable row level security;
 
 revoke execute on all functions in schema events from public;
-grant execute on function events.cursor to anonymous, service;
-grant execute on function events._new_in_log, events._rechecks_in_log, events._seqs_at, events._missed to plinth_server;
+grant execute on function events.cursor to anonymous, service, plinth_server;
+grant execute on function events._new_in_log, events._rechecks_in_log, events._newest_in_log to plinth_server;
+grant execute on function events._seqs_at, events._missed to plinth_server;
 
 select events.ensure_partitions();
 

@@ -60,7 +60,7 @@ export type LogState = {
 };
 
 const columns =
-  "topic, seq::text as seq, id, type, version, to_json(at) #>> '{}' as timestamp, producer, data, " +
+  "xid, topic, seq::text as seq, id, type, version, to_json(at) #>> '{}' as timestamp, producer, data, " +
   "jsonb_strip_nulls(jsonb_build_object('trace_id', trace_id, 'user_id', user_id)) as metadata, rechecks";
 const firstPage = `
   select now.until::text as until, clock_timestamp() as now, pg_notification_queue_usage() as queue, ${columns}
@@ -68,6 +68,7 @@ const firstPage = `
   left join lateral events._new_in_log($1, now.until, $2, '', 0) as log on true`;
 const nextPage = `select ${columns} from events._new_in_log($1, $2, $3, $4, $5) as log`;
 const allRechecks = 'select topic, rechecks from events._rechecks_in_log($1, $2, $3)';
+const newestXid = 'select events._newest_in_log($1, $2, $3) as newest';
 const missedPage = `select ${columns} from events._missed($1, $2, $3) as log`;
 const pageSize = 1000;
 
@@ -106,6 +107,8 @@ export async function followLog(
     woken = true;
   };
   let position = '';
+  // The oldest transaction that was running at the last read.
+  let running = 0n;
   // A batch of which not every part was handed on, when the connection was lost.
   let unfinished: { until: string; topic: string; seq: string } | undefined;
   let boundaries: ((position: string) => void)[] = [];
@@ -133,7 +136,7 @@ export async function followLog(
     });
     await made.connect();
     await made.query('listen plinth_events; listen plinth_batches; listen plinth_signals');
-    position ||= (await made.query('select pg_current_snapshot()::text as now')).rows[0].now;
+    position ||= (await made.query('select events.cursor() as now')).rows[0].now;
     [leader, awake, asleep] = [false, false, false];
     return made;
   }
@@ -157,16 +160,23 @@ export async function followLog(
 
   async function readNew(from: pg.Client): Promise<number> {
     const { rows } = await from.query({ name: 'first', text: firstPage, values: [position, recent()] });
-    const { until, now, queue } = rows[0];
-    const events: LoggedEvent[] = rows.filter(({ topic }) => topic !== null);
-    note(until, now.getTime(), events, queue);
+    const { until: seenBy, now, queue } = rows[0];
+    const events: (LoggedEvent & { xid: string })[] = rows.filter(({ topic }) => topic !== null);
+    note(seenBy, now.getTime(), events, queue);
     if (events.length < pageSize) {
+      const until = durable(
+        seenBy,
+        position,
+        events.map(({ xid }) => xid),
+      );
       if (events.length > 0) take({ since: position, until, events, rechecks: rechecksOf(events), isLast: true });
       position = until;
       return events.length;
     }
-    const { rows: rechecks } = await from.query(allRechecks, [position, until, recent()]);
-    return handOn(from, until, events, rechecks);
+    const between = [position, seenBy, recent()];
+    const { rows: rechecks } = await from.query(allRechecks, between);
+    const { newest } = (await from.query(newestXid, between)).rows[0];
+    return handOn(from, durable(seenBy, position, [newest]), events, rechecks);
   }
 
   async function readOn(from: pg.Client, { until, topic, seq }: NonNullable<typeof unfinished>): Promise<number> {
@@ -192,6 +202,7 @@ export async function followLog(
     const [xmin, xmax] = until.split(':').slice(0, 2).map(BigInt) as [bigint, bigint];
     if (now - (samples.at(-1)?.at ?? 0) > 1000 || samples.length === 0) samples.push({ at: now, xmax });
     while (samples.length > 1 && (samples[1]?.xmax as bigint) <= xmin) samples.shift();
+    running = xmin;
     // A transaction that never ends must not fill the memory: half of the samples are as good.
     if (samples.length > 5000) samples = samples.filter((_, index) => index % 2 === 0);
     seen.at = Date.now();
@@ -258,7 +269,7 @@ export async function followLog(
         if (seen.processes > 1) await from.query("select pg_notify('plinth_batches', '')");
         return;
       }
-      if (BigInt(position.split(':', 1)[0] as string) >= fence) break;
+      if (running >= fence) break;
       await pause(wait);
     }
     asleep = true;
@@ -351,6 +362,16 @@ export async function followLog(
       await client?.end().catch(() => {});
     },
   };
+}
+
+/** A snapshot as a place in the log that a crash of Postgres does not change (events._durable); `xids` are those of the events since. */
+function durable(seenBy: string, since: string, xids: string[]): string {
+  const [xmin = '', xmax = '', running = ''] = seenBy.split(':');
+  const known = BigInt(since.split(':')[1] as string);
+  const bound = xids.reduce((most, xid) => (BigInt(xid) >= most ? BigInt(xid) + 1n : most), known);
+  const least = (xid: string): string => (BigInt(xid) < bound ? xid : `${bound}`);
+  const before = running.split(',').filter((xid) => xid !== '' && BigInt(xid) < bound);
+  return `${least(xmin)}:${least(xmax)}:${before.join(',')}`;
 }
 
 function rechecksOf(events: LoggedEvent[]): Recheck[] {

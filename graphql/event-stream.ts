@@ -25,7 +25,7 @@ export function openEventStreams(transport: Transport) {
   const streams = new Set<ServerResponse>();
   const reservations = new Map<string, Reservation>();
   const beat = setInterval(() => {
-    for (const stream of streams) stream.write(':\n\n');
+    for (const stream of streams) put(stream, ':\n\n');
     const now = Date.now();
     for (const [token, { endsAt }] of reservations) if (endsAt < now) release(token);
   }, heartbeat);
@@ -72,12 +72,15 @@ export function openEventStreams(transport: Transport) {
     });
     const listener: Listener = {
       next(sent) {
-        response.write(frame(sent, 'sse', (text) => text));
+        put(
+          response,
+          frame(sent, 'sse', (text) => text),
+        );
       },
       end(errors) {
         if (errors) listener.next({ text: JSON.stringify({ errors }), cursor: null, framed: new Map() });
-        response.end('event: complete\ndata:\n\n');
-        letGo(response);
+        put(response, 'event: complete\ndata:\n\n');
+        letGo(response.end());
       },
       backlog: () => response.writableLength,
     };
@@ -122,12 +125,15 @@ export function openEventStreams(transport: Transport) {
     const name = JSON.stringify(operationId);
     const listener: Listener = {
       next(sent) {
-        response.write(frame(sent, `sse ${operationId}`, (text) => `{"id":${name},"payload":${text}}`));
+        put(
+          response,
+          frame(sent, `sse ${operationId}`, (text) => `{"id":${name},"payload":${text}}`),
+        );
       },
       end(errors) {
         if (!operations.delete(operationId)) return;
         if (errors) listener.next({ text: JSON.stringify({ errors }), cursor: null, framed: new Map() });
-        response.write(`event: complete\ndata: {"id":${name}}\n\n`);
+        put(response, `event: complete\ndata: {"id":${name}}\n\n`);
         if (response.writableLength > transport.maxBacklogBytes) letGo(response.end());
       },
       backlog: () => response.writableLength,
@@ -165,6 +171,11 @@ export function openEventStreams(transport: Transport) {
       for (const stream of streams) stream.end();
     },
   };
+}
+
+/** A stream that was ended stays until the client has taken what waits for it: what comes meanwhile is not for it. */
+function put(response: ServerResponse, chunk: string | Buffer): void {
+  if (!response.writableEnded) response.write(chunk);
 }
 
 /** A client that does not take its last words is not waited for long. */

@@ -17,6 +17,8 @@ export type Ground = {
   /** How long a transaction stays open, and how long a client does not read, in milliseconds. */
   openFor: number;
   pausedFor: number;
+  /** Whether writers send large messages, so that what waits for a client that does not read is more than sockets hold. */
+  isLoud: boolean;
   /** The delays of events, in milliseconds, while something goes on. */
   delaysWhile(goesOn: Promise<unknown>): Promise<number[]>;
 };
@@ -113,10 +115,13 @@ export const faults: Record<FaultKind, (ground: Ground) => Promise<Fault>> = {
     return { what: `${dropped.length} of ${subscribers.length}`, since };
   },
 
-  'client stops reading': async ({ random, subscribers, heavy, pausedFor }) => {
+  'client stops reading': async (ground) => {
+    const { random, subscribers, heavy, pausedFor } = ground;
     const chosen = [random.pick(heavy), random.pick(subscribers)];
     for (const subscriber of chosen) subscriber.pause();
+    ground.isLoud = true;
     await sleep(random.between(pausedFor / 2, pausedFor));
+    ground.isLoud = false;
     for (const subscriber of chosen) subscriber.resume();
     return { what: chosen.map(({ name }) => name).join(', '), since: Date.now() };
   },

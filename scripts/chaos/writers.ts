@@ -15,8 +15,9 @@ const mutation = `mutation Send($channelId: UUID!, $text: String!, $nonce: Strin
   sendMessage(input: {channelId: $channelId, text: $text, nonce: $nonce}) { message { id text } }
 }`;
 const answersWithin = 5000;
-// Enough to make what waits for a slow reader large.
-const padding = 'what is said here is long enough to fill a socket in a while '.repeat(10);
+const said = 'what is said here, over and over, ';
+// Below the largest text, and copied by heavy subscribers below the largest event; soon more than sockets hold for who does not read.
+const loud = said.repeat(260);
 
 /**
  * Sends messages at a steady pace, one after another.
@@ -28,6 +29,7 @@ export function write(
   hub: {
     url(): string;
     channel(): string;
+    isLoud(): boolean;
     token(): Promise<string>;
     fail(what: string): void;
     retried(why: string): void;
@@ -39,7 +41,7 @@ export function write(
   let newest = 0;
 
   async function send(nonce: string): Promise<void> {
-    const variables = { channelId: hub.channel(), text: `${nonce} ${padding}`, nonce };
+    const variables = { channelId: hub.channel(), text: `${nonce} ${hub.isLoud() ? loud : said}`, nonce };
     for (;;) {
       let why: string;
       const began = Date.now();
