@@ -1880,33 +1880,69 @@ comment on function chat.leave_channel is 'Takes the caller out of a room; an ow
 -- Functions: messages
 -- --------------------------------------------------------------------------------------------
 
--- Attaches the month of that time instead of creating it in place: that makes no reader or writer of other months wait.
+-- Makes a month. Its foreign keys stop writers of users and channels, but not readers, from here to the end of the
+-- transaction; so it is to be the first that a transaction does. Who waits for a lock makes all others queue behind, so
+-- it waits shortly, lets them pass, and tries again.
+create function chat._make_partition(month timestamptz) returns boolean
+language plpgsql volatile set search_path = '' set lock_timeout = '100ms'
+as $$
+declare
+  name text := 'messages_' || to_char(month at time zone 'UTC', 'YYYY_MM');
+begin
+  for attempt in 1 .. 25 loop
+    begin
+      perform pg_advisory_xact_lock(hashtext('chat._make_partition'));
+      -- Someone else may have made it meanwhile. Only a query sees that: to_regclass remembers its first answer.
+      if exists (select from pg_catalog.pg_class where relname = name and relnamespace = 'chat'::regnamespace) then
+        return false;
+      end if;
+      lock table identity.users, chat.channels in share row exclusive mode;
+      execute format('create table chat.%I (like chat.messages including all)', name);
+      execute format('alter table chat.%I enable row level security', name);
+      execute format(
+        'alter table chat.messages attach partition chat.%I for values from (%L) to (%L)',
+        name,
+        public.uuid_v7_floor(month),
+        public.uuid_v7_floor((month at time zone 'UTC' + interval '1 month') at time zone 'UTC')
+      );
+      return true;
+    exception when lock_not_available then
+      perform pg_sleep(0.2);
+    end;
+  end loop;
+  raise exception using errcode = 'lock_not_available',
+    message = format('The partition %s cannot be made: what messages refer to is in use for too long.', name),
+    hint = 'Try again; pg_stat_activity shows who writes to users or channels and does not end.';
+end;
+$$;
+
 create function chat._ensure_partition(at timestamptz) returns boolean
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  month timestamp := date_trunc('month', at at time zone 'UTC');
-  name  text := 'messages_' || to_char(month, 'YYYY_MM');
+  month timestamptz := date_trunc('month', at, 'UTC');
 begin
-  if to_regclass('chat.' || name) is not null then
-    return false;
-  end if;
-  perform pg_advisory_xact_lock(hashtext('chat._ensure_partition'));
-  -- Someone else may have made it meanwhile. Only a query sees that: to_regclass remembers its first answer.
-  if exists (select from pg_catalog.pg_class where relname = name and relnamespace = 'chat'::regnamespace) then
-    return false;
-  end if;
-  execute format('create table chat.%I (like chat.messages including all)', name);
-  execute format('alter table chat.%I enable row level security', name);
-  execute format(
-    'alter table chat.messages attach partition chat.%I for values from (%L) to (%L)',
-    name,
-    public.uuid_v7_floor(month at time zone 'UTC'),
-    public.uuid_v7_floor((month + interval '1 month') at time zone 'UTC')
-  );
-  return true;
+  return to_regclass('chat.messages_' || to_char(month at time zone 'UTC', 'YYYY_MM')) is null
+    and chat._make_partition(month);
 end;
 $$;
+
+create function chat.ensure_month(at timestamptz) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if at is null or at not between timestamptz '1990-01-01' and now() + interval '10 years' then
+    raise exception using errcode = 'PT400', message = 'Months are made from 1990 on, at most 10 years ahead.',
+      column = 'at';
+  end if;
+  return chat._ensure_partition(at);
+end;
+$$;
+comment on function chat.ensure_month is
+  'Makes the partition of messages for the month of that time; false where it is there. For who is about to import: a
+transaction of its own keeps writers waiting shortly, one that then imports for as long as that takes.
+
+@notNull';
 
 -- Puts a message into a channel whose row is locked, and leaves it to the caller to count it there. A text of null was
 -- deleted before it came here (import).
@@ -1921,6 +1957,7 @@ declare
   language text := chat._language(coalesce(text, ''));
   message  chat.messages;
 begin
+  -- The last resort: the month is there when upkeep, or whoever imports, has made it ahead.
   perform chat._ensure_partition(public.uuid_v7_time(new_id));
 
   -- The nonce's row decides between copies of one message.
@@ -1987,6 +2024,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   caller  uuid := identity.require_user_id();
+  made    boolean := chat._ensure_partition(clock_timestamp());  -- before anything is locked
   channel chat.channels := chat._lock_channel(channel_id);
 begin
   -- Guards.
@@ -2187,6 +2225,24 @@ begin
 end;
 $$;
 
+-- The time of a message that is to be imported; null where it is none, or out of range.
+create function chat._import_time(item jsonb) returns timestamptz
+language plpgsql stable set search_path = ''
+as $$
+declare
+  sent_at timestamptz;
+begin
+  if item ->> 'sent_at' ~ '^\d{4}-\d\d-\d\dT' then
+    sent_at := item ->> 'sent_at';
+  end if;
+  return case
+    when sent_at between timestamptz '1990-01-01' and clock_timestamp() + interval '1 hour' then sent_at
+  end;
+exception when data_exception then
+  return null;
+end;
+$$;
+
 create function chat.import_messages(source text, batch jsonb) returns chat.import_result
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -2206,6 +2262,15 @@ begin
     raise exception using errcode = 'PT400', column = 'batch',
       message = 'A batch is a list of at most 10,000 messages.';
   end if;
+
+  -- The months that are missing, before anything else is locked: two imports would wait for each other.
+  perform chat._ensure_partition(month)
+  from (
+    select distinct date_trunc('month', chat._import_time(value), 'UTC') as month
+    from jsonb_array_elements(batch)
+  ) as wanted
+  where month is not null
+  order by month;
 
   -- A room at a time, in one order for all batches. Its count and its members' are written once: a row that is written
   -- again and again within one transaction leaves every version for the next look-up to walk through.
@@ -2257,7 +2322,7 @@ $$;
 comment on function chat.import_messages is
   'Takes over messages from elsewhere, oldest first: a list of {line, room_id, room, sent_at, user_id, username,
 message_id, text}. Rooms and users are made as they are met; an empty text is a deleted message; what was imported
-before is left as it is.
+before is left as it is. Months that are missing are made first; with ensureMonth before, nobody waits for the batch.
 
 @notNull';
 
@@ -2336,7 +2401,7 @@ grant execute on function chat.reply_to, chat.replies, chat.edits, chat.search_m
 grant execute on function chat.open_direct, chat.create_room, chat.join_room, chat.leave_channel to member;
 grant execute on function chat.add_member, chat.remove_member to member;
 grant execute on function chat.send_message, chat.edit_message, chat.delete_message, chat.mark_read to member;
-grant execute on function chat.import_messages to service;
+grant execute on function chat.ensure_month, chat.import_messages to service;
 
 -- ============================================================================================
 -- operations: upkeep: partitions made ahead, what has expired removed
