@@ -2129,21 +2129,24 @@ declare
   words   text := trim(left(query, 200));
   stems   tsquery := chat._search_query(trim(left(query, 200)));
   part    text := '%' || regexp_replace(trim(left(query, 200)), '([\\%_])', '\\\1', 'g') || '%';
-  within  uuid[];
 begin
   if words = '' then
     raise exception using errcode = 'PT400', message = 'Say what to search for.', column = 'query';
   end if;
-  select array_agg(readable.channel_id) into within
-  from chat._readable as readable
-  where search_messages.channel_id is null or readable.channel_id = search_messages.channel_id;
+  if channel_id is not null and not chat.can_read(channel_id) then
+    return;
+  end if;
 
   -- Parts of words need three letters: a shorter one is in nearly every text.
   return query
   select message.*
   from chat.messages as message
   where (message.searched @@ stems or (char_length(words) >= 3 and message.text ilike part))
-    and message.channel_id = any (within)
+    and (search_messages.channel_id is null or message.channel_id = search_messages.channel_id)
+    and (
+      search_messages.channel_id is not null
+      or exists (select from chat._readable as readable where readable.channel_id = message.channel_id offset 0)
+    )
     and message.deleted_at is null
   order by ts_rank(message.searched, stems) desc, message.id desc
   limit 500;
@@ -2569,33 +2572,69 @@ comment on function chat.leave_channel is 'Takes the caller out of a room; an ow
 -- Functions: messages
 -- --------------------------------------------------------------------------------------------
 
--- Attaches the month of that time instead of creating it in place: that makes no reader or writer of other months wait.
+-- Makes a month. Its foreign keys stop writers of users and channels, but not readers, from here to the end of the
+-- transaction; so it is to be the first that a transaction does. Who waits for a lock makes all others queue behind, so
+-- it waits shortly, lets them pass, and tries again.
+create function chat._make_partition(month timestamptz) returns boolean
+language plpgsql volatile set search_path = '' set lock_timeout = '100ms'
+as $$
+declare
+  name text := 'messages_' || to_char(month at time zone 'UTC', 'YYYY_MM');
+begin
+  for attempt in 1 .. 25 loop
+    begin
+      perform pg_advisory_xact_lock(hashtext('chat._make_partition'));
+      -- Someone else may have made it meanwhile. Only a query sees that: to_regclass remembers its first answer.
+      if exists (select from pg_catalog.pg_class where relname = name and relnamespace = 'chat'::regnamespace) then
+        return false;
+      end if;
+      lock table identity.users, chat.channels in share row exclusive mode;
+      execute format('create table chat.%I (like chat.messages including all)', name);
+      execute format('alter table chat.%I enable row level security', name);
+      execute format(
+        'alter table chat.messages attach partition chat.%I for values from (%L) to (%L)',
+        name,
+        public.uuid_v7_floor(month),
+        public.uuid_v7_floor((month at time zone 'UTC' + interval '1 month') at time zone 'UTC')
+      );
+      return true;
+    exception when lock_not_available then
+      perform pg_sleep(0.2);
+    end;
+  end loop;
+  raise exception using errcode = 'lock_not_available',
+    message = format('The partition %s cannot be made: what messages refer to is in use for too long.', name),
+    hint = 'Try again; pg_stat_activity shows who writes to users or channels and does not end.';
+end;
+$$;
+
 create function chat._ensure_partition(at timestamptz) returns boolean
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  month timestamp := date_trunc('month', at at time zone 'UTC');
-  name  text := 'messages_' || to_char(month, 'YYYY_MM');
+  month timestamptz := date_trunc('month', at, 'UTC');
 begin
-  if to_regclass('chat.' || name) is not null then
-    return false;
-  end if;
-  perform pg_advisory_xact_lock(hashtext('chat._ensure_partition'));
-  -- Someone else may have made it meanwhile. Only a query sees that: to_regclass remembers its first answer.
-  if exists (select from pg_catalog.pg_class where relname = name and relnamespace = 'chat'::regnamespace) then
-    return false;
-  end if;
-  execute format('create table chat.%I (like chat.messages including all)', name);
-  execute format('alter table chat.%I enable row level security', name);
-  execute format(
-    'alter table chat.messages attach partition chat.%I for values from (%L) to (%L)',
-    name,
-    public.uuid_v7_floor(month at time zone 'UTC'),
-    public.uuid_v7_floor((month + interval '1 month') at time zone 'UTC')
-  );
-  return true;
+  return to_regclass('chat.messages_' || to_char(month at time zone 'UTC', 'YYYY_MM')) is null
+    and chat._make_partition(month);
 end;
 $$;
+
+create function chat.ensure_month(at timestamptz) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if at is null or at not between timestamptz '1990-01-01' and now() + interval '10 years' then
+    raise exception using errcode = 'PT400', message = 'Months are made from 1990 on, at most 10 years ahead.',
+      column = 'at';
+  end if;
+  return chat._ensure_partition(at);
+end;
+$$;
+comment on function chat.ensure_month is
+  'Makes the partition of messages for the month of that time; false where it is there. For who is about to import: a
+transaction of its own keeps writers waiting shortly, one that then imports for as long as that takes.
+
+@notNull';
 
 -- Puts a message into a channel whose row is locked, and leaves it to the caller to count it there. A text of null was
 -- deleted before it came here (import).
@@ -2610,6 +2649,7 @@ declare
   language text := chat._language(coalesce(text, ''));
   message  chat.messages;
 begin
+  -- The last resort: the month is there when upkeep, or whoever imports, has made it ahead.
   perform chat._ensure_partition(public.uuid_v7_time(new_id));
 
   -- The nonce's row decides between copies of one message.
@@ -2676,6 +2716,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   caller  uuid := identity.require_user_id();
+  made    boolean := chat._ensure_partition(clock_timestamp());  -- before anything is locked
   channel chat.channels := chat._lock_channel(channel_id);
 begin
   -- Guards.
@@ -2888,6 +2929,24 @@ begin
 end;
 $$;
 
+-- The time of a message that is to be imported; null where it is none, or out of range.
+create function chat._import_time(item jsonb) returns timestamptz
+language plpgsql stable set search_path = ''
+as $$
+declare
+  sent_at timestamptz;
+begin
+  if item ->> 'sent_at' ~ '^\d{4}-\d\d-\d\dT' then
+    sent_at := item ->> 'sent_at';
+  end if;
+  return case
+    when sent_at between timestamptz '1990-01-01' and clock_timestamp() + interval '1 hour' then sent_at
+  end;
+exception when data_exception then
+  return null;
+end;
+$$;
+
 create function chat.import_messages(source text, batch jsonb) returns chat.import_result
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -2907,6 +2966,15 @@ begin
     raise exception using errcode = 'PT400', column = 'batch',
       message = 'A batch is a list of at most 10,000 messages.';
   end if;
+
+  -- The months that are missing, before anything else is locked: two imports would wait for each other.
+  perform chat._ensure_partition(month)
+  from (
+    select distinct date_trunc('month', chat._import_time(value), 'UTC') as month
+    from jsonb_array_elements(batch)
+  ) as wanted
+  where month is not null
+  order by month;
 
   -- A room at a time, in one order for all batches. Its count and its members' are written once: a row that is written
   -- again and again within one transaction leaves every version for the next look-up to walk through.
@@ -2958,7 +3026,7 @@ $$;
 comment on function chat.import_messages is
   'Takes over messages from elsewhere, oldest first: a list of {line, room_id, room, sent_at, user_id, username,
 message_id, text}. Rooms and users are made as they are met; an empty text is a deleted message; what was imported
-before is left as it is.
+before is left as it is. Months that are missing are made first; with ensureMonth before, nobody waits for the batch.
 
 @notNull';
 
@@ -3073,17 +3141,20 @@ alter table chat.channels enable row level security;
 create policy members_see_their_channels_and_public_rooms on chat.channels for select to member
   using (is_public or exists (select from chat._memberships as mine where mine.channel_id = id));
 
+-- `offset 0` keeps what follows a look-up by key for the row at hand. Postgres would else gather all that the caller
+-- may read into a hash table once a statement: with ten thousand public rooms that takes longer than the page (see
+-- docs/decisions/0006). What one is a member of is little, and better gathered.
 alter table chat.members enable row level security;
 create policy members_see_who_is_in_what_they_may_read on chat.members for select to member
-  using (exists (select from chat._readable as readable where readable.channel_id = members.channel_id));
+  using (exists (select from chat._readable as readable where readable.channel_id = members.channel_id offset 0));
 
 alter table chat.messages enable row level security;
 create policy members_see_messages_of_what_they_may_read on chat.messages for select to member
-  using (exists (select from chat._readable as readable where readable.channel_id = messages.channel_id));
+  using (exists (select from chat._readable as readable where readable.channel_id = messages.channel_id offset 0));
 
 alter table chat.message_edits enable row level security;
 create policy members_see_edits_in_what_they_may_read on chat.message_edits for select to member
-  using (exists (select from chat._readable as readable where readable.channel_id = message_edits.channel_id));
+  using (exists (select from chat._readable as readable where readable.channel_id = message_edits.channel_id offset 0));
 
 -- No policy, no grant: only the functions above reach these.
 alter table chat.direct_pairs enable row level security;
@@ -3109,7 +3180,7 @@ grant execute on function chat.listen_to_channel, chat.listen_to_user to member;
 grant execute on function chat.listen_to_typing, chat.listen_to_presence to member;
 grant execute on function chat.message_events, chat.channel_events, chat.user_events to member;
 grant execute on function chat.typing, chat.presence, chat.set_typing, chat.set_presence to member;
-grant execute on function chat.import_messages to service;
+grant execute on function chat.ensure_month, chat.import_messages to service;
 
 -- ============================================================================================
 -- operations: upkeep: partitions made ahead, what has expired removed

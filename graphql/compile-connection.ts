@@ -4,6 +4,7 @@ import { cursorOf, type Key, keyOf, keyset, orderBy, readCursor } from './cursor
 import { filterSql } from './filter.ts';
 import { quote } from './names.ts';
 import type { Order } from './plan.ts';
+import { checkColumn } from './rights.ts';
 import {
   areColumns,
   type CompileConnection,
@@ -35,6 +36,7 @@ export const compileConnection: CompileConnection = (place, source) => {
   const { size, backward } = pageOf(context, given('first'), given('last'));
   spend(context, multiplicity * size);
   const wanted = given('orderBy')?.now as Order | undefined;
+  if (wanted) checkColumn(context, row, wanted.column);
   const ordinal = row.key.length === 0 || (source.ordinal && !wanted);
   const order: Key = keyOf(row, wanted ? [wanted] : source.order, ordinal);
 
@@ -49,7 +51,7 @@ export const compileConnection: CompileConnection = (place, source) => {
   const filter = given('filter');
   if (filter)
     rowsOfAll.push(
-      filterSql(context, filter, getNamedType(field.args.find((each) => each.name === 'filter')?.type), base),
+      filterSql(context, filter, getNamedType(field.args.find((each) => each.name === 'filter')?.type), base, row),
     );
   const rowsOfPage = [...rowsOfAll];
   for (const [argument, forward] of [

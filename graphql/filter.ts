@@ -2,7 +2,8 @@ import { type GraphQLInputObjectType, getNamedType } from 'graphql';
 import { arrayText } from '../functions/pipeline.ts';
 import { type Context, type Input, limitError, type Read, readText } from './context.ts';
 import { quote } from './names.ts';
-import type { Codec } from './plan.ts';
+import type { Codec, Row } from './plan.ts';
+import { checkColumn } from './rights.ts';
 import { newAlias } from './select.ts';
 
 // A filter in a variable is as long as its sender likes; what it compiles to is planned, and kept.
@@ -14,9 +15,17 @@ const relationCounts = 15;
  * The condition that a filter makes on the rows of an alias. Which conditions there are, and which of their values are null, is part
  * of the shape that an operation is compiled for; the values are bound.
  *
+ * @param row what the rows are, where a function may have given them; those of a table Postgres guards itself.
  * @param depth how deep the filter stands in others.
  */
-export function filterSql(context: Context, filter: Input, type: unknown, alias: string, depth = 1): string {
+export function filterSql(
+  context: Context,
+  filter: Input,
+  type: unknown,
+  alias: string,
+  row: Row | undefined,
+  depth = 1,
+): string {
   if (depth > context.limits.maxDepth) {
     throw limitError(`The filters of the operation nest deeper than ${context.limits.maxDepth}.`);
   }
@@ -27,11 +36,13 @@ export function filterSql(context: Context, filter: Input, type: unknown, alias:
     const plan = fields[name]?.extensions.plan;
     if (!value || value.now === null) return 'true';
     if (!plan) {
-      if (name === 'not') return `not coalesce(${filterSql(context, value, type, alias, depth + 1)}, false)`;
-      const parts = value.items().map((item) => filterSql(context, item, type, alias, depth + 1));
+      if (name === 'not') return `not coalesce(${filterSql(context, value, type, alias, row, depth + 1)}, false)`;
+      const parts = value.items().map((item) => filterSql(context, item, type, alias, row, depth + 1));
       if (parts.length === 0) return name === 'and' ? 'true' : 'false';
       return `(${parts.join(name === 'and' ? ' and ' : ' or ')})`;
     }
+    const columns = plan.kind === 'column' ? [plan.column.name] : plan.on.map(([mine]) => mine);
+    for (const column of row ? columns : []) checkColumn(context, row as Row, column);
     if (plan.kind === 'column') return columnSql(context, value, plan.codec, `${alias}.${quote(plan.column.name)}`);
 
     count(context, relationCounts);
@@ -39,12 +50,12 @@ export function filterSql(context: Context, filter: Input, type: unknown, alias:
     const joined = plan.on.map(([mine, theirs]) => `${other}.${quote(theirs)} = ${alias}.${quote(mine)}`).join(' and ');
     const exists = (condition: string): string =>
       `exists (select from ${plan.table} as ${other} where ${joined} and ${condition})`;
-    if (plan.kind === 'one') return exists(filterSql(context, value, inner, other, depth + 1));
+    if (plan.kind === 'one') return exists(filterSql(context, value, inner, other, undefined, depth + 1));
     const rowFilter = getNamedType((inner as GraphQLInputObjectType).getFields().some?.type);
     const lists = Object.keys(value.now as object).map((quantifier) => {
       const each = value.field(quantifier);
       if (!each || each.now === null) return 'true';
-      const condition = filterSql(context, each, rowFilter, other, depth + 1);
+      const condition = filterSql(context, each, rowFilter, other, undefined, depth + 1);
       if (quantifier === 'some') return exists(condition);
       return `not ${exists(quantifier === 'none' ? condition : `not coalesce(${condition}, false)`)}`;
     });

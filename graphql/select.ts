@@ -2,6 +2,7 @@ import { type FieldNode, type GraphQLObjectType, getNamedType } from 'graphql';
 import { type Context, collectFields, type Input, input, limitError, type Read, readText, spend } from './context.ts';
 import { quote } from './names.ts';
 import type { FieldPlan, FunctionPlan, Order, Row } from './plan.ts';
+import { checkColumn } from './rights.ts';
 
 /** Rows that a statement stands on, under an alias; it remembers which columns were asked for. */
 export type Scope = { alias: string; row: Row; used: Set<string>; column(name: string): string };
@@ -141,6 +142,7 @@ function compileField(place: Place): Value {
   const own = scope as Scope;
   if (isPersonal(plan)) context.counts.personal += 1;
   const given = (argument: string): Input | undefined => input(context, field, nodes[0] as FieldNode, argument);
+  for (const column of columnsRead(plan)) checkColumn(context, own.row, column);
 
   switch (plan.kind) {
     case 'column':
@@ -178,6 +180,12 @@ function isPersonal(plan: FieldPlan): boolean {
   if (plan.kind === 'one') return !plan.shared;
   if (plan.kind === 'function') return !plan.call.shared;
   return plan.kind === 'connection' || plan.kind === 'key';
+}
+
+/** The columns of its own row that a field is made of. */
+function columnsRead(plan: FieldPlan): string[] {
+  if (plan.kind === 'column' || plan.kind === 'attribute') return [plan.column.name];
+  return plan.kind === 'one' || plan.kind === 'connection' ? plan.on.map(([mine]) => mine) : [];
 }
 
 function joined(on: [string, string][], alias: string, own: Scope): string[] {
@@ -282,7 +290,7 @@ export function argumentList(
   return list.join(', ');
 }
 
-/** A row to pass to a function. What the role may not read is null in it, as Postgres would refuse the whole row. */
+/** A row to pass to a function. What the role may not read is null in it: Postgres would refuse it the whole row. */
 function wholeRow(context: Context, row: Row, own: Scope): string {
   const columns = row.columns.map((column) =>
     column.roles.includes(context.role) ? own.column(column.name) : `null::${row.typeName(column)}`,

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { openCallers, type Runner } from '../functions/callers.ts';
 import { withDatabase } from '../functions/database.ts';
-import { importMessages } from '../functions/generated/chat.ts';
+import { ensureMonth, importMessages } from '../functions/generated/chat.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { isLost } from '../functions/requests.ts';
 import { readSettings } from '../functions/settings.ts';
@@ -47,6 +47,19 @@ async function readAll(format: string, files: string[], sorter: Sorter<Row>, rej
 
 const rejectedList = z.array(z.object({ line: z.number(), reason: z.string() }));
 
+/** Makes the months that a batch needs, each in a short transaction: who writes waits for that, and not for the batch. */
+async function makeMonths(service: Runner, batch: Row[], made: Set<string>): Promise<void> {
+  for (const { sent_at } of batch) {
+    // Without a time, or with one out of range, the message is going to be rejected.
+    const time = Date.parse(sent_at);
+    if (!(time >= Date.UTC(1990) && time < Date.now())) continue;
+    const at = new Date(time).toISOString();
+    const month = at.slice(0, 7);
+    if (!made.has(month)) await ensureMonth(service, { at });
+    made.add(month);
+  }
+}
+
 /** Sends one batch, and gives back how many are new. */
 async function send(service: Runner, source: string, batch: Row[], rejects: Rejects) {
   // `line` is the place in the batch, where lines of several files meet.
@@ -75,9 +88,11 @@ async function run(format: string, files: string[]): Promise<void> {
       const callers = await openCallers(url, settings);
       const service = callers.as({ role: 'service', claims: {} });
       const progress = showProgress(read.rows, 'rows');
+      const months = new Set<string>();
       try {
         for await (const batch of batches(sorter.sorted())) {
           if (asked) break;
+          await makeMonths(service, batch, months);
           const { added, known } = await send(service, format, batch, rejects);
           sum.added += added;
           sum.known += known;

@@ -138,9 +138,15 @@ export const editMessage = mutation('chat.edit_message', { id: pg.uuid, text: pg
 export const edits = query('chat.edits', { message: keyOf(Message, 'id') }, setOf(MessageEdit));
 
 /**
+ * Makes the partition of messages for the month of that time; false where it is there. For who is about to import: a
+ * transaction of its own keeps writers waiting shortly, one that then imports for as long as that takes.
+ */
+export const ensureMonth = mutation('chat.ensure_month', { at: pg.timestamptz }, pg.bool);
+
+/**
  * Takes over messages from elsewhere, oldest first: a list of {line, room_id, room, sent_at, user_id, username,
  * message_id, text}. Rooms and users are made as they are met; an empty text is a deleted message; what was imported
- * before is left as it is.
+ * before is left as it is. Months that are missing are made first; with ensureMonth before, nobody waits for the batch.
  */
 export const importMessages = mutation('chat.import_messages', { source: pg.text, batch: pg.jsonb }, ImportResult);
 
