@@ -1268,11 +1268,10 @@ values
   ('search',       'search',       interval '1 day')
 on conflict (prefix) do update set kind = excluded.kind, kept = excluded.kept;
 
--- The counts of topics that have no row of their own to count in.
+-- The counts of topics that have no row of their own to count in. They outlive the log: a number is never given twice.
 create table events.topics (
-  topic      text        primary key,
-  last_seq   bigint      not null,
-  touched_at timestamptz not null
+  topic    text   primary key,
+  last_seq bigint not null
 ) with (fillfactor = 50);
 comment on table events.topics is 'The number of the newest event of each topic.';
 
@@ -1308,9 +1307,9 @@ create index log_xid_idx on events.log (xid);
 -- --------------------------------------------------------------------------------------------
 
 -- Attaches the day, and its kind where that is new, instead of creating them in place: nobody who reads or writes other
--- days waits.
+-- days waits. Whoever writes, the day belongs to the owner of the log, who drops it one day.
 create function events._ensure_partition(kind text, at timestamptz) returns boolean
-language plpgsql volatile set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   day    timestamp := date_trunc('day', at at time zone 'UTC');
@@ -1370,9 +1369,9 @@ begin
       hint = 'Add its prefix to events.topic_kinds.';
   end if;
   if count is null then
-    insert into events.topics as known (topic, last_seq, touched_at)
-    values (publish.topic, 1, at)
-    on conflict on constraint topics_pkey do update set last_seq = known.last_seq + 1, touched_at = excluded.touched_at
+    insert into events.topics as known (topic, last_seq)
+    values (publish.topic, 1)
+    on conflict on constraint topics_pkey do update set last_seq = known.last_seq + 1
     returning known.last_seq into count;
   end if;
   perform events._ensure_partition(kind, at);
@@ -1551,8 +1550,8 @@ declare
   dropped integer := 0;
 begin
   for old in
-    select day.relname as name, known.kind, known.prefix
-    from events.topic_kinds as known
+    select day.relname as name, known.kind
+    from (select kind, max(kept) as kept from events.topic_kinds group by kind) as known
     join pg_catalog.pg_class as parent
       on parent.relname = 'log_' || known.kind and parent.relnamespace = 'events'::regnamespace
     join pg_catalog.pg_inherits as inherits on inherits.inhparent = parent.oid
@@ -1567,9 +1566,6 @@ begin
     execute format('drop table events.%I', old.name);
     dropped := dropped + 1;
   end loop;
-  delete from events.topics as counted
-  using events.topic_kinds as known
-  where known.prefix = split_part(counted.topic, ':', 1) and counted.touched_at < now() - known.kept - interval '1 day';
   return dropped;
 end;
 $$;
