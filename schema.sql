@@ -1268,11 +1268,10 @@ values
   ('search',       'search',       interval '1 day')
 on conflict (kind) do update set stream = excluded.stream, kept = excluded.kept;
 
--- The counts of topics that have no row of their own to count in.
+-- The counts of topics that have no row of their own to count in. They outlive the log: a number is never given twice.
 create table events.topics (
-  topic      text        primary key,
-  last_seq   bigint      not null,
-  touched_at timestamptz not null
+  topic    text   primary key,
+  last_seq bigint not null
 ) with (fillfactor = 50);
 comment on table events.topics is 'The number of the newest event of each topic.';
 
@@ -1308,9 +1307,9 @@ create index log_xid_idx on events.log (xid);
 -- --------------------------------------------------------------------------------------------
 
 -- Attaches the day, and its kind where that is new, instead of creating them in place: nobody who reads or writes other
--- days waits.
+-- days waits. Whoever writes, the day belongs to the owner of the log, who drops it one day.
 create function events._ensure_partition(kind text, at timestamptz) returns boolean
-language plpgsql volatile set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   day    timestamp := date_trunc('day', at at time zone 'UTC');
@@ -1359,9 +1358,9 @@ declare
   count bigint := seq;
 begin
   if count is null then
-    insert into events.topics as known (topic, last_seq, touched_at)
-    values (publish.topic, 1, at)
-    on conflict on constraint topics_pkey do update set last_seq = known.last_seq + 1, touched_at = excluded.touched_at
+    insert into events.topics as known (topic, last_seq)
+    values (publish.topic, 1)
+    on conflict on constraint topics_pkey do update set last_seq = known.last_seq + 1
     returning known.last_seq into count;
   end if;
   if to_regclass('events.log_' || kind || to_char(at at time zone 'UTC', '_YYYY_MM_DD')) is null then
@@ -1593,9 +1592,6 @@ begin
     execute format('drop table events.%I', old.name);
     dropped := dropped + 1;
   end loop;
-  delete from events.topics as counted
-  using events.topic_kinds as known
-  where known.kind = split_part(counted.topic, ':', 1) and counted.touched_at < now() - known.kept - interval '1 day';
   return dropped;
 end;
 $$;

@@ -51,8 +51,10 @@ export function openWebSockets(transport: Transport) {
   };
 }
 
+/** A reason may have 123 bytes; a letter that is cut through is left out. */
 function close(socket: WebSocket, code: number, reason: string): void {
-  socket.close(code, reason);
+  const cut = new TextDecoder().decode(Buffer.from(reason).subarray(0, 123), { stream: true });
+  socket.close(code, cut);
   setTimeout(() => socket.terminate(), lastWords).unref();
 }
 
@@ -103,7 +105,7 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
         return stop?.();
       }
       default:
-        return close(socket, 4400, `Invalid message type ${JSON.stringify(type)}`.slice(0, 120));
+        return close(socket, 4400, `Invalid message type ${JSON.stringify(type)}`);
     }
   }
 
@@ -111,7 +113,7 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
   async function authenticate(payload: unknown): Promise<boolean> {
     try {
       const found = await identify(transport.verify, authorizationOf(payload) ?? request.headers.authorization);
-      if (identity && found.claims.sid !== identity.claims.sid) {
+      if (identity && !isSame(found, identity)) {
         close(socket, 4403, 'The token is of another session');
         return false;
       }
@@ -132,7 +134,7 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
     if (typeof id !== 'string' || id === '' || typeof payload !== 'object' || payload === null) {
       return close(socket, 4400, 'A subscribe message has an id and a payload');
     }
-    if (operations.has(id)) return close(socket, 4409, `Subscriber for ${id} already exists`.slice(0, 120));
+    if (operations.has(id)) return close(socket, 4409, `Subscriber for ${id} already exists`);
     if (operations.size >= transport.maxSubscriptions) {
       const message = `A connection carries at most ${transport.maxSubscriptions} operations at once.`;
       return say({ id, type: 'error', payload: [{ message, extensions: { code: 'TOO_MANY_REQUESTS' } }] });
@@ -169,6 +171,11 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
       backlog: () => socket.bufferedAmount,
     };
   }
+}
+
+/** Whether a token renews another: what runs on the connection goes on as who began it. */
+function isSame({ claims: one }: Identity, { claims: other }: Identity): boolean {
+  return one.sid === other.sid && one.sub === other.sub && one.role === other.role;
 }
 
 function authorizationOf(payload: unknown): unknown {

@@ -34,7 +34,7 @@ export type Listening = {
 const patience = 20_000;
 
 /** A queue that is filled from one side and awaited on the other. */
-function openQueue<Item>(name = 'the listener') {
+export function openQueue<Item>(name = 'the listener') {
   const items: Item[] = [];
   let arrived = (): void => {};
   return {
