@@ -14,8 +14,8 @@ type Answer = { status: number; headers: Record<string, string>; body: string };
 
 const mostReservations = 10_000;
 const lastWords = 5_000;
-// A reservation without a token's end is for a client that comes back soon.
-const shortest = 60_000;
+// A reservation ends with the access token that it was made with; one that was made without a token, after this.
+const longest = 15 * 60_000;
 
 /**
  * GraphQL over server-sent events: a connection an operation ("distinct connections"), whose events have their cursors as ids, and many
@@ -92,12 +92,8 @@ export function openEventStreams(transport: Transport) {
   function reserve(identity: Identity): Answer {
     if (reservations.size >= mostReservations) return told(503, 'Too many reservations; try again later.');
     const token = randomUUID();
-    const endsAt = Math.min(identity.endsAt, Date.now() + 15 * 60_000);
-    reservations.set(token, {
-      claims: identity.claims,
-      endsAt: Math.max(endsAt, Date.now() + shortest),
-      operations: new Map(),
-    });
+    const endsAt = Math.min(identity.endsAt, Date.now() + longest);
+    reservations.set(token, { claims: identity.claims, endsAt, operations: new Map() });
     return told(201, token);
   }
 

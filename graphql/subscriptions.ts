@@ -384,7 +384,7 @@ export function openSubscriptions(
   }
 
   function bounded(json: string, { cursor }: Numbered): string {
-    if (json.length <= limits.maxEventBytes) return `{"data":${json}}`;
+    if (Buffer.byteLength(json) <= limits.maxEventBytes) return `{"data":${json}}`;
     const message = `What was selected of an event is larger than ${limits.maxEventBytes} bytes: fetch it by its id.`;
     return JSON.stringify({ errors: [{ message, extensions: { code: 'LIMIT_EXCEEDED', cursor } }], data: null });
   }
