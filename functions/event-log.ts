@@ -134,9 +134,14 @@ export async function followLog(
       if (channel !== 'plinth_signals') wake();
       else if (!payload.startsWith(self)) take({ signals: JSON.parse(payload.slice(self.length)) });
     });
-    await made.connect();
-    await made.query('listen plinth_events; listen plinth_batches; listen plinth_signals');
-    position ||= (await made.query('select events.cursor() as now')).rows[0].now;
+    try {
+      await made.connect();
+      await made.query('listen plinth_events; listen plinth_batches; listen plinth_signals');
+      position ||= (await made.query('select events.cursor() as now')).rows[0].now;
+    } catch (error) {
+      made.end().catch(() => {});
+      throw error;
+    }
     [leader, awake, asleep] = [false, false, false];
     return made;
   }

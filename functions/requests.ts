@@ -136,6 +136,7 @@ export function openRequests(
 export function isLost(error: unknown): boolean {
   const { code = '', message = '' } = error as { code?: string; message?: string };
   return (
-    /^(08|57P0[1-3])|^E(CONN|PIPE|TIMEDOUT)/.test(code) || /Connection terminated|connection timeout/i.test(message)
+    /^(08|57P0[1-3])|^E(CONN|PIPE|TIMEDOUT)/.test(code) ||
+    /Connection terminated|connection timeout|timeout exceeded when trying to connect|not queryable/i.test(message)
   );
 }

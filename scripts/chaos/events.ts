@@ -2,14 +2,14 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openTokens } from '../../functions/tokens.ts';
-import { ask } from './ask.ts';
-import { countsOfTopics, makePeople, messagesKept, type Person, withOwner } from './database.ts';
+import { type Arranged, arrange } from './arrange.ts';
+import { countsOfTopics, messagesKept, type Person, withOwner } from './database.ts';
 import { type FaultKind, faults, type Ground, shares } from './faults.ts';
-import { openBook } from './ledger.ts';
+import { type Book, openBook } from './ledger.ts';
 import { openPostgres, type Postgres } from './postgres.ts';
 import { seeded } from './random.ts';
 import { keepServer, type ServerProcess } from './servers.ts';
-import { eventsOf, follow, messagesOf, ownEvents, type Subscriber, transports } from './subscribers.ts';
+import { eventsOf, follow, type Hub, messagesOf, ownEvents, type Subscriber, transports } from './subscribers.ts';
 import { type Happened, type Summary, summarise } from './summary.ts';
 import { type Acknowledged, type Writer, write } from './writers.ts';
 
@@ -74,7 +74,8 @@ async function disturb(options: ChaosOptions, { postgres, servers, sign, wrong, 
   const chance = seeded(seed + 1);
   await until(() => servers.every((server) => server.isReady()), 'the servers are not ready');
   const anyServer = (): ServerProcess => chance.pick(servers);
-  const { authors, readers, channels, after, counts } = await arrange(postgres, sign, anyServer().url);
+  const arranged = await arrange({ url: postgres.url, sign, server: anyServer().url, writers, rooms });
+  const { authors, readers, channels, counts } = arranged;
 
   const began = Date.now();
   const book = openBook(counts, fail);
@@ -88,34 +89,12 @@ async function disturb(options: ChaosOptions, { postgres, servers, sign, wrong, 
     ended: (reason: string) => count(reasons, reason),
     fail,
   });
-  const subscribers: Subscriber[] = [];
-  const begin = (name: string, what: Parameters<typeof follow>[1], transport: 'ws' | 'sse', reader: Person): void => {
-    const own = `user:${reader.id}`;
-    const topics = what.channelId ? [`channel:${what.channelId}`] : [own, ...channels.map((id) => `channel:${id}`)];
-    const title = `${name} (${transport})`;
-    const hub = hubOf(reader);
-    const given = { transport: transports[transport], topics, page: book.open(title), after, hub };
-    subscribers.push(follow(title, what, given));
-  };
-  for (const [index, channelId] of channels.entries()) {
-    for (const transport of ['ws', 'sse'] as const) {
-      const reader = readers[index % readers.length] as Person;
-      begin(`messages of room ${index + 1}`, messagesOf(channelId), transport, reader);
-      if (index === 0) begin('events of room 1', eventsOf(channelId), transport, reader);
-    }
-  }
-  for (const [index, reader] of readers.entries()) {
-    begin(`events of reader ${index + 1}`, ownEvents, index % 2 === 0 ? 'ws' : 'sse', reader);
-  }
-  const light = subscribers.length;
-  for (const transport of ['ws', 'sse'] as const) {
-    begin('much of room 1', messagesOf(channels[0] as string, 20), transport, readers[0] as Person);
-  }
-
+  const [light, heavy] = followEverything(arranged, book, hubOf);
+  const subscribers = [...light, ...heavy];
   const acknowledged: Acknowledged = new Map();
   const retries = new Map<string, number>();
   const ground: Ground = {
-    ...{ random, postgres, servers, subscribers, readers, heavy: subscribers.slice(light) },
+    ...{ random, postgres, servers, subscribers, readers, heavy },
     ...{ openFor: options.openFor, pausedFor: options.pausedFor, isLoud: false },
     async delaysWhile(goesOn) {
       delays = [];
@@ -134,12 +113,11 @@ async function disturb(options: ChaosOptions, { postgres, servers, sign, wrong, 
     };
     return write(`writer-${index + 1}`, hub, (1000 * writers) / options.rate, acknowledged);
   });
-  /** Whether everyone has sent, or was sent, something that began after this. */
-  const isWell = (since: number): boolean =>
-    [...subscribers, ...sending].every((client) => client.newest() >= since) &&
-    servers.some((server) => server.isReady());
+  /** Who has not sent, or was not sent, anything yet that began after this. */
+  const waiting = (since: number): string[] =>
+    [...subscribers, ...sending].filter((client) => client.newest() < since).map(({ name }) => name);
 
-  await until(() => isWell(began), 'not every client is served');
+  await until(() => waiting(began).length === 0, 'not every client is served');
   report(`${subscribers.length} subscribers and ${writers} writers on ${processes} processes, seed ${seed}`);
   let asked = false;
   options.stop.then(() => {
@@ -152,14 +130,18 @@ async function disturb(options: ChaosOptions, { postgres, servers, sign, wrong, 
     const { awaited } = fault;
     const hasCome = ({ topics, page }: Subscriber): boolean =>
       !awaited || !topics.includes(awaited.topic) || page.seqOf(awaited.topic) >= awaited.seq;
-    const isOver = (): boolean => isWell(fault.since) && subscribers.every(hasCome);
+    let last: string[] = [];
+    const isOver = (): boolean => {
+      const still = waiting(fault.since);
+      if (still.length > 0) last = still;
+      return still.length === 0 && subscribers.every(hasCome);
+    };
     const recovered = await until(isOver, `not recovered from: ${kind}, ${fault.what}`, fail);
     const milliseconds = recovered - fault.since;
     happened.push({ kind, milliseconds, ...(fault.delays && { delays: fault.delays }) });
     const number = `${happened.length}/${options.faults}`.padStart(7);
-    report(
-      `${number}  ${kind.padEnd(24)} recovered in ${(milliseconds / 1000).toFixed(2).padStart(5)} s   ${fault.what}`,
-    );
+    const time = `${(milliseconds / 1000).toFixed(2)} s`.padStart(8);
+    report(`${number}  ${kind.padEnd(24)} recovered in ${time}   ${fault.what}; last: ${last[0] ?? 'nobody waited'}`);
     // Mostly the next comes while a server is still starting.
     const enough = random.below(4) > 0 ? 1 : servers.length;
     const areReady = (): boolean => servers.filter((server) => server.isReady()).length >= enough;
@@ -191,6 +173,38 @@ async function disturb(options: ChaosOptions, { postgres, servers, sign, wrong, 
   });
 }
 
+/** Subscribers of every kind, on both transports; those whose events are large apart. */
+function followEverything(
+  { channels, readers, after }: Arranged,
+  book: Book,
+  hubOf: (person: Person) => Hub,
+): [light: Subscriber[], heavy: Subscriber[]] {
+  const subscribers: Subscriber[] = [];
+  const begin = (name: string, what: Parameters<typeof follow>[1], transport: 'ws' | 'sse', reader: Person): void => {
+    const own = `user:${reader.id}`;
+    const topics = what.channelId ? [`channel:${what.channelId}`] : [own, ...channels.map((id) => `channel:${id}`)];
+    const title = `${name} (${transport})`;
+    const hub = hubOf(reader);
+    const given = { transport: transports[transport], topics, page: book.open(title), after, hub };
+    subscribers.push(follow(title, what, given));
+  };
+  for (const [index, channelId] of channels.entries()) {
+    for (const transport of ['ws', 'sse'] as const) {
+      const reader = readers[index % readers.length] as Person;
+      begin(`messages of room ${index + 1}`, messagesOf(channelId), transport, reader);
+      if (index === 0) begin('events of room 1', eventsOf(channelId), transport, reader);
+    }
+  }
+  for (const [index, reader] of readers.entries()) {
+    begin(`events of reader ${index + 1}`, ownEvents, index % 2 === 0 ? 'ws' : 'sse', reader);
+  }
+  const light = subscribers.length;
+  for (const transport of ['ws', 'sse'] as const) {
+    begin('much of room 1', messagesOf(channels[0] as string, 20), transport, readers[0] as Person);
+  }
+  return [subscribers.slice(0, light), subscribers.slice(light)];
+}
+
 function count(of: Map<string, number>, what: string): void {
   of.set(what, (of.get(what) ?? 0) + 1);
 }
@@ -201,34 +215,6 @@ function planOf(count: number, random: Ground['random']): FaultKind[] {
   const plan = [...random.shuffle(kinds)];
   while (plan.length < count) plan.push(...random.shuffle(kinds.flatMap((kind) => Array(shares[kind]).fill(kind))));
   return plan.slice(0, count);
-}
-
-/** People and rooms, the cursor that belongs to them, and what the topics had counted there. */
-async function arrange(postgres: Postgres, sign: Stage['sign'], url: string) {
-  const names = (kind: string, count: number) => Array.from({ length: count }, (_, index) => `${kind}_${index + 1}`);
-  const people = await withOwner(postgres.url, (owner) =>
-    makePeople(owner, [...names('writer', writers), ...names('reader', rooms)]),
-  );
-  const tokens = await Promise.all(people.map(({ claims }) => sign(claims)));
-  const [first = ''] = tokens;
-  // biome-ignore lint/suspicious/noExplicitAny: the shape is that of each document
-  const succeed = async (query: string, variables: object, token: string): Promise<any> => {
-    const { data, errors } = await ask(url, query, variables, token, 10_000);
-    if (errors) throw new Error(`${query}: ${errors[0]?.message}`);
-    return data;
-  };
-  const channels: string[] = [];
-  for (let index = 1; index <= rooms; index += 1) {
-    const make =
-      'mutation Make($name: String!) { createRoom(input: {name: $name, isPublic: true}) { channel { id } } }';
-    const { createRoom } = await succeed(make, { name: `Room ${index}` }, first);
-    channels.push(createRoom.channel.id);
-    const join = 'mutation Join($id: UUID!) { joinRoom(input: {channelId: $id}) { __typename } }';
-    for (const token of tokens.slice(1)) await succeed(join, { id: createRoom.channel.id }, token);
-  }
-  const { cursor: after } = await succeed('{ cursor }', {}, first);
-  const counts = await withOwner(postgres.url, countsOfTopics);
-  return { authors: people.slice(0, writers), readers: people.slice(writers), channels, after, counts };
 }
 
 /** Waits until something holds; gives when. What does not hold in time is told, or an error where nobody is. */

@@ -3,6 +3,7 @@ import { ask } from './ask.ts';
 
 /** A client that sends messages, each again and again until it is acknowledged. */
 export type Writer = {
+  name: string;
   /** When the request that was acknowledged last had begun. */
   newest(): number;
   close(): Promise<void>;
@@ -82,6 +83,7 @@ export function write(
 
   const running = run();
   return {
+    name,
     newest: () => newest,
     async close() {
       closed = true;

@@ -2,6 +2,8 @@ import t from 'tap';
 import { withOwner } from '../../scripts/chaos/database.ts';
 import { openPostgres } from '../../scripts/chaos/postgres.ts';
 
+t.setTimeout(110_000);
+
 t.test(
   'what is new since a cursor stays new when Postgres falls and gives the numbers of transactions again',
   async (t) => {
