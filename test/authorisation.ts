@@ -103,6 +103,8 @@ export const functions: Record<string, string[]> = {
   'chat.import_messages(text,jsonb)': ['service'],
   'operations.ensure_partitions(timestamp with time zone,integer)': ['service'],
   'operations.expire_codes()': ['service'],
+  'operations.expire_nonces()': ['service'],
+  'operations.analyze_messages()': ['service'],
 };
 
 /** Functions that only other functions call. */

@@ -2,6 +2,9 @@
 import { mutation } from '../callers.ts';
 import { optional, pg } from '../kinds.ts';
 
+/** Renews the statistics of messages as a whole: autovacuum does so for each month, never for all of them together. */
+export const analyzeMessages = mutation('operations.analyze_messages', {});
+
 /** Makes the monthly partitions of messages that are missing from `since` until `months_ahead`; returns how many. */
 export const ensurePartitions = mutation('operations.ensure_partitions', {
   since: optional(pg.timestamptz),
@@ -10,3 +13,9 @@ export const ensurePartitions = mutation('operations.ensure_partitions', {
 
 /** Removes codes, counts of tries and sessions that are over; returns how many rows. */
 export const expireCodes = mutation('operations.expire_codes', {}, pg.int8);
+
+/**
+ * Removes the names that clients gave to messages more than 30 days ago: sent again after that, it is another message.
+ * Those of imported users stay, since an import relies on them. Returns how many.
+ */
+export const expireNonces = mutation('operations.expire_nonces', {}, pg.int8);
