@@ -291,7 +291,7 @@ create table identity.users (
   constraint website_is_a_web_address                  check (website ~ '^https?://\S+$'),
   constraint website_is_at_most_2000_characters        check (char_length(website) <= 2000),
   constraint external_ref_is_at_most_200_characters    check (char_length(external_ref) <= 200)
-);
+) with (fillfactor = 85);  -- last_seen_at changes with every refresh: room for the next version of the row
 comment on table  identity.users              is 'Someone who uses Plinth.';
 comment on column identity.users.id           is 'The key; rises with the time of sign-up.';
 comment on column identity.users.username     is 'The name to mention and find them by; unique in any case.';
@@ -454,7 +454,10 @@ select session.id, session.user_id, case when account.is_operator then 'operator
 from identity.sessions as session
 join identity.accounts as account on account.user_id = session.user_id
 where session.revoked_at is null and session.expires_at > now() and account.status = 'active';
-comment on view identity._live_sessions is 'The sessions that hold, and the role that the requests of each run as.';
+comment on view identity._live_sessions is
+  'The sessions that hold, and the role that the requests of each run as.
+
+@asOwner';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: who is calling
@@ -1722,7 +1725,7 @@ create table chat.channels (
 comment on table  chat.channels                 is
   'Where messages are: a direct chat, a room, or a conversation on another platform.
 
-@order active_at desc';
+@order id desc';
 comment on column chat.channels.id              is 'The key; rises with the time of creation.';
 comment on column chat.channels.kind            is 'Direct chat, room or external conversation.';
 comment on column chat.channels.name            is 'The name of a room; null for a direct chat.';
@@ -1742,6 +1745,7 @@ comment on column chat.channels.external_ref    is 'Where it was imported from, 
 -- The rooms that anyone may find, the newest first.
 create index channels_public_idx on chat.channels (id desc) where is_public;
 create index channels_owner_id_idx on chat.channels (owner_id);
+-- None of active_at: each message would update it, and all others with it. my_channels sorts the caller's few.
 
 -- One direct chat a pair, whichever of them starts it.
 create table chat.direct_pairs (
@@ -1933,14 +1937,18 @@ from chat.members as mine
 left join chat.channels as channel on channel.id = mine.channel_id
 where mine.user_id = (select identity.current_user_id());
 comment on view chat._memberships is
-  'The caller''s memberships, with what is unread in each.';
+  'The caller''s memberships, with what is unread in each.
+
+@asOwner';
 
 create view chat._readable as
 select channel_id from chat.members where user_id = (select identity.current_user_id())
 union all
 select id from chat.channels where is_public;
 comment on view chat._readable is
-  'The channels that the caller may read.';
+  'The channels that the caller may read.
+
+@asOwner';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: what a channel tells
@@ -3236,6 +3244,34 @@ comment on function operations.expire_events is
 
 @notNull';
 
+-- Reads all of them; once a day is often enough.
+create function operations.expire_nonces() returns bigint
+language sql volatile security definer set search_path = ''
+as $$
+  with expired as (
+    delete from chat.nonces as used
+    using identity.users as sender
+    where sender.id = used.sender_id and sender.external_ref is null and used.created_at < now() - interval '30 days'
+    returning 1
+  )
+  select count(*) from expired;
+$$;
+comment on function operations.expire_nonces is
+  'Removes the names that clients gave to messages more than 30 days ago: sent again after that, it is another message.
+Those of imported users stay, since an import relies on them. Returns how many.
+
+@notNull';
+
+create function operations.analyze_messages() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  analyze chat.messages;
+end;
+$$;
+comment on function operations.analyze_messages is
+  'Renews the statistics of messages as a whole: autovacuum does so for each month, never for all of them together.';
+
 -- --------------------------------------------------------------------------------------------
 -- Grants: this is the API
 -- --------------------------------------------------------------------------------------------
@@ -3243,5 +3279,6 @@ comment on function operations.expire_events is
 revoke execute on all functions in schema operations from public;
 grant execute on function operations.ensure_partitions, operations.expire_codes to service;
 grant execute on function operations.expire_events to service;
+grant execute on function operations.expire_nonces, operations.analyze_messages to service;
 
 select operations.ensure_partitions();

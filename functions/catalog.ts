@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { openViewsQuery } from './open-views.ts';
 
 /** The roles that a request may run as; the catalog is read for what they were granted. */
 const apiRoles = ['anonymous', 'member', 'operator', 'service'] as const;
@@ -79,6 +80,8 @@ export type Catalog = {
   types: PgType[];
   tables: Table[];
   functions: PgFunction[];
+  /** Views that serve tables past their row level security, and do not say that they are meant to (`@asOwner`). */
+  openViews: string[];
   errorCodes: ErrorCode[];
   /** The longest a statement of each role may run, as Postgres writes it: `5s`. */
   statementTimeouts: Record<ApiRole, string>;
@@ -267,6 +270,7 @@ select json_build_object(
   'types', (select json_agg(description) from types),
   'tables', coalesce((select json_agg(description) from tables), '[]'),
   'functions', coalesce((select json_agg(description) from functions), '[]'),
+  'openViews', coalesce((select json_agg(name) from (${openViewsQuery}) as open_views), '[]'),
   'errorCodes', (select json_agg(codes) from public.error_codes as codes),
   'statementTimeouts', (
     select json_object_agg(role.rolname, coalesce(

@@ -18,6 +18,7 @@ import { tokensOf } from './sql-parser.ts';
  */
 export async function applyLive(client: pg.ClientBase, before: SchemaFile, after: SchemaFile, changes: Change[]) {
   const fresh = new Set(changes.map(({ after }) => after));
+  const added = changes.flatMap(({ change, after }) => (change === 'added' ? [after] : []));
   const removed = changes.flatMap(({ change, before }) => (change === 'removed' ? [before] : []));
   const replaced = changes.flatMap(({ change, before, after }) =>
     change === 'changed' && !takesItsPlace(before, after) ? [before] : [],
@@ -28,6 +29,8 @@ export async function applyLive(client: pg.ClientBase, before: SchemaFile, after
   }
   await dropAll(client, before, ofKind([...removed, ...replaced], 'trigger', 'policy'));
   await dropAll(client, before, ofKind(replaced, 'function'));
+  // One that was tried in psql may be there, with another owner or result.
+  await dropAll(client, after, ofKind(added, 'function'), ' if exists');
   await walk(client, after, (statement) => fresh.has(statement) && objects.includes(statement.kind));
   await dropAll(client, before, ofKind(removed, 'function'));
 
@@ -68,16 +71,21 @@ function createOrReplace(text: string): string {
 }
 
 /** In the reverse of the order in which they were created, since the later ones stand on the earlier. */
-async function dropAll(client: pg.ClientBase, file: SchemaFile, statements: Statement[]): Promise<void> {
+async function dropAll(
+  client: pg.ClientBase,
+  file: SchemaFile,
+  statements: Statement[],
+  condition: '' | ' if exists' = '',
+): Promise<void> {
   for (const statement of statements.toSorted((one, other) => other.line - one.line)) {
-    await execute(client, file, statement, dropOf(statement));
+    await execute(client, file, statement, dropOf(statement, condition));
   }
 }
 
-function dropOf({ kind, name, tree }: Statement): string {
+function dropOf({ kind, name, tree }: Statement, condition: string): string {
   if ('CreateFunctionStmt' in tree) {
     const routine = tree.CreateFunctionStmt;
-    return `drop ${routine.is_procedure ? 'procedure' : 'function'} ${signature(routine, quote)}`;
+    return `drop ${routine.is_procedure ? 'procedure' : 'function'}${condition} ${signature(routine, quote)}`;
   }
   if ('CreateTrigStmt' in tree) {
     const { trigname = '', relation } = tree.CreateTrigStmt;

@@ -14,6 +14,8 @@ export type Tags = {
   order?: string;
   /** What a call costs, in rows, where it is more than it returns. */
   cost?: string;
+  /** On a view: it is meant to be read with its owner's rights, past the row level security of what it reads. */
+  asOwner?: true;
   /** On a function: an argument that the server hashes before Postgres sees it: `password [salted by schema.function(argument)]`. */
   argon2id?: string;
   /** On a domain: the server signs the value, and the API gives the token. */
@@ -27,7 +29,7 @@ export type Tags = {
 };
 
 const withValue = ['name', 'inverse', 'order', 'cost', 'argon2id', 'subscription'];
-const withoutValue = ['hide', 'notNull', 'jwt', 'deliver', 'shared'];
+const withoutValue = ['hide', 'notNull', 'jwt', 'deliver', 'shared', 'asOwner'];
 
 /**
  * Takes a comment apart: its text is the documentation, and each line that begins with @ is a tag.

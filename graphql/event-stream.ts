@@ -6,6 +6,7 @@ import { heartbeat, type Identity, type Transport } from './transport.ts';
 
 /** A place that a client has reserved: it names who the client is to what cannot send a header (EventSource). */
 type Reservation = Identity & {
+  sender: string;
   response?: ServerResponse;
   operations: Map<string, () => void>;
 };
@@ -13,6 +14,7 @@ type Reservation = Identity & {
 type Answer = { status: number; headers: Record<string, string>; body: string };
 
 const mostReservations = 10_000;
+const mostOfOne = 100;
 const lastWords = 5_000;
 // A reservation ends with the access token that it was made with; one that was made without a token, after this.
 const longest = 15 * 60_000;
@@ -89,11 +91,15 @@ export function openEventStreams(transport: Transport) {
     stop = transport.serve(params, asked, listener, typeof last === 'string' && last !== '' ? last : undefined);
   }
 
-  function reserve(identity: Identity): Answer {
-    if (reservations.size >= mostReservations) return told(503, 'Too many reservations; try again later.');
+  /** @param sender whose share of the places it takes. */
+  function reserve(identity: Identity, sender: string): Answer {
+    const own = [...reservations.values()].filter((each) => each.sender === sender);
+    if (own.length >= mostOfOne || reservations.size >= mostReservations) {
+      return told(429, 'Too many reservations; try again later.');
+    }
     const token = randomUUID();
     const endsAt = Math.min(identity.endsAt, Date.now() + longest);
-    reservations.set(token, { claims: identity.claims, endsAt, operations: new Map() });
+    reservations.set(token, { claims: identity.claims, endsAt, sender, operations: new Map() });
     return told(201, token);
   }
 

@@ -16,6 +16,8 @@ export type LiveApi = { current: Api; close(): Promise<void> };
 // A burst of DDL, such as a whole section applied, is one change.
 const quiet = 50;
 const between = 1000;
+const openViews =
+  'Views serve rows past row level security to everyone who may read them: alter view … set (security_invoker = true), or say "@asOwner" in the comment.';
 
 /**
  * Builds the API and follows the database from then on: an event trigger notifies, and where a superuser did not make it, the catalog is
@@ -44,7 +46,14 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
       await client.end().catch(() => {});
     },
   };
-  changed(live.current);
+  tell(live.current, []);
+
+  /** Who knows of a view already need not be told again. */
+  function tell(api: Api, known: string[]): void {
+    const views = api.catalog.openViews.filter((name) => !known.includes(name));
+    if (views.length > 0) log.warn({ views }, openViews);
+    changed(api);
+  }
 
   async function connect(): Promise<pg.Client> {
     const made = new pg.Client({
@@ -89,6 +98,7 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
     const isKnown = fingerprint === live.current.fingerprint || fingerprint === refused;
     if (fingerprint !== refused) refused = undefined;
     if (isKnown) return;
+    const { openViews: known } = live.current.catalog;
     try {
       live.current = { catalog, schema: buildSchema(catalog), fingerprint };
     } catch (error) {
@@ -97,7 +107,7 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
       log.error({ error: message, remedy }, 'The schema has changed, but its API cannot be served.');
       return;
     }
-    changed(live.current);
+    tell(live.current, known);
     log.info('The schema has changed: the API was built anew.');
   }
 

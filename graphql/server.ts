@@ -197,6 +197,9 @@ export async function startServer({
     }
     const search = new URL(request.url ?? '/', 'http://localhost').searchParams;
     const reservation = String(request.headers['x-graphql-event-stream-token'] ?? search.get('token') ?? '');
+    if (reservation && request.method !== 'PUT' && !eventStreams.holder(reservation)) {
+      return turnAway(404, 'NOT_FOUND', 'There is no such reservation; make one by PUT.');
+    }
     let identity: Identity;
     try {
       identity = eventStreams.holder(reservation) ?? (await identify(tokens.verify, request.headers.authorization));
@@ -206,7 +209,7 @@ export async function startServer({
     const { claims } = identity;
     const params = paramsOf(request, search, body.text);
     const accept = request.headers.accept ?? '';
-    if (request.method === 'PUT') return eventStreams.reserve(identity);
+    if (request.method === 'PUT') return eventStreams.reserve(identity, claims.sub ?? address);
     if (reservation && request.method === 'DELETE')
       return eventStreams.stop(reservation, search.get('operationId') ?? '');
     if (reservation && request.method === 'POST') return eventStreams.operate(request, reservation, params ?? {}, id);

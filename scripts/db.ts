@@ -18,7 +18,7 @@ const commands: Record<string, { run: (args: string[]) => Promise<void>; about: 
   reset: { run: reset, about: 'empties the database and applies schema.sql (development only; --yes does not ask)' },
   url: {
     run: url,
-    about: 'the connection to the running database, as its owner: psql "$(npm run --silent db -- url)"',
+    about: 'the connection to the running database, as plinth_owner: psql "$(npm run --silent db -- url)"',
   },
   lint: { run: lint, about: 'what schema.sql (or another file) does not do as the conventions say' },
 };
@@ -55,7 +55,16 @@ async function url(): Promise<void> {
   const { databaseUrl, plinthData } = readSettings(process.env);
   const running = databaseUrl ?? runningEmbedded(plinthData);
   if (!running) throw new Refusal('No database is running.', { remedy: 'Start one: npm start.' });
-  console.log(running);
+  console.log(asOwner(running));
+}
+
+/** What is made on this connection belongs to whom the objects of schema.sql belong to, and may be called by nobody until it is granted. */
+function asOwner(databaseUrl: string): string {
+  const url = new URL(databaseUrl);
+  const options = [...url.searchParams.getAll('options'), '-c role=plinth_owner'].join(' ');
+  url.searchParams.delete('options');
+  // Not by searchParams, which writes a space as +: libpq takes that for a plus.
+  return `${url.href}${url.search ? '&' : '?'}options=${encodeURIComponent(options)}`;
 }
 
 function section(title: string, changes: Change[]): string[] {

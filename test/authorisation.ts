@@ -125,6 +125,8 @@ export const functions: Record<string, string[]> = {
   'operations.ensure_partitions(timestamp with time zone,integer)': ['service'],
   'operations.expire_codes()': ['service'],
   'operations.expire_events()': ['service'],
+  'operations.expire_nonces()': ['service'],
+  'operations.analyze_messages()': ['service'],
 };
 
 /** Functions that only other functions call. */

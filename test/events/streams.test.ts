@@ -241,3 +241,13 @@ t.test('a proxy that cuts idle connections finds none', async (t) => {
   await acts.send(ann, room, 'still there');
   for (const ear of ears) t.match(await ear.next(), { data: { messageEvents: { message: { text: 'still there' } } } });
 });
+
+t.test('nobody takes all the places: 100 reservations each, and one that is not there is told so', async (t) => {
+  const by = await world.person('greedy');
+  const reserve = async () => (await fetch(graphql, { method: 'PUT', headers: bearer(by) })).status;
+  for (let n = 0; n < 100; n += 1) t.equal(await reserve(), 201);
+  t.equal(await reserve(), 429);
+  const query = encodeURIComponent('subscription { userEvents { event { type } } }');
+  const unknown = await fetch(`${graphql}?token=gone&query=${query}`, { headers: { accept: 'text/event-stream' } });
+  t.equal(unknown.status, 404, 'an EventSource does not come back');
+});

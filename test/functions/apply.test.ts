@@ -79,6 +79,17 @@ t.test('an empty database gets the schema, and a record of it that nobody else m
   );
 });
 
+t.test('a function that was tried in psql, as another owner and with another result, is taken over', async (t) => {
+  const url = await withLibrary();
+  await query(url, 'create function library.tried() returns text language sql return null');
+  const tried = `${library}create function library.tried() returns integer language sql return 1;\n`;
+  t.match(await bring(url, tried), [/function library\.tried\(\) {2}added/]);
+  t.strictSame(
+    await query(url, "select proowner::regrole::text as owner, library.tried() from pg_proc where proname = 'tried'"),
+    [{ owner: 'library_owner', tried: 1 }],
+  );
+});
+
 t.test('the same file again does nothing', async (t) => {
   const url = await withLibrary();
   t.strictSame(await bring(url, library), []);

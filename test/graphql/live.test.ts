@@ -190,3 +190,26 @@ async function startsNot(t: Test, databaseUrl: string, told: RegExp, name: strin
   t.ok(error instanceof Refusal, name);
   t.match(error, { message: told, remedy: /\w+/ }, name);
 }
+
+t.test('a view that serves rows past row level security is warned of, at the start and when it is made', async (t) => {
+  const { owner, server, logged } = await openWorld(t);
+  t.ok(server);
+  const warned = () =>
+    logged.filter(({ msg }) => /past row level security/.test(String(msg))).map(({ views }) => views);
+  t.same(warned(), [], 'of those of schema.sql nobody need be warned: they say that they are meant so');
+  await owner.query(`
+    create schema live;
+    grant usage on schema live to member;
+    create view live.everything as select id, text from chat.messages;
+    create view live.mine with (security_invoker) as select id, text from chat.messages;
+    create view live.meant as select id, text from chat.messages;
+    create view live.hidden as select id, text from chat.messages;
+    create materialized view live.copy as select id from chat.messages;
+    comment on view live.meant is e'All of them.\n@asOwner';
+    grant select on live.everything, live.mine, live.meant, live.copy to member`);
+  await until(async () => warned().length > 0);
+  t.same(warned(), [['live.copy', 'live.everything']]);
+  await owner.query('alter view live.everything set (security_invoker = on); grant select on live.hidden to member');
+  await until(async () => warned().length > 1);
+  t.same(warned()[1], ['live.hidden'], 'what was told is not told again');
+});

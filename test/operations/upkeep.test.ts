@@ -137,3 +137,33 @@ t.test('T10 a message stands in the month of its id, in UTC, to the edge', async
     t.equal(found.rows[0]?.table, table, at);
   }
 });
+
+t.test('names of messages are kept for 30 days, those of imported users for ever', async (t) => {
+  const { rows } = await owner.query(`
+    with users as (
+      insert into identity.users (username, display_name, external_ref)
+      values ('here', 'Here', null), ('imported', 'Imported', 'gitter:1') returning *
+    )
+    insert into chat.nonces (sender_id, nonce, message_id, created_at)
+    select id, age, gen_random_uuid(), now() - age::interval from users, unnest(array['29 days', '31 days']) as age
+    returning nonce`);
+  t.equal(rows.length, 4);
+  const answer = await ask('mutation { expireNonces { result } }', {}, service);
+  t.same(answer.data, { expireNonces: { result: '1' } });
+  const left = await owner.query(
+    "select username, nonce from chat.nonces join identity.users on id = sender_id where username in ('here', 'imported') order by 1, 2",
+  );
+  t.same(left.rows, [
+    { username: 'here', nonce: '29 days' },
+    { username: 'imported', nonce: '29 days' },
+    { username: 'imported', nonce: '31 days' },
+  ]);
+});
+
+t.test('the statistics of messages as a whole are renewed', async (t) => {
+  const known = "select from pg_statistic where starelid = 'chat.messages'::regclass";
+  t.equal((await owner.query(known)).rowCount, 0, 'as it is without it');
+  const answer = await ask('mutation { analyzeMessages { ok } }', {}, service);
+  t.same(answer.data, { analyzeMessages: { ok: true } });
+  t.ok(Number((await owner.query(known)).rowCount) > 0);
+});

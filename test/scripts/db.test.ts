@@ -21,7 +21,7 @@ function db(args: string[], env: Record<string, string> = {}) {
 async function query(url: string, sql: string) {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
-  return (await client.query(sql).finally(() => client.end())).rows;
+  return [await client.query(sql).finally(() => client.end())].flat().at(-1)?.rows;
 }
 
 t.test('without a command it lists them', async (t) => {
@@ -55,6 +55,25 @@ t.test('production is not emptied', async (t) => {
   const refused = db(['reset', '--yes'], { DATABASE_URL, JWT_KEYS, PLINTH_ENV: 'production' });
   t.match(refused, { status: 1, stderr: /production/ });
   t.strictSame(await query(DATABASE_URL, "select to_regclass('schema_versions') as versions"), [{ versions: null }]);
+});
+
+t.test('what is made on the connection that url prints belongs to the owner, and nobody may call it', async (t) => {
+  const DATABASE_URL = await scratch.create();
+  db(['reset', '--yes'], { DATABASE_URL });
+  for (const given of [DATABASE_URL, `${DATABASE_URL}?options=-c%20statement_timeout%3D5s&application_name=dba`]) {
+    const { stdout, status } = db(['url'], { DATABASE_URL: given });
+    t.equal(status, 0);
+    t.match(stdout, /role%3Dplinth_owner\n$/);
+    t.notMatch(stdout, /\+/, 'libpq reads + as it is');
+    t.strictSame(
+      await query(
+        stdout.trim(),
+        `create or replace function chat.answer() returns integer language sql return 42;
+         select proowner::regrole::text as owner, has_function_privilege('anonymous', oid, 'execute') as callable from pg_proc where proname = 'answer'`,
+      ),
+      [{ owner: 'plinth_owner', callable: false }],
+    );
+  }
 });
 
 t.test('status lists what has changed, and what becomes of it', async (t) => {

@@ -122,6 +122,13 @@ const mistakes: Record<string, [from: string, to: string, ...found: string[]]> =
     '',
     'row-security: library.languages is in a schema that others may use; enable row level security',
   ],
+  'a view that serves rows past row level security': [
+    '-- The books of a shelf.',
+    'create view library.titles as select title from library.books; grant select on library.titles to library_guest;',
+    '0: order: view library.titles belongs under "Views"',
+    '0: order: grant',
+    '0: view-rights: library.titles serves rows past row level security',
+  ],
   'a reference without an index': [
     'create index books_shelf_id_idx on library.books (shelf, id);',
     'create index books_shelf_id_idx on library.books (id, shelf);',
