@@ -74,6 +74,11 @@ function readResult(fn: PgFunction, object: string, types: Types): FunctionPlan[
   const codec = types.codec(returned, `the result of ${object}`);
   const many = fn.returnsSet && fn.rows !== 1;
   if (codec.row) return { kind: many ? 'rows' : 'row', row: codec.row };
+  if (codec.finish === 'deliver') {
+    throw new Refusal(`The result of ${object} is to be delivered, but clients would see it.`, {
+      remedy: 'Return a row that has it as an attribute: the API leaves that out.',
+    });
+  }
   return { kind: many ? 'values' : 'value', codec };
 }
 

@@ -75,7 +75,7 @@ export function readTypes(catalog: Catalog, compositeFields: (row: Row, types: T
     const { description, tags } = readComment(comment, `type ${type.sqlName}`);
     if (type.kind === 'array') {
       const element = types.codec(type.of as string, usedBy);
-      if (element.row) throw unmapped(type.sqlName, usedBy);
+      if (element.row || element.finish) throw unmapped(type.sqlName, usedBy);
       return listCodec(type, element);
     }
     if (type.kind === 'enum') return enumCodec(type, description, tags.name);

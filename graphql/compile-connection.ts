@@ -24,7 +24,7 @@ const defaultPage = 20;
  * value. One row more than asked for is read only where someone asks whether there is more.
  */
 export const compileConnection: CompileConnection = (place, source) => {
-  const { context, type: parent, name, nodes, multiplicity, depth } = place;
+  const { context, type: parent, name, nodes, multiplicity, depth, path } = place;
   const field = parent.getFields()[name] as GraphQLField<unknown, unknown>;
   const node = nodes[0] as FieldNode;
   const { row } = source;
@@ -87,9 +87,18 @@ export const compileConnection: CompileConnection = (place, source) => {
     return `${page}.c${columns.length}`;
   };
   const sets = (of: FieldNode[]) => of.flatMap(({ selectionSet }) => selectionSet ?? []);
-  const nodePairs = (of: FieldNode[], level: number): [string, string][] => {
+  const nodePairs = (of: FieldNode[], level: number, keys: string[]): [string, string][] => {
     const fields = collectFields(context, nodeType, sets(of));
-    const selected = select(context, nodeType, fields, scope, level, compileConnection, multiplicity * size);
+    const selected = select(
+      context,
+      nodeType,
+      fields,
+      scope,
+      level,
+      compileConnection,
+      [...path, ...keys],
+      multiplicity * size,
+    );
     joins.push(...selected.joins);
     counted.push(...selected.rows);
     return selected.pairs;
@@ -112,14 +121,14 @@ export const compileConnection: CompileConnection = (place, source) => {
 
   // Each member is told what it needs first, and written when all of them are known: one may ask for a row more, or a column.
   const members = [...collectFields(context, connectionType, sets(nodes))].map(
-    ([key, each]): [string, () => string] => [key, member(each)],
+    ([key, each]): [string, () => string] => [key, member(key, each)],
   );
   const pairs = members.map(([key, write]): [string, string] => [key, write()]);
 
-  function member(each: FieldNode[]): () => string {
+  function member(ownKey: string, each: FieldNode[]): () => string {
     switch (each[0]?.name.value) {
       case 'nodes': {
-        const asked = nodePairs(each, depth + 2);
+        const asked = nodePairs(each, depth + 2, [ownKey]);
         plainNodes = asked;
         const column = add(jsonObject(asked));
         return () => (isPlain() ? `coalesce(json_agg(${page}), '[]'::json)` : list(column));
@@ -129,7 +138,11 @@ export const compileConnection: CompileConnection = (place, source) => {
         for (const [key, inner] of collectFields(context, edgeType, sets(each))) {
           const asksFor = inner[0]?.name.value;
           if (asksFor === 'cursor') edge.push([key, cursorOf(order, scope)]);
-          else edge.push([key, asksFor === 'node' ? jsonObject(nodePairs(inner, depth + 3)) : literal(edgeType.name)]);
+          else
+            edge.push([
+              key,
+              asksFor === 'node' ? jsonObject(nodePairs(inner, depth + 3, [ownKey, key])) : literal(edgeType.name),
+            ]);
         }
         const column = add(jsonObject(edge));
         return () => list(column);

@@ -1,4 +1,4 @@
-import { type FieldNode, type GraphQLObjectType, getNamedType, type VariableValues } from 'graphql';
+import { type FieldNode, GraphQLError, type GraphQLObjectType, getNamedType, type VariableValues } from 'graphql';
 import { prepare } from '../functions/pipeline.ts';
 import { payloadField } from './calls.ts';
 import type { Compiled } from './compile.ts';
@@ -53,11 +53,22 @@ export function compileSubscription(request: Request, key: string, nodes: FieldN
       pairs.push([payloadKey, 'codec' in call.result ? call.result.codec.toJson(`${result.alias}.value`) : 'true']);
     } else {
       const scope = name === 'event' ? happened : result;
-      const selected = select(context, type, collectFields(context, type, setsOf(inner)), scope, 2, compileConnection);
+      const selected = select(
+        context,
+        type,
+        collectFields(context, type, setsOf(inner)),
+        scope,
+        2,
+        compileConnection,
+        [],
+      );
       joins.push(...selected.joins);
       const json = jsonObject(selected.pairs);
       pairs.push([payloadKey, scope === result ? `case when not (${result.alias} is null) then ${json} end` : json]);
     }
+  }
+  if (context.signs.length > 0 || ('codec' in call.result && call.result.codec.finish)) {
+    throw new GraphQLError('What is listened to cannot have a token in it.', { extensions: { code: 'BAD_REQUEST' } });
   }
   const alias = 'row' in call.result ? result.alias : `${result.alias} (value)`;
   const text =
@@ -66,8 +77,8 @@ export function compileSubscription(request: Request, key: string, nodes: FieldN
     `cross join lateral ${call.sqlName}(${[whole, given].filter(Boolean).join(', ')}) as ${alias}${joins.join('')} ` +
     `order by ${happened.alias}.position`;
   return {
-    listen: { statement: prepare(rightText), reads: right.reads },
-    selection: { statement: prepare(text), reads: context.reads },
+    listen: { statement: prepare(rightText), reads: right.reads, signs: [] },
+    selection: { statement: prepare(text), reads: context.reads, signs: [] },
     after: readAfter(),
     personal: !call.shared || context.counts.personal > 0,
   };

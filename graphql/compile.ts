@@ -15,28 +15,30 @@ import {
   enter,
   type Input,
   input,
-  limitError,
   type Read,
   type Request,
   readText,
+  spend,
 } from './context.ts';
-import { limitIntrospection } from './introspection.ts';
+import { limitIntrospection, readSchema } from './introspection.ts';
 import { quote } from './names.ts';
 import type { FunctionPlan, Row } from './plan.ts';
 import { argumentList, jsonObject, literal, newAlias, type Selected, scopeOf, select } from './select.ts';
 
 /** A statement and where its values come from. */
-export type Compiled = { statement: Prepared; reads: Read[] };
+export type Compiled = {
+  statement: Prepared;
+  reads: Read[];
+  /** Where in its answer values stand that the server has to sign. */
+  signs: string[][];
+};
 
 /** A field of a mutation: what it does, what it then reads, and what the server does for it before and after. */
 export type CompiledMutation = {
-  key: string;
   effect: Compiled;
   selection: Compiled;
   /** The value at `index` of the effect's values is hashed first, with the salt that a statement of its own gives. */
   hash?: { index: number; salt?: Compiled };
-  /** Where in its answer values stand that the server has to sign. */
-  signs: string[][];
   /** Whether the selection reads more than what the function returned. */
   mayFail: boolean;
 };
@@ -45,11 +47,8 @@ export type CompiledMutation = {
 export type CompiledOperation = {
   query?: Compiled;
   subscription?: CompiledSubscription;
-  mutations: CompiledMutation[];
-  /** The keys under which a mutation asks for the name of its type. */
-  typenames: string[];
-  /** Whether the schema itself is asked for. */
-  introspects: boolean;
+  /** By the key of each; the name of a type that is asked for stands as it is. */
+  mutations: [key: string, mutation: CompiledMutation | string][];
 };
 
 /**
@@ -61,35 +60,44 @@ export function compileOperation(request: Request, operation: OperationDefinitio
   const context = enter(request);
   const type = request.schema.getRootType(operation.operation) as GraphQLObjectType;
   const fields = collectFields(context, type, [operation.selectionSet]);
-  let introspects = false;
-  for (const [key, nodes] of fields) {
-    if (!/^__(schema|type)$/.test(nodes[0]?.name.value ?? '')) continue;
-    introspects = true;
-    limitIntrospection(context, nodes);
-    fields.delete(key);
-  }
   if (operation.operation === 'query') {
-    return { query: compileQuery(context, type, fields), mutations: [], typenames: [], introspects };
+    return { query: compileQuery(context, type, fields, operation), mutations: [] };
   }
   if (operation.operation === 'subscription') {
     const [[key, nodes]] = fields as Iterable<[string, FieldNode[]]> as [[string, FieldNode[]]];
-    return { subscription: compileSubscription(request, key, nodes), mutations: [], typenames: [], introspects };
+    return { subscription: compileSubscription(request, key, nodes), mutations: [] };
   }
-  const mutations: CompiledMutation[] = [];
-  const typenames: string[] = [];
-  for (const [key, nodes] of fields) {
-    if (nodes[0]?.name.value === '__typename') typenames.push(key);
-    else mutations.push(compileMutation(request, context, type, key, nodes));
-  }
-  return { mutations, typenames, introspects };
+  const mutations = [...fields].map(([key, nodes]): CompiledOperation['mutations'][number] => [
+    key,
+    nodes[0]?.name.value === '__typename' ? type.name : compileMutation(request, context, type, nodes),
+  ]);
+  return { mutations };
 }
 
 type Fields = ReturnType<typeof collectFields>;
 
-function compileQuery(context: Context, type: GraphQLObjectType, fields: Fields): Compiled {
-  const { pairs, joins, rows } = select(context, type, fields, undefined, 1, compileConnection);
-  const text = `select ${jsonObject(pairs)}::text, ${total(rows)}::text from (values (0)) as o${joins.join('')}`;
-  return { statement: prepare(text), reads: context.reads };
+function compileQuery(
+  context: Context,
+  type: GraphQLObjectType,
+  fields: Fields,
+  operation: OperationDefinitionNode,
+): Compiled {
+  const keys = [...fields.keys()];
+  const asked: [string, string][] = [];
+  for (const [key, nodes] of fields) {
+    if (!/^__(schema|type)$/.test(nodes[0]?.name.value ?? '')) continue;
+    limitIntrospection(context, nodes);
+    asked.push([key, `${context.bind(readSchema(context.schema, context.document, operation, key, nodes))}::json`]);
+    fields.delete(key);
+  }
+  const { pairs, joins, rows } = select(context, type, fields, undefined, 1, compileConnection, []);
+  const inOrder = [...pairs, ...asked].sort(([one], [other]) => keys.indexOf(one) - keys.indexOf(other));
+  const text = `select ${jsonObject(inOrder)}::text, ${total(rows)}::text from (values (0)) as o${joins.join('')}`;
+  return compiled(context, text);
+}
+
+function compiled({ reads, signs }: Context, text: string): Compiled {
+  return { statement: prepare(text), reads, signs };
 }
 
 function total(rows: string[]): string {
@@ -104,7 +112,6 @@ function compileMutation(
   request: Request,
   counted: Context,
   type: GraphQLObjectType,
-  key: string,
   nodes: Fields extends Map<string, infer Nodes> ? Nodes : never,
 ): CompiledMutation {
   const node = nodes[0] as (typeof nodes)[number];
@@ -121,7 +128,6 @@ function compileMutation(
 
   const selection = enter(request, counted);
   const payload = getNamedType(field.type) as GraphQLObjectType;
-  const signs: string[][] = [];
   const pairs: [string, string][] = [];
   const joins: string[] = [];
   const rows: string[] = [];
@@ -129,7 +135,7 @@ function compileMutation(
   for (const [payloadKey, payloadNodes] of collectFields(selection, payload, sets(nodes))) {
     if (payloadNodes[0]?.name.value === '__typename') pairs.push([payloadKey, literal(payload.name)]);
     else {
-      const kept = readKept(selection, call, payload, payloadNodes, [payloadKey], signs);
+      const kept = readKept(selection, call, payload, payloadNodes, [payloadKey]);
       pairs.push([payloadKey, kept.json]);
       joins.push(...kept.joins);
       rows.push(...kept.rows);
@@ -140,12 +146,12 @@ function compileMutation(
   const read =
     `select ${jsonObject(pairs)}::text, ${total(rows)}::text, nullif(current_setting('plinth.refused', true), ''), ` +
     `${deliveries ?? 'null'}::text, nullif(current_setting('plinth.signals', true), '') from (values (0)) as o${joins.join('')}`;
+  // Left out, an optional argument is not hashed.
+  const index = hash ? effect.reads.indexOf(hash.marks.read) : -1;
   return {
-    key,
-    effect: { statement: prepare(text), reads: effect.reads },
-    selection: { statement: prepare(read), reads: selection.reads },
-    ...(hash && { hash: { index: effect.reads.indexOf(hash.marks.read), ...(hash.salt && { salt: hash.salt }) } }),
-    signs,
+    effect: compiled(effect, text),
+    selection: compiled(selection, read),
+    ...(index >= 0 && { hash: { index, ...(hash?.salt && { salt: hash.salt }) } }),
     mayFail,
   };
 }
@@ -159,7 +165,7 @@ function keep({ sqlName, result, returnsSet }: FunctionPlan, list: string): stri
   const call = `${sqlName}(${list})`;
   if (result.kind === 'void') return `(select count(*)::text from ${call} as "r ")`;
   if (result.kind === 'value' && !returnsSet) return `coalesce('=' || ${call}::text, '')`;
-  if (result.kind === 'value') return `coalesce((select '=' || "r "::text from ${call} as "r "), '')`;
+  if (result.kind === 'value') return `coalesce((select '=' || "r "::text from ${call} as "r " limit 1), '')`;
   if (result.kind === 'values') return `coalesce((select array_agg("r ")::text from ${call} as "r "), '')`;
   const kept = result.row.sqlName === 'record' ? 'jsonb_agg(to_jsonb("r "))' : 'array_agg("r ")';
   // A function that is not a set gives a row of nulls for null.
@@ -180,15 +186,16 @@ function readKept(
   payload: GraphQLObjectType,
   nodes: Parameters<typeof sets>[0],
   path: string[],
-  signs: string[][],
 ): { json: string; joins: string[]; rows: string[]; mayFail: boolean } {
   const alone = { joins: [], rows: [], mayFail: false };
   const { result: shape } = call;
   if (shape.kind === 'void') return { json: 'true', ...alone };
   if (shape.kind === 'value') {
+    if (shape.codec.finish === 'sign') context.signs.push(path);
     return { json: shape.codec.toJson(`substr(nullif(${result}, ''), 2)::${shape.codec.sqlName}`), ...alone };
   }
   if (shape.kind === 'values') {
+    if (shape.codec.finish === 'sign') context.signs.push(path);
     const item = shape.codec.toJson('item.value');
     const list = `unnest(nullif(${result}, '')::${shape.codec.sqlName}[]) as item (value)`;
     return { json: `(select coalesce(json_agg(${item}), '[]'::json) from ${list})`, ...alone };
@@ -197,18 +204,19 @@ function readKept(
   const scope = scopeOf(context, shape.row);
   const fields = collectFields(context, type, sets(nodes));
   let mayFail = false;
-  for (const [key, [node]] of fields) {
+  for (const [node] of fields.values()) {
     const plan = type.getFields()[node?.name.value ?? '']?.extensions.plan;
     if (plan && plan.kind !== 'column') mayFail = true;
-    if (plan?.kind === 'column' && plan.codec.finish === 'sign') signs.push([...path, key]);
   }
-  const selected: Selected = select(context, type, fields, scope, 2, compileConnection);
-  const json = jsonObject(selected.pairs);
   const many = shape.kind === 'rows';
+  const multiplicity = many ? context.limits.maxPage : 1;
+  spend(context, multiplicity);
+  const selected: Selected = select(context, type, fields, scope, 2, compileConnection, path, multiplicity);
+  const json = jsonObject(selected.pairs);
   const from = `(select * from ${keptRows(shape.row)}) as ${scope.alias}${selected.joins.join('')}`;
   const inner = many
     ? `select coalesce(json_agg(${json}), '[]'::json) as data, count(*) + coalesce(sum(${total(selected.rows)}), 0) as n from ${from}`
-    : `select ${json} as data, ${total(selected.rows)} as n from ${from}`;
+    : `select ${json} as data, ${total(selected.rows)} as n from ${from} limit 1`;
   const alias = newAlias(context);
   const join = ` left join lateral (${inner}) as ${alias} on true`;
   return { json: `${alias}.data`, joins: [join], rows: [`${alias}.n`], mayFail };
@@ -228,9 +236,6 @@ function compileHash(request: Request, counted: Context, call: FunctionPlan, giv
   const { argument, saltedBy } = call.hash as NonNullable<FunctionPlan['hash']>;
   const apiName = call.arguments.find(({ name }) => name === argument)?.apiName ?? '';
   const password = given?.field(apiName);
-  if (typeof password?.now === 'string' && password.now.length > 1000) {
-    throw limitError(`${apiName} is longer than 1,000 characters.`);
-  }
   const marks = { argument, read: readPassword(password?.read, apiName) };
   if (!saltedBy) return { marks };
   const salt = enter(request, counted);
@@ -238,8 +243,7 @@ function compileHash(request: Request, counted: Context, call: FunctionPlan, giv
     const used = call.arguments.find((each) => each.name === name) as FunctionPlan['arguments'][number];
     return `${salt.bind(readText(given?.field(used.apiName)?.read, used.codec))}::${used.codec.sqlName}`;
   });
-  const statement = prepare(`select ${saltedBy.sqlName}(${list.join(', ')})`);
-  return { marks, salt: { statement, reads: salt.reads } };
+  return { marks, salt: compiled(salt, `select ${saltedBy.sqlName}(${list.join(', ')})`) };
 }
 
 function readPassword(read: Input['read'] | undefined, argument: string): Read {

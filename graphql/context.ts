@@ -4,13 +4,18 @@ import {
   type FieldNode,
   type FragmentDefinitionNode,
   type FragmentSpreadNode,
+  type GraphQLArgument,
   GraphQLError,
   type GraphQLField,
-  type GraphQLInputType,
+  GraphQLIncludeDirective,
   type GraphQLObjectType,
   type GraphQLSchema,
+  GraphQLSkipDirective,
+  getDirectiveValues,
   type InlineFragmentNode,
+  isNonNullType,
   Kind,
+  type SelectionNode,
   type SelectionSetNode,
   type ValueNode,
   type VariableValues,
@@ -42,6 +47,8 @@ export type Context = Request & {
   fragments: Map<string, FragmentDefinitionNode>;
   /** Counted over the whole operation. */
   counts: { aliases: number; cost: number; names: number; conditions: number; personal: number };
+  /** Where in the answer values stand that the server has to sign. */
+  signs: string[][];
   /** Adds a parameter; the result is its `$n`. */
   bind(read: Read): string;
 };
@@ -58,6 +65,7 @@ export function enter(request: Request, counted?: Context): Context {
     reads,
     fragments,
     counts: counted?.counts ?? { aliases: 0, cost: 0, names: 0, conditions: 0, personal: 0 },
+    signs: [],
     bind(read) {
       reads.push(read);
       return `$${reads.length}`;
@@ -114,19 +122,11 @@ export function countAlias(context: Context): void {
   }
 }
 
-function isIncluded(
-  context: Context,
-  { directives = [] }: { directives?: FieldNode['directives'] | undefined },
-): boolean {
-  return directives.every(({ name, arguments: given = [] }) => {
-    if (name.value !== 'include' && name.value !== 'skip') return true;
-    const value = given[0]?.value;
-    const condition =
-      value?.kind === Kind.VARIABLE
-        ? context.variables.coerced[value.name.value]
-        : value?.kind === Kind.BOOLEAN && value.value;
-    return name.value === 'include' ? Boolean(condition) : !condition;
-  });
+function isIncluded({ variables }: Context, selection: SelectionNode): boolean {
+  return (
+    getDirectiveValues(GraphQLSkipDirective, selection, variables)?.if !== true &&
+    getDirectiveValues(GraphQLIncludeDirective, selection, variables)?.if !== false
+  );
 }
 
 type ReadInput = (variables: VariableValues) => unknown;
@@ -147,19 +147,27 @@ export function input(
   node: FieldNode,
   name: string,
 ): Input | undefined {
-  const argument = node.arguments?.find((each) => each.name.value === name);
-  const type = field.args.find((each) => each.name === name)?.type;
-  if (!argument || !type) return;
-  const { value } = argument;
+  const value = node.arguments?.find((each) => each.name.value === name)?.value;
+  const argument = field.args.find((each) => each.name === name);
+  if (!value || !argument) return;
   if (value.kind === Kind.VARIABLE && !(value.name.value in context.variables.coerced)) return;
-  const read = readValue(value, type);
+  const read = readValue(value, argument);
   return asInput(read(context.variables), read);
 }
 
-function readValue(value: ValueNode, type: GraphQLInputType): ReadInput {
-  if (value.kind === Kind.VARIABLE) return (variables) => variables.coerced[value.name.value];
-  if (hasVariables(value)) return (variables) => coerceInputLiteral(value, type, variables);
-  return readConstant(coerceInputLiteral(value, type));
+function readValue(value: ValueNode, { name, type }: GraphQLArgument): ReadInput {
+  if (!hasVariables(value)) return readConstant(coerceInputLiteral(value, type));
+  return (variables) => {
+    const given =
+      value.kind === Kind.VARIABLE ? variables.coerced[value.name.value] : coerceInputLiteral(value, type, variables);
+    // A variable with a default may stand where null may not, and be given as null all the same.
+    if (given === undefined || (given === null && isNonNullType(type))) {
+      throw new GraphQLError(`Null was given for ${name}, or for a part of it that cannot be null.`, {
+        extensions: { code: 'BAD_USER_INPUT', argument: name },
+      });
+    }
+    return given;
+  };
 }
 
 function readConstant(constant: unknown): ReadInput {

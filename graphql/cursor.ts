@@ -2,7 +2,7 @@ import { GraphQLError } from 'graphql';
 import type { Context, Input, Read } from './context.ts';
 import { quote } from './names.ts';
 import type { Order, Row } from './plan.ts';
-import type { Scope } from './select.ts';
+import { literal, type Scope } from './select.ts';
 
 /** What a page is ordered by, to the last difference between rows: a cursor holds these values of a row. */
 export type Key = {
@@ -46,7 +46,7 @@ export function orderBy({ parts, ordinal }: Key, alias: string, backward: boolea
 export function cursorOf(key: Key, scope: Scope): string {
   const names = key.ordinal ? ['ordinality', ...key.row.key] : key.parts.map(({ column }) => column);
   const values = names.map((name) => `${scope.column(name)}::text`);
-  const json = `json_build_array('${signature(key)}', ${values.join(', ')})`;
+  const json = `json_build_array(${literal(signature(key))}, ${values.join(', ')})`;
   return `rtrim(translate(encode(convert_to(${json}::text, 'UTF8'), 'base64'), E'+/\\n', '-_'), '=')`;
 }
 

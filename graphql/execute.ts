@@ -1,4 +1,4 @@
-import { execute, GraphQLError, type GraphQLFormattedError, type GraphQLSchema, type VariableValues } from 'graphql';
+import { GraphQLError, type GraphQLFormattedError, type GraphQLSchema, type VariableValues } from 'graphql';
 import type { ErrorCode } from '../functions/catalog.ts';
 import type { LoggedEvent } from '../functions/event-log.ts';
 import { hashPassword } from '../functions/passwords.ts';
@@ -43,14 +43,13 @@ export async function executeOperation(
 ): Promise<Answer> {
   const values = operation.variables(variables);
   const compiled = operation.compiled(asked.caller.role, values);
-  const { query, introspects } = compiled;
   if (compiled.subscription) {
     const message = 'Subscribe over WebSocket (graphql-transport-ws), or with the header "Accept: text/event-stream".';
     throw new GraphQLError(message, { extensions: { code: 'BAD_REQUEST' } });
   }
-  if (!query) return executeMutations(engine, compiled, values, asked);
-  const answer = await executeQuery(engine, query, values, asked);
-  return introspects ? introspect(engine, operation, variables, answer) : answer;
+  return compiled.query
+    ? executeQuery(engine, compiled.query, values, asked)
+    : executeMutations(engine, compiled.mutations, values, asked);
 }
 
 async function executeQuery(engine: Engine, query: Compiled, values: VariableValues, asked: Asked): Promise<Answer> {
@@ -58,55 +57,35 @@ async function executeQuery(engine: Engine, query: Compiled, values: VariableVal
   try {
     const [rows] = await engine.requests.run(asked.caller, [call], { readOnly: true, signal: asked.signal });
     const [data = null, count] = rows?.[0] ?? [];
-    return { data, rows: Number(count) };
+    return { data: await signed(engine, data, query), rows: Number(count) };
   } catch (error) {
     return { data: null, errors: [tell(engine, error, asked)], rows: 0 };
   }
 }
 
-/** What is asked of the schema itself, graphql-js answers; what stands beside it is read from the answer of Postgres. */
-async function introspect(
-  { schema }: Engine,
-  operation: Operation,
-  variableValues: Record<string, unknown>,
-  { data, rows, errors: failed }: Answer,
-): Promise<Answer> {
-  if (failed) return { data, rows, errors: failed };
-  const result = await execute({
-    schema,
-    document: operation.document,
-    operationName: operation.name ?? null,
-    variableValues,
-    rootValue: JSON.parse(data ?? '{}'),
-    fieldResolver: (source, _arguments, _context, { path }) => (source as Record<string, unknown>)[path.key],
-  });
-  return {
-    data: result.data ? JSON.stringify(result.data) : null,
-    ...(result.errors && { errors: result.errors.map((error) => error.toJSON()) }),
-    rows,
-  };
-}
-
 /** The fields of a mutation one after another, each a transaction of its own: what one of them fails at undoes no other. */
 async function executeMutations(
   engine: Engine,
-  { mutations, typenames }: CompiledOperation,
+  mutations: CompiledOperation['mutations'],
   values: VariableValues,
   asked: Asked,
 ): Promise<Answer> {
   const errors: GraphQLFormattedError[] = [];
-  const members = typenames.map((key) => `${JSON.stringify(key)}:"Mutation"`);
+  const members: string[] = [];
   let rows = 0;
-  for (const mutation of mutations) {
-    const { key } = mutation;
+  for (const [key, mutation] of mutations) {
+    let data: string | null = null;
     try {
-      const done = await executeMutation(engine, mutation, values, asked);
-      rows += done.rows;
-      members.push(`${JSON.stringify(key)}:${done.data}`);
+      if (typeof mutation === 'string') data = JSON.stringify(mutation);
+      else {
+        const done = await executeMutation(engine, mutation, values, asked);
+        data = done.data;
+        rows += done.rows;
+      }
     } catch (error) {
       errors.push({ ...tell(engine, error, asked), path: [key] });
-      members.push(`${JSON.stringify(key)}:null`);
     }
+    members.push(`${JSON.stringify(key)}:${data}`);
   }
   return { data: `{${members.join(',')}}`, ...(errors.length > 0 && { errors }), rows };
 }
@@ -131,7 +110,7 @@ async function executeMutation(
   for (const delivery of JSON.parse(deliveries ?? '[]')) {
     if (delivery) await engine.deliver(delivery);
   }
-  return { data: mutation.signs.length > 0 ? await signed(engine, data, mutation) : data, rows: Number(rows) };
+  return { data: await signed(engine, data, mutation.selection), rows: Number(rows) };
 }
 
 function refusedError({ sqlstate, message, column }: Record<string, string | null>): Error {
@@ -160,15 +139,20 @@ async function effectOf(engine: Engine, { effect, hash }: CompiledMutation, valu
 }
 
 /** Puts signed tokens where the claims stand. */
-async function signed({ sign }: Engine, data: string | null, { signs }: CompiledMutation): Promise<string> {
-  const answer = JSON.parse(data ?? 'null');
-  for (const path of signs) {
-    const last = path.at(-1) as string;
-    let holder = answer;
-    for (const step of path.slice(0, -1)) holder = holder?.[step];
-    if (holder?.[last]) holder[last] = await sign(holder[last] as Claims);
-  }
+async function signed({ sign }: Engine, data: string | null, { signs }: Compiled): Promise<string | null> {
+  if (signs.length === 0 || data === null) return data;
+  let answer = JSON.parse(data);
+  for (const path of signs) answer = await signAt(answer, path);
   return JSON.stringify(answer);
+
+  async function signAt(value: unknown, [key, ...rest]: string[]): Promise<unknown> {
+    if (value === null || value === undefined) return value;
+    if (Array.isArray(value))
+      return Promise.all(value.map((each) => signAt(each, key === undefined ? [] : [key, ...rest])));
+    if (key === undefined) return sign(value as Claims);
+    const holder = value as Record<string, unknown>;
+    return Object.assign(holder, { [key]: await signAt(holder[key], rest) });
+  }
 }
 
 function tell(engine: Engine, error: unknown, { id, signal }: Asked): GraphQLFormattedError {

@@ -18,10 +18,11 @@ export async function explainOperation(
   const values = operation.variables(variables);
   const { query, mutations } = operation.compiled(asked.caller.role, values);
   if (!query) {
-    return mutations.flatMap(({ effect, selection }) => [
-      { sql: effect.statement.text },
-      { sql: selection.statement.text },
-    ]);
+    return mutations.flatMap(([, mutation]) =>
+      typeof mutation === 'string'
+        ? []
+        : [{ sql: mutation.effect.statement.text }, { sql: mutation.selection.statement.text }],
+    );
   }
   const { text } = query.statement;
   const call = { ...callOf(query, values), statement: { name: '', text: `explain (format json) ${text}` } };

@@ -1,5 +1,13 @@
-import type { FieldNode, SelectionSetNode } from 'graphql';
-import { type Context, countAlias, fragmentOf, limitError } from './context.ts';
+import {
+  type DocumentNode,
+  executeSync,
+  type FieldNode,
+  type GraphQLSchema,
+  Kind,
+  type OperationDefinitionNode,
+  type SelectionSetNode,
+} from 'graphql';
+import { type Context, countAlias, fragmentOf, limitError, type Read } from './context.ts';
 
 // The standard query, with all that GraphiQL and Apollo add to it, has about 250 fields, 15 deep. Each is answered for every type,
 // field and argument of the schema, in one go that nothing else can interrupt.
@@ -31,4 +39,24 @@ export function limitIntrospection(context: Context, nodes: FieldNode[]): void {
       walk(selection.selectionSet, depth + 1, inList || isList);
     }
   }
+}
+
+/** What is asked of the schema itself under one key: graphql-js answers it, and Postgres puts it beside what it reads. */
+export function readSchema(
+  schema: GraphQLSchema,
+  { definitions }: DocumentNode,
+  operation: OperationDefinitionNode,
+  key: string,
+  selections: FieldNode[],
+): Read {
+  const fragments = definitions.filter(({ kind }) => kind === Kind.FRAGMENT_DEFINITION);
+  const own = { ...operation, selectionSet: { kind: Kind.SELECTION_SET, selections } } as const;
+  const document: DocumentNode = { kind: Kind.DOCUMENT, definitions: [own, ...fragments] };
+  return ({ sources }) => {
+    const given = Object.entries(sources).map(([name, { value }]) => [name, value]);
+    const variableValues = Object.fromEntries(given.filter(([, value]) => value !== undefined));
+    const { data, errors } = executeSync({ schema, document, variableValues });
+    if (errors) throw errors;
+    return JSON.stringify(data?.[key]);
+  };
 }

@@ -65,20 +65,25 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
     });
     made.on('error', () => {});
     made.on('notification', () => soon());
-    made.on('end', () => void reconnect(made));
-    await made.connect();
-    await made.query('listen plinth_ddl');
+    try {
+      await made.connect();
+      await made.query('listen plinth_ddl');
+    } catch (error) {
+      await made.end().catch(() => {});
+      throw error;
+    }
+    made.on('end', () => void reconnect());
     return made;
   }
 
-  async function reconnect(lost: pg.Client): Promise<void> {
-    for (let wait = 100; !closed && client === lost; wait = Math.min(wait * 2, 5000)) {
+  async function reconnect(): Promise<void> {
+    for (let wait = 100; !closed; wait = Math.min(wait * 2, 5000)) {
       await new Promise((resolve) => setTimeout(resolve, wait));
       if (closed) return;
       try {
         client = await connect();
         // What changed meanwhile was not heard.
-        soon();
+        return soon();
       } catch (error) {
         log.warn({ error: (error as Error).message }, 'The database cannot be reached; trying again.');
       }

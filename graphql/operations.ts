@@ -80,7 +80,8 @@ export function openOperations(schema: GraphQLSchema, limits: DocumentLimits) {
 }
 
 function bytesOfCompiled({ query, mutations }: CompiledOperation): number {
-  const all = [query, ...mutations.flatMap(({ effect, selection, hash }) => [effect, selection, hash?.salt])];
+  const done = mutations.flatMap(([, mutation]) => (typeof mutation === 'string' ? [] : [mutation]));
+  const all = [query, ...done.flatMap(({ effect, selection, hash }) => [effect, selection, hash?.salt])];
   return all.reduce(
     (sum, each) => sum + (each ? each.statement.text.length * 2 + each.reads.length * bytesOfRead : 0),
     1000,

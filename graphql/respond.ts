@@ -1,4 +1,5 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql';
+import { tellError } from './errors.ts';
 import { type Asked, type Engine, executeOperation } from './execute.ts';
 import { type Explanation, explainOperation } from './explain.ts';
 import type { Operation } from './operations.ts';
@@ -63,17 +64,15 @@ export async function respond(
       });
     }
     const answer = await executeOperation(engine, operation, variables, asked);
-    if (!explain || asked.caller.role !== 'operator') return { executed: true, operation, ...answer };
+    if (!explain || asked.caller.role !== 'operator' || answer.errors) return { executed: true, operation, ...answer };
     const explanation = await explainOperation(engine, operation, variables, asked);
     return { executed: true, operation, ...answer, explanation };
   } catch (thrown) {
     const list = Array.isArray(thrown) ? thrown : [thrown];
     const errors = list.map((error: unknown) => {
       // What graphql-js finds wrong with a document comes without a code.
-      if (error instanceof GraphQLError)
-        return { ...error.toJSON(), extensions: { code: 'BAD_REQUEST', ...error.extensions } };
-      engine.unforeseen(error, asked.id);
-      return { message: 'Something went wrong on our side.', extensions: { code: 'INTERNAL', id: asked.id } };
+      const told = tellError(error, engine.errorCodes, asked.id, engine.unforeseen);
+      return { ...told, extensions: { code: 'BAD_REQUEST', ...told.extensions } };
     });
     return { executed: false, data: null, errors, rows: 0, ...(operation && { operation }) };
   }

@@ -92,6 +92,7 @@ export function jsonBuildObject(pairs: [string, string][]): string {
  * Compiles the fields asked of an object.
  *
  * @param scope the row they are read from; undefined at the root.
+ * @param path the keys that lead to the object in the answer.
  * @param multiplicity how many such rows there may be: what its pages cost is multiplied by it.
  */
 export function select(
@@ -101,6 +102,7 @@ export function select(
   scope: Scope | undefined,
   depth: number,
   connection: CompileConnection,
+  path: string[],
   multiplicity = 1,
 ): Selected {
   if (depth > context.limits.maxDepth) {
@@ -112,7 +114,7 @@ export function select(
     const { sql, joins, rows } =
       name === '__typename'
         ? { sql: literal(type.name) }
-        : compileField({ context, type, name, nodes, scope, depth, multiplicity, connection });
+        : compileField({ context, type, name, nodes, scope, depth, multiplicity, connection, path: [...path, key] });
     selected.pairs.push([key, sql]);
     selected.joins.push(...(joins ?? []));
     selected.rows.push(...(rows ?? []));
@@ -132,6 +134,8 @@ type Place = {
   /** How many such rows there may be. */
   multiplicity: number;
   connection: CompileConnection;
+  /** The keys that lead to it in the answer. */
+  path: string[];
 };
 
 function compileField(place: Place): Value {
@@ -146,6 +150,7 @@ function compileField(place: Place): Value {
 
   switch (plan.kind) {
     case 'column':
+      if (plan.codec.finish === 'sign') context.signs.push(place.path);
       return { sql: plan.codec.toJson(own.column(plan.column.name)) };
     case 'attribute': {
       const value = own.column(plan.column.name);
@@ -193,8 +198,9 @@ function joined(on: [string, string][], alias: string, own: Scope): string[] {
 }
 
 // Keeps Postgres from merging a subquery into the join around it, where it would make the JSON of every row of a table to hash
-// it, instead of looking up the one that is wanted: a page with senders takes four times as long then.
-const onItsOwn = ' offset 0';
+// it, instead of looking up the one that is wanted: a page with senders takes four times as long then. And a function that is declared
+// to give one row may give more.
+const onItsOwn = ' limit 1';
 
 /** Rows as JSON objects, joined on the side: one, or null; as a list, all of them. */
 function object(place: Place, row: Row, from: string, where: (alias: string) => string[], list = false): Value {
@@ -205,7 +211,7 @@ function object(place: Place, row: Row, from: string, where: (alias: string) => 
   const objectType = getNamedType(type.getFields()[name]?.type) as GraphQLObjectType;
   const sets = nodes.flatMap(({ selectionSet }) => selectionSet ?? []);
   const fields = collectFields(context, objectType, sets);
-  const selected = select(context, objectType, fields, inner, depth + 1, connection, multiplicity);
+  const selected = select(context, objectType, fields, inner, depth + 1, connection, place.path, multiplicity);
   const inside = selected.rows.map((each) => `coalesce(${each}, 0)`).join(' + ');
   const conditions = where(inner.alias);
   const rows =
@@ -254,12 +260,14 @@ function compileCall(
     case 'void':
       return { sql: `(${text} is null)` };
     case 'value': {
+      if (result.codec.finish === 'sign') context.signs.push(place.path);
       if (!returnsSet) return { sql: result.codec.toJson(text) };
       const alias = newAlias(context);
       const join = ` left join lateral (select * from ${text}${onItsOwn}) as ${alias} (value) on true`;
       return { sql: result.codec.toJson(`${alias}.value`), joins: [join] };
     }
     case 'values': {
+      if (result.codec.finish === 'sign') context.signs.push(place.path);
       const alias = newAlias(context);
       const value = result.codec.toJson(`${alias}.value`);
       return { sql: `(select coalesce(json_agg(${value}), '[]'::json) from ${text} as ${alias} (value))` };

@@ -22,7 +22,12 @@ export function readTables(types: Types): TableNode[] {
     const { description, tags } = readComment(table.comment, object);
     if (tags.hide) return [];
     const sqlName = `${quote(table.schema)}.${quote(table.name)}`;
-    const key = table.primaryKey.length > 0 ? table.primaryKey : (table.uniques[0] ?? []);
+    // Null is not told from null, and what nobody may read cannot stand in a cursor.
+    const tells = (names: string[]): boolean =>
+      names.every((name) =>
+        table.columns.some((column) => column.name === name && column.notNull && column.roles.length > 0),
+      );
+    const key = [table.primaryKey, ...table.uniques].find((names) => names.length > 0 && tells(names)) ?? [];
     const row: Row = {
       name: types.claim(pascalCase(tags.name ?? singular(table.name)), object),
       sqlName,

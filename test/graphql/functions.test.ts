@@ -61,6 +61,17 @@ language sql stable set search_path = '' as $$ select * from things.boxes as box
 comment on function things.box_named is 'The box of a name.
 @notNull
 @name boxByName';
+create function things.likes(box things.boxes) returns setof things.boxes language sql stable rows 1
+begin atomic select other.* from things.boxes as other order by other.id; end;
+create function things.names(box things.boxes) returns setof text language sql stable rows 1
+begin atomic select other.name from things.boxes as other order by other.id; end;
+create function things.first_box() returns setof things.boxes language sql volatile rows 1
+begin atomic select box.* from things.boxes as box order by box.id; end;
+create function things.first_name() returns setof text language sql volatile rows 1
+begin atomic select box.name from things.boxes as box order by box.id; end;
+create function things.is_null(given text) returns boolean language sql stable return given is null;
+create function things.found(given text) returns boolean language sql volatile return given is null;
+grant execute on function things.likes, things.names, things.first_box, things.first_name, things.is_null, things.found to anonymous;
 create function things.hidden() returns integer language sql stable as $$ select 1 $$;
 comment on function things.hidden is '@hide';
 create view things.owners as select owner, count(*) as boxes, array_agg(id order by id) as ids from things.boxes where owner is not null group by owner;
@@ -155,6 +166,43 @@ t.test('D9 functions', async (t) => {
     t.match(await ask('{ joined }'), { errors: [{ extensions: { code: 'BAD_REQUEST' } }] });
   });
 
+  t.test('that are to give one row give one, and do not double the row that asks', async (t) => {
+    t.same(await data('{ boxes { nodes { id likes { id } names } } }'), {
+      boxes: { nodes: [1, 2].map((id) => ({ id, likes: { id: 1 }, names: 'one' })) },
+    });
+    t.same(await data('mutation { firstBox { box { id } } firstName { result } }'), {
+      firstBox: { box: { id: 1 } },
+      firstName: { result: 'one' },
+    });
+  });
+
+  t.test('are not called with null where there has to be a value', async (t) => {
+    for (const document of [
+      'query ($a: String = "x") { isNull(given: $a) }',
+      'mutation ($a: String = "x") { found(input: { given: $a }) { result } }',
+      'query ($a: Int = 1) { things(filter: { int4: { in: [$a] } }) { totalCount } }',
+      'query ($a: Boolean = true) { boxes { totalCount @include(if: $a) } }',
+    ]) {
+      t.notOk((await ask(document)).errors, document);
+      const given = await ask(document, { a: null });
+      t.match(given, { errors: [{ message: /null/i }], data: undefined }, document);
+    }
+  });
+
+  t.test('that write are answered in the order of the document', async (t) => {
+    const { nothingVolatile, ...rest } = await data(
+      'mutation { nothingVolatile { ok } name: __typename longVolatile { result } }',
+    );
+    t.same([nothingVolatile, Object.keys(rest)], [{ ok: true }, ['name', 'longVolatile']]);
+  });
+
+  t.test('that write and give lists are counted like pages', async (t) => {
+    const pages = 'things(first: 100) { nodes { id } }';
+    t.match(await ask(`mutation { boxVolatile { box { ${pages} } } }`), { data: { boxVolatile: { box: {} } } });
+    const asked = `mutation { boxesVolatile { boxes { ${pages} more: ${pages} third: ${pages} } } }`;
+    t.match(await ask(asked), { errors: [{ extensions: { code: 'LIMIT_EXCEEDED' } }] });
+  });
+
   t.test('of a row are fields of it', async (t) => {
     const query =
       '{ thing(id: "1") { greeting hi: greeting(greeting: "hi") neighbours { nodes { id } totalCount } boxOf { name } } }';
@@ -199,11 +247,12 @@ t.test('D9 views, and names that need quotes', async (t) => {
   });
   t.same(
     await ask(
-      '{ odd(id: 1) { quoted not } odds(orderBy: ID_DESC, filter: { quoted: { ne: null } }) { edges { cursor node { quoted } } } }',
+      '{ odd(id: 1) { quoted not } quotes: odds(orderBy: QUOTED_ASC) { edges { cursor } } odds(orderBy: ID_DESC, filter: { quoted: { ne: null } }) { edges { cursor node { quoted } } } }',
     ),
     {
       data: {
         odd: { quoted: "it's", not: 'no' },
+        quotes: { edges: [{ cursor: Buffer.from(`["+a \\"b'c+id", "it's", "1"]`).toString('base64url') }] },
         odds: { edges: [{ cursor: Buffer.from('["-id", "1"]').toString('base64url'), node: { quoted: "it's" } }] },
       },
     },

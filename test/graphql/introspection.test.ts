@@ -48,6 +48,20 @@ t.test('D14 what a client may ask of the schema itself is limited before it is a
     );
   });
 
+  t.test('what is read beside introspection comes as it does alone', async (t) => {
+    const asked = 'echo(state: IN_USE, states: [NEW]) { state states }';
+    const { data } = await ask(`{ __schema { queryType { name } } ${asked} type: __type(name: "Nothing") { name } }`);
+    t.same(Object.entries(data), [
+      ['__schema', { queryType: { name: 'Query' } }],
+      ['echo', { state: 'IN_USE', states: ['NEW'] }],
+      ['type', null],
+    ]);
+    const byName = 'query ($name: String = "Thing") { __type(name: $name) { name } }';
+    t.same(await ask(byName), { data: { __type: { name: 'Thing' } } });
+    t.same(await ask(byName, { name: 'Box' }), { data: { __type: { name: 'Box' } } });
+    t.match(await ask(byName, { name: null }), { errors: [{ message: /null/ }] });
+  });
+
   t.test('introspection as tools ask for it', async (t) => {
     const options = {
       specifiedByUrl: true,

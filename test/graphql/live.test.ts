@@ -2,6 +2,7 @@ import pino from 'pino';
 import t, { type Test } from 'tap';
 import { Refusal } from '../../functions/refusal.ts';
 import { readSettings } from '../../functions/settings.ts';
+import { followDatabase } from '../../graphql/live.ts';
 import { type Server, startServer } from '../../graphql/server.ts';
 import { openWorld } from '../world.ts';
 
@@ -180,6 +181,16 @@ function start(databaseUrl: string): Promise<Server> {
     deliver: async () => {},
   });
 }
+
+t.test('a first connection that fails is told, and leaves nothing behind', async (t) => {
+  const { databaseUrl } = await openWorld(t);
+  const follow = (url: string): Promise<unknown> =>
+    followDatabase(url, pino({ level: 'silent' }), () => {}).catch((error) => error);
+  t.match(await follow('postgres://nobody@127.0.0.1:1/none'), { code: 'ECONNREFUSED' });
+  const nowhere = new URL(databaseUrl);
+  nowhere.pathname = 'nowhere';
+  t.match(await follow(nowhere.href), { code: '3D000' });
+});
 
 /** At the start the same change is a message with a remedy, and nothing is left running. */
 async function startsNot(t: Test, databaseUrl: string, told: RegExp, name: string): Promise<void> {

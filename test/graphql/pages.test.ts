@@ -4,7 +4,11 @@ import t from 'tap';
 import { type Answer, openWorld, schemaFile } from '../world.ts';
 
 const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
-const schema = readFileSync(schemaFile, 'utf8') + things;
+const halves = `
+create table things.halves (code text unique, n integer);
+insert into things.halves select null, n from generate_series(1, 7) as n;
+grant select on things.halves to anonymous;`;
+const schema = readFileSync(schemaFile, 'utf8') + things + halves;
 
 // Few values for many rows, so that equals and nulls lie on the edges of pages.
 const rows = `
@@ -143,6 +147,12 @@ t.test('T4 pages', async (t) => {
     const query = `query ($first: Int, $after: String) { notes(first: $first, after: $after) ${fields.replace('{ id }', '{ id: text }')} }`;
     const pages = await follow(async (variables) => (await ask(query, variables)).data.notes, false);
     t.equal(ids(pages).length, 12);
+  });
+
+  t.test('of rows whose unique column may be null have each once', async (t) => {
+    const query = `query ($first: Int, $after: String) { halves(first: $first, after: $after) ${fields.replace('{ id }', '{ id: n }')} }`;
+    const pages = await follow(async (variables) => (await ask(query, variables)).data.halves, false);
+    t.same(ids(pages).map(Number).sort(), [1, 2, 3, 4, 5, 6, 7]);
   });
 
   t.test('of a function keep its order, and go on from where a row now stands', async (t) => {
