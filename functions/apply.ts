@@ -95,7 +95,8 @@ async function update(
   const list = listChanges(changes, fileName) || '  the order of its grants';
   if (!development) {
     throw new Refusal(`${fileName} is not the one that this database has:\n${list}`, {
-      remedy: 'In production nothing is changed by itself. Apply the changes by hand, or start with the former file.',
+      remedy:
+        'In production nothing is changed by itself. Make the changes by hand and run `npm run db -- adopt`, or start with the former file.',
     });
   }
   const planned = changes.filter(({ live }) => !live);
@@ -116,7 +117,8 @@ async function update(
 }
 
 const wayOn =
-  'To go on, take them back, or run `npm run db -- reset`: it empties the database and applies the file; development data is lost.';
+  'To keep the data, make the changes in the database by hand and run `npm run db -- adopt`, which compares the two; or take them back. ' +
+  '`npm run db -- reset` empties the database and applies the file; development data is lost.';
 
 async function refuseForeign(client: pg.ClientBase, file: SchemaFile): Promise<void> {
   const { rows } = await client.query(

@@ -59,11 +59,22 @@ function withoutCommon(statements: Statement[], others: Statement[]): Statement[
 }
 
 const replaceable = ['function', 'trigger', 'policy', 'comment'];
+/** What takes nothing away when it is new. */
+export const additions = ['schema', 'type', 'table', 'index', 'view'];
 
 function canBeAdded({ kind, tree }: Statement): boolean {
   return (
-    [...replaceable, 'grant', 'function owner', 'function option'].includes(kind) || onConflict(tree) !== undefined
+    [...replaceable, ...additions, 'grant', 'function owner', 'function option'].includes(kind) ||
+    onConflict(tree) !== undefined ||
+    securesRows(tree)
   );
+}
+
+/** `alter table … enable row level security`, and nothing else. */
+function securesRows(tree: Node): boolean {
+  const cmds = 'AlterTableStmt' in tree ? (tree.AlterTableStmt.cmds ?? []) : [];
+  const kinds = cmds.map((cmd) => ('AlterTableCmd' in cmd ? cmd.AlterTableCmd.subtype : undefined));
+  return kinds.length > 0 && kinds.every((kind) => kind === 'AT_EnableRowSecurity');
 }
 
 function canBeChanged(before: Statement, after: Statement): boolean {

@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import type { CreateFunctionStmt } from 'libpg-query';
 import type pg from 'pg';
-import { type Change, sameGrants } from './schema-changes.ts';
+import { additions, type Change, sameGrants } from './schema-changes.ts';
 import { meaningOf, type SchemaFile, type Statement } from './schema-file.ts';
 import { privilegeResets } from './schema-privileges.ts';
 import { execute } from './schema-statement.ts';
@@ -24,13 +26,14 @@ export async function applyLive(client: pg.ClientBase, before: SchemaFile, after
     change === 'changed' && !takesItsPlace(before, after) ? [before] : [],
   );
 
+  for (const { call } of (await client.query<{ call: string }>(libraries)).rows) await client.query(call);
   for (const statement of ofKind(removed, 'comment')) {
     await execute(client, before, statement, await emptiedComment(statement));
   }
   await dropAll(client, before, ofKind([...removed, ...replaced], 'trigger', 'policy'));
   await dropAll(client, before, ofKind(replaced, 'function'));
   // One that was tried in psql may be there, with another owner or result.
-  await dropAll(client, after, ofKind(added, 'function'), ' if exists');
+  await dropAll(client, after, ofKind(added, 'trigger', 'policy', 'function'), ' if exists');
   await walk(client, after, (statement) => fresh.has(statement) && objects.includes(statement.kind));
   await dropAll(client, before, ofKind(removed, 'function'));
 
@@ -45,7 +48,8 @@ export async function applyLive(client: pg.ClientBase, before: SchemaFile, after
   });
 }
 
-const objects = ['function', 'trigger', 'policy', 'data'];
+const libraries = readFileSync(path.join(import.meta.dirname, 'extension-libraries.sql'), 'utf8');
+const objects = [...additions, 'alteration', 'function', 'trigger', 'policy', 'data'];
 
 function ofKind(statements: Statement[], ...kinds: string[]): Statement[] {
   return statements.filter(({ kind }) => kinds.includes(kind));
@@ -89,11 +93,11 @@ function dropOf({ kind, name, tree }: Statement, condition: string): string {
   }
   if ('CreateTrigStmt' in tree) {
     const { trigname = '', relation } = tree.CreateTrigStmt;
-    return `drop trigger ${quote(trigname)} on ${relationName(relation, quote)}`;
+    return `drop trigger${condition} ${quote(trigname)} on ${relationName(relation, quote)}`;
   }
   if ('CreatePolicyStmt' in tree) {
     const { policy_name = '', table } = tree.CreatePolicyStmt;
-    return `drop policy ${quote(policy_name)} on ${relationName(table, quote)}`;
+    return `drop policy${condition} ${quote(policy_name)} on ${relationName(table, quote)}`;
   }
   throw new Error(`How to drop the ${kind} ${name} is not known.`);
 }

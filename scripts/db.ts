@@ -6,6 +6,7 @@ import { schemaFile, schemaStatus } from '../functions/apply.ts';
 import { withDatabase } from '../functions/database.ts';
 import { runningEmbedded } from '../functions/embedded.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
+import { adoptSchema } from '../functions/schema-adopt.ts';
 import { type Change, listChanges } from '../functions/schema-changes.ts';
 import { databaseContents, resetDatabase } from '../functions/schema-reset.ts';
 import { readSettings } from '../functions/settings.ts';
@@ -16,6 +17,7 @@ const plain = { log: console.log, upToDate: false };
 const commands: Record<string, { run: (args: string[]) => Promise<void>; about: string }> = {
   status: { run: status, about: 'what has changed in schema.sql since it was applied' },
   reset: { run: reset, about: 'empties the database and applies schema.sql (development only; --yes does not ask)' },
+  adopt: { run: adopt, about: 'notes schema.sql as applied, where the database has been brought to it by hand' },
   url: {
     run: url,
     about: 'the connection to the running database, as plinth_owner: psql "$(npm run --silent db -- url)"',
@@ -48,6 +50,12 @@ async function status(): Promise<void> {
       ...section('Not applied to a database with data (npm run db -- reset empties it):', planned),
     ];
     console.log(`${applied}.\n${lists.join('\n')}`);
+  });
+}
+
+async function adopt(): Promise<void> {
+  await withDatabase(readSettings(process.env), plain, async (url) => {
+    console.log(await adoptSchema({ databaseUrl: url, schemaFile }));
   });
 }
 

@@ -25,7 +25,7 @@ async function query(url: string, sql: string) {
 }
 
 t.test('without a command it lists them', async (t) => {
-  t.match(db([]), { status: 1, stderr: /npm run db -- status .*\n.* reset .*\n.* url .*\n.* lint / });
+  t.match(db([]), { status: 1, stderr: /npm run db -- status .*\n.* reset .*\n.* adopt .*\n.* url .*\n.* lint / });
   t.match(db(['rest']), { status: 1, stderr: /There is no command "rest"/ });
 });
 
