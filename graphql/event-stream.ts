@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Sent } from './render.ts';
 import type { Params } from './respond.ts';
-import type { Listener, Sent } from './subscriptions.ts';
+import type { Listener } from './subscriptions.ts';
 import { heartbeat, type Identity, type Transport } from './transport.ts';
 
 /** A place that a client has reserved: it names who the client is to what cannot send a header (EventSource). */

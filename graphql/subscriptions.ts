@@ -1,20 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GraphQLError, type GraphQLFormattedError, type VariableValues } from 'graphql';
 import type { Batch, LogFollower, LoggedEvent } from '../functions/event-log.ts';
-import { isLost } from '../functions/requests.ts';
 import type { CompiledSubscription } from './compile-subscription.ts';
 import { tellError } from './errors.ts';
 import { type Asked, callOf, type Engine } from './execute.ts';
 import type { Operation } from './operations.ts';
+import { failed, isRefusal, isTransient, type Rendered, render, type Sent } from './render.ts';
 import { cursorWithin, missedSince, type Numbered } from './replay.ts';
-
-/** What a subscription sends: the JSON text of a result, and the cursor of its event. */
-export type Sent = {
-  text: string;
-  cursor: string | null;
-  /** The text as each transport writes it, made once for all listeners. */
-  framed: Map<string, Buffer>;
-};
 
 /** The client's side of a subscription. */
 export type Listener = {
@@ -182,7 +174,9 @@ export function openSubscriptions(
       const places = { topics: kept.map(([topic]) => topic), counted: kept.map(([, seq]) => seq) };
       for await (const page of missedSince(patientLog(subscriber), places, from, boundary)) {
         if (!isIn()) return;
-        const texts = await patiently(subscriber, () => render(subscriber.group as Group, page, asked));
+        const texts = await patiently(subscriber, () =>
+          render(engine(), subscriber.group as Group, page, asked, limits.maxEventBytes),
+        );
         for (const sent of texts.values()) send(subscriber, sent);
         subscriber.cursor = page.at(-1)?.cursor as string;
         while (isIn() && subscriber.listener.backlog() > limits.maxBacklogBytes / 4) await sleep(20);
@@ -333,13 +327,13 @@ export function openSubscriptions(
     group: Group,
     events: Numbered[],
     isFor: (subscriber: Subscriber) => boolean,
-  ): Promise<Map<Numbered, Sent>> {
+  ): Promise<Rendered> {
     for (let wait = 50; ; wait = Math.min(wait * 2, 1000)) {
       const speaker = speakerOf(group, isFor);
       if (!speaker) return new Map();
       const { asked } = speaker.wanted;
       try {
-        return await render(group, events, asked);
+        return await render(engine(), group, events, asked, limits.maxEventBytes);
       } catch (error) {
         if (isTransient(error)) {
           await sleep(wait);
@@ -347,11 +341,8 @@ export function openSubscriptions(
         }
         const { errorCodes, unforeseen } = engine();
         const errors = [tellError(error, errorCodes, asked.id, unforeseen)];
-        if (isRefusal(error)) end(speaker, errors);
-        else {
-          const text = JSON.stringify({ errors, data: null });
-          return new Map(events.map((each) => [each, { text, cursor: each.cursor, framed: new Map() }]));
-        }
+        if (!isRefusal(error)) return failed(events, errors);
+        end(speaker, errors);
       }
     }
   }
@@ -366,29 +357,6 @@ export function openSubscriptions(
     return second;
   }
 
-  /**
-   * Reads what is sent. The right is asked for after it: who has lost it meanwhile is shown less than the others of the group, and
-   * what Postgres hides from one must not be left out for all.
-   */
-  async function render({ compiled, values }: Group, events: Numbered[], asked: Asked): Promise<Map<Numbered, Sent>> {
-    const call = callOf(compiled.selection, values);
-    call.values[0] = JSON.stringify(events.map(({ event, cursor }) => ({ ...event, cursor })));
-    const calls = [call, callOf(compiled.listen, values)];
-    const [rows = []] = await engine().requests.run(asked.caller, calls, { readOnly: true, share: 'listeners' });
-    return new Map(
-      rows.map(([position, json]) => {
-        const numbered = events[Number(position) - 1] as Numbered;
-        return [numbered, { text: bounded(json as string, numbered), cursor: numbered.cursor, framed: new Map() }];
-      }),
-    );
-  }
-
-  function bounded(json: string, { cursor }: Numbered): string {
-    if (Buffer.byteLength(json) <= limits.maxEventBytes) return `{"data":${json}}`;
-    const message = `What was selected of an event is larger than ${limits.maxEventBytes} bytes: fetch it by its id.`;
-    return JSON.stringify({ errors: [{ message, extensions: { code: 'LIMIT_EXCEEDED', cursor } }], data: null });
-  }
-
   return {
     subscribe,
     take,
@@ -400,17 +368,6 @@ export function openSubscriptions(
       for (const subscriber of all) leave(subscriber);
     },
   };
-}
-
-/** Whether an error is of the moment: the connection is lost, or the server has no more of them. */
-function isTransient(error: unknown): boolean {
-  return isLost(error) || /^(53|57P0|40)/.test((error as { code?: string }).code ?? '');
-}
-
-/** Whether render failed because the caller may not listen: their session has ended, or the right was refused. */
-function isRefusal(error: unknown): boolean {
-  const { code = '', at } = error as { code?: string; at?: number };
-  return (at === -1 || at === 1) && code.startsWith('PT4');
 }
 
 function add(index: Map<string, Set<Subscriber>>, key: string, subscriber: Subscriber): void {

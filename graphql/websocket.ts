@@ -2,8 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { GraphQLFormattedError } from 'graphql';
 import { type WebSocket, WebSocketServer } from 'ws';
+import type { Sent } from './render.ts';
 import type { Params } from './respond.ts';
-import type { Listener, Sent } from './subscriptions.ts';
+import type { Listener } from './subscriptions.ts';
 import { heartbeat, type Identity, identify, type Transport } from './transport.ts';
 
 const protocol = 'graphql-transport-ws';

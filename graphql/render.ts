@@ -1,0 +1,71 @@
+import type { GraphQLFormattedError, VariableValues } from 'graphql';
+import { isLost } from '../functions/requests.ts';
+import type { CompiledSubscription } from './compile-subscription.ts';
+import { type Asked, callOf, type Engine } from './execute.ts';
+import type { Numbered } from './replay.ts';
+
+/** What a subscription sends: the JSON text of a result, and the cursor of its event. */
+export type Sent = {
+  text: string;
+  cursor: string | null;
+  /** The text as each transport writes it, made once for all listeners. */
+  framed: Map<string, Buffer>;
+};
+
+/** What is sent for events, in their order; an event that the subscription leaves out is not in it. */
+export type Rendered = Map<Numbered, Sent>;
+
+/** A subscription with the variables that it was asked with. */
+export type Rendering = { compiled: CompiledSubscription; values: VariableValues };
+
+/**
+ * Reads what is sent for events, as one who listens. The right is asked for after it: who has lost it meanwhile is shown less than others,
+ * and what Postgres hides from one must not be left out for all.
+ *
+ * @param most the largest result, in bytes.
+ * @throws PipelineError; isRefusal tells whether it is the right that is missing.
+ */
+export async function render(
+  { requests }: Pick<Engine, 'requests'>,
+  { compiled, values }: Rendering,
+  events: Numbered[],
+  asked: Asked,
+  most: number,
+): Promise<Rendered> {
+  const call = callOf(compiled.selection, values);
+  call.values[0] = JSON.stringify(events.map(({ event, cursor }) => ({ ...event, cursor })));
+  const calls = [call, callOf(compiled.listen, values)];
+  const [rows = []] = await requests.run(asked.caller, calls, { readOnly: true, share: 'listeners' });
+  return new Map(
+    rows.map(([position, json]) => {
+      const numbered = events[Number(position) - 1] as Numbered;
+      return [numbered, sentOf(bounded(json as string, numbered, most), numbered)];
+    }),
+  );
+}
+
+/** Tells of each event that it cannot be shown. */
+export function failed(events: Numbered[], errors: GraphQLFormattedError[]): Rendered {
+  return new Map(events.map((each) => [each, sentOf(JSON.stringify({ errors, data: null }), each)]));
+}
+
+function sentOf(text: string, { cursor }: Numbered): Sent {
+  return { text, cursor, framed: new Map() };
+}
+
+function bounded(json: string, { cursor }: Numbered, most: number): string {
+  if (Buffer.byteLength(json) <= most) return `{"data":${json}}`;
+  const message = `What was selected of an event is larger than ${most} bytes: fetch it by its id.`;
+  return JSON.stringify({ errors: [{ message, extensions: { code: 'LIMIT_EXCEEDED', cursor } }], data: null });
+}
+
+/** Whether an error is of the moment: the connection is lost, or the server has no more of them. */
+export function isTransient(error: unknown): boolean {
+  return isLost(error) || /^(53|57P0|40)/.test((error as { code?: string }).code ?? '');
+}
+
+/** Whether render failed because the caller may not listen: their session has ended, or the right was refused. */
+export function isRefusal(error: unknown): boolean {
+  const { code = '', at } = error as { code?: string; at?: number };
+  return (at === -1 || at === 1) && code.startsWith('PT4');
+}
