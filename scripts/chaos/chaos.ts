@@ -30,7 +30,7 @@ function given(): { faults: number; seed: number; json: boolean } {
 await runScript(async () => {
   const { json, ...chosen } = given();
   const summary = await chaosEvents({
-    ...{ ...chosen, rate: 150, openFor: 20_000, pausedFor: 6000 },
+    ...{ ...chosen, rate: 150, openFor: 20_000, pausedFor: 6000, haste: 4 },
     report: (line) => process.stderr.write(`${line}\n`),
     stop: stopAsked(),
   });

@@ -21,6 +21,8 @@ export type ChaosOptions = {
   /** How long a transaction stays open, and how long a client does not read, in milliseconds. */
   openFor: number;
   pausedFor: number;
+  /** One fault in so many comes only when every server is up again. */
+  haste: number;
   report(line: string): void;
   stop: Promise<void>;
 };
@@ -143,7 +145,7 @@ async function disturb(options: ChaosOptions, { postgres, servers, sign, wrong, 
     const time = `${(milliseconds / 1000).toFixed(2)} s`.padStart(8);
     report(`${number}  ${kind.padEnd(24)} recovered in ${time}   ${fault.what}; last: ${last[0] ?? 'nobody waited'}`);
     // Mostly the next comes while a server is still starting.
-    const enough = random.below(4) > 0 ? 1 : servers.length;
+    const enough = random.below(options.haste) > 0 ? 1 : servers.length;
     const areReady = (): boolean => servers.filter((server) => server.isReady()).length >= enough;
     await until(areReady, 'a server does not start', fail);
     await sleep(random.between(100, 600));
