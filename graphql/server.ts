@@ -9,6 +9,7 @@ import type { Settings } from '../functions/settings.ts';
 import type { SigningKey } from '../functions/signing-keys.ts';
 import { type Claims, openTokens } from '../functions/tokens.ts';
 import { corsHeaders } from './cors.ts';
+import { unforeseenTo } from './errors.ts';
 import type { Asked, Deliver, Engine } from './execute.ts';
 import { readinessOf } from './health.ts';
 import { followDatabase } from './live.ts';
@@ -56,7 +57,7 @@ export async function startServer({
       requests,
       sign: tokens.sign,
       deliver,
-      unforeseen: (error, id) => log.error({ id, err: error }, 'an unforeseen error'),
+      unforeseen: unforeseenTo(log),
     };
   }).catch(async (error) => {
     await requests.close();
