@@ -111,7 +111,9 @@ async function update(
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     const { message, cause } = error;
-    throw new Refusal(`${message}\n\nIt was one of these changes:\n${list}`, { remedy: wayOn, cause });
+    // A mistake in a statement (class 42) is there to be corrected.
+    const remedy = /^42/.test((cause as { code?: string }).code ?? '') ? 'Correct it, and start again.' : wayOn;
+    throw new Refusal(`${message}\n\nIt was one of these changes:\n${list}`, { remedy, cause });
   }
   return `${fileName} has changed, and the database with it:\n${list}\napplied`;
 }

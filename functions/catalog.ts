@@ -11,7 +11,7 @@ export type PgType = {
   schema: string;
   name: string;
   sqlName: string;
-  kind: 'base' | 'array' | 'enum' | 'domain' | 'composite' | 'pseudo';
+  kind: 'base' | 'array' | 'enum' | 'domain' | 'composite' | 'pseudo' | 'range';
   /** Of an array its elements, of a domain what it stands on. */
   of: string | null;
   notNull: boolean;
@@ -241,7 +241,7 @@ with roles as (
     'sqlName', format_type(type.oid, -1),
     'kind', case
       when type.typelem <> 0 and type.typlen = -1 and type.typcategory = 'A' then 'array'
-      else (array['enum', 'domain', 'composite', 'pseudo', 'base'])[position(type.typtype in 'edcpb')]
+      else (array['enum', 'domain', 'composite', 'pseudo', 'base', 'range', 'range'])[position(type.typtype in 'edcpbrm')]
     end,
     'of', nullif(case when type.typtype = 'd' then type.typbasetype else type.typelem end, 0),
     'notNull', type.typnotnull,
@@ -258,7 +258,7 @@ with roles as (
   ) as description
   from pg_catalog.pg_type as type
   join pg_catalog.pg_namespace as namespace on namespace.oid = type.typnamespace
-  where type.typtype in ('e', 'd', 'c', 'p', 'b')
+  where type.typtype in ('e', 'd', 'c', 'p', 'b', 'r', 'm')
     and (namespace.nspname = 'pg_catalog' or namespace.oid in (select oid from schemas))
     -- The row type of a partition is nobody's: a new month is no change of the API.
     and not exists (

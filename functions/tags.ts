@@ -1,3 +1,4 @@
+import { nearestName } from './nearest-name.ts';
 import { Refusal } from './refusal.ts';
 
 /** What a comment says to the API, beside its text. */
@@ -44,8 +45,10 @@ export function readComment(comment: string | null, object: string): { descripti
   for (const line of lines.filter((each) => each.startsWith('@'))) {
     const [, name = '', value = ''] = /^@(\S*)\s*(.*)$/.exec(line) ?? [];
     if (withValue.includes(name) ? value === '' : !withoutValue.includes(name) || value !== '') {
+      const known = [...withValue, ...withoutValue];
+      const near = known.includes(name) ? undefined : nearestName(name, known);
       throw new Refusal(`The comment on ${object} has a tag that means nothing: ${line}`, {
-        remedy: `Tags are ${[...withValue.map((tag) => `@${tag} …`), ...withoutValue.map((tag) => `@${tag}`)].join(', ')}.`,
+        remedy: `${near ? `Did you mean @${near}? ` : ''}Tags are ${[...withValue.map((tag) => `@${tag} …`), ...withoutValue.map((tag) => `@${tag}`)].join(', ')}.`,
       });
     }
     tags[name] = value === '' ? true : value.trim();

@@ -18,7 +18,7 @@ import { columnFields, readOrder } from './tables.ts';
 
 export type Call = {
   fn: PgFunction;
-  /** `function chat.send_message`: what messages call it. */
+  /** `function chat.mark_read(uuid, bigint)`: what messages call it. */
   object: string;
   name: string;
   description: string | undefined;
@@ -28,7 +28,7 @@ export type Call = {
 
 /** What a function is in the API; nothing where its comment hides it. */
 export function readFunction(fn: PgFunction, types: Types): Call | undefined {
-  const object = `function ${fn.schema}.${fn.name}`;
+  const object = `function ${fn.schema}.${fn.name}(${fn.arguments.map(({ type }) => types.typeName(type)).join(', ')})`;
   const { description, tags } = readComment(fn.comment, object);
   if (tags.hide) return;
   const first = fn.arguments[0];

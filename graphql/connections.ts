@@ -14,7 +14,7 @@ import {
 import type { Column, Table } from '../functions/catalog.ts';
 import { Refusal } from '../functions/refusal.ts';
 import type { Types } from './codecs.ts';
-import { camelCase, upperCase } from './names.ts';
+import { camelCase, spoken, upperCase } from './names.ts';
 import type { Codec, FilterPlan, Order, Row } from './plan.ts';
 import { visibleColumns } from './tables.ts';
 
@@ -192,7 +192,7 @@ export function filterTypes(claim: Types['claim']) {
           const field = camelCase(name);
           if (fields[field]) {
             throw new Refusal(
-              `Column ${column.name} of ${row.sqlName} would be called ${field} where a filter has its own ${field}.`,
+              `Column ${column.name} of ${spoken(row.sqlName)} would be called ${field} where a filter has its own ${field}.`,
               {
                 remedy: 'Give it another name: a line "@name other_name" in its comment.',
               },

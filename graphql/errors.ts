@@ -1,4 +1,5 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql';
+import type { Logger } from 'pino';
 import type { ErrorCode } from '../functions/catalog.ts';
 import { isLost } from '../functions/requests.ts';
 import { camelCase } from './names.ts';
@@ -6,8 +7,18 @@ import { camelCase } from './names.ts';
 /** What Postgres says of an error; the names are those of `raise … using`. */
 type PostgresError = Error & { code?: string; hint?: string; constraint?: string; column?: string };
 
-/** Told of errors that nobody foresaw. */
+/** Told of errors that nobody foresaw, and of privileges that Postgres found missing: who may do what is a DBA's work. */
 export type Unforeseen = (error: unknown, id: string) => void;
+
+const insufficientPrivilege = '42501';
+
+export function unforeseenTo(log: Logger): Unforeseen {
+  return (error, id) => {
+    const { code, message } = error as PostgresError;
+    if (code === insufficientPrivilege) log.warn({ id, code, error: message }, 'Postgres refused it');
+    else log.error({ id, err: error }, 'an unforeseen error');
+  };
+}
 
 /**
  * What a client is told of an error: a message, a code, and the argument or constraint that it is about; never SQL, a stack or
@@ -31,6 +42,7 @@ export function tellError(
     unforeseen(error, id);
     return { message: 'Something went wrong on our side.', extensions: { code: 'INTERNAL', id } };
   }
+  if (sqlstate === insufficientPrivilege) unforeseen(error, id);
   const ours = sqlstate.startsWith('PT');
   return {
     message: ours ? message : constraint && sqlstate === '23514' ? `${sentence(constraint)}.` : known.description,

@@ -109,7 +109,10 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
     } catch (error) {
       refused = fingerprint;
       const { message, remedy } = error as Refusal;
-      log.error({ error: message, remedy }, 'The schema has changed, but its API cannot be served.');
+      log.error(
+        { error: message, remedy },
+        'The schema has changed, but its API cannot be served; the former one still is.',
+      );
       return;
     }
     tell(live.current, known);

@@ -29,6 +29,11 @@ export function upperCase(name: string): string {
   return name.toUpperCase().replace(/[^A-Z0-9]/g, '_');
 }
 
+/** A quoted name for people: in quotes only where SQL needs them. */
+export function spoken(sqlName: string): string {
+  return sqlName.replaceAll(/"([a-z_][a-z0-9_]*)"/g, '$1');
+}
+
 /** An identifier as it stands in SQL. */
 export function quote(identifier: string): string {
   return `"${identifier.replaceAll('"', '""')}"`;

@@ -11,6 +11,7 @@ import type { SigningKey } from '../functions/signing-keys.ts';
 import { type Claims, openTokens } from '../functions/tokens.ts';
 import { openBodies } from './bodies.ts';
 import { corsHeaders } from './cors.ts';
+import { unforeseenTo } from './errors.ts';
 import { openEventStreams } from './event-stream.ts';
 import type { Asked, Deliver, Engine } from './execute.ts';
 import { openReadiness } from './health.ts';
@@ -77,7 +78,7 @@ export async function startServer({
       requests,
       sign: tokens.sign,
       deliver,
-      unforeseen: (error, id) => log.error({ id, err: error }, 'an unforeseen error'),
+      unforeseen: unforeseenTo(log),
       signal: (signals) => eventLog.signal(signals),
     };
     subscriptions.changed();

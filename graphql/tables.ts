@@ -4,7 +4,7 @@ import { Refusal } from '../functions/refusal.ts';
 import { readComment } from '../functions/tags.ts';
 import type { Types } from './codecs.ts';
 import { add, type Fields, notNullIf } from './fields.ts';
-import { camelCase, pascalCase, plural, quote, singular } from './names.ts';
+import { camelCase, pascalCase, plural, quote, singular, spoken } from './names.ts';
 import type { Codec, Field, FieldPlan, Order, Row } from './plan.ts';
 
 export type TableNode = { table: Table; row: Row; sqlName: string; description: string | undefined };
@@ -63,7 +63,7 @@ export function readOrder(order: string | undefined, columns: Column[], object: 
  */
 export function visibleColumns(row: Row) {
   return row.columns.flatMap((column) => {
-    const { description, tags } = readComment(column.comment, `column ${row.sqlName}.${column.name}`);
+    const { description, tags } = readComment(column.comment, `column ${spoken(row.sqlName)}.${column.name}`);
     if (tags.hide || (row.isTable && column.roles.length === 0)) return [];
     return [{ column, name: tags.name ?? column.name, description, notNull: column.notNull || tags.notNull }];
   });
@@ -84,7 +84,7 @@ export function columnFields(row: Row): Fields {
           plan: codec.row ? { kind: 'attribute', column, row: codec.row } : { kind: 'column', column, codec },
         },
       },
-      `column ${column.name} of ${row.sqlName}`,
+      `column ${column.name} of ${spoken(row.sqlName)}`,
     );
   }
   return fields;
@@ -103,7 +103,9 @@ export function addRelations(
     columns.every((name) => row.columns.some((column) => column.name === name && column.roles.length > 0));
   if (!target || tags.hide || !readable(key.columns, node.row)) return;
 
-  const column = key.columns[0] as string;
+  // Of several columns the one that is this key's own: keys within one tenant or channel all begin with its id.
+  const others = node.table.foreignKeys.filter((other) => other !== key).flatMap(({ columns }) => columns);
+  const column = (key.columns.find((name) => !others.includes(name)) ?? key.columns[0]) as string;
   const stem = /_id$/.test(column) ? column.replace(/_id$/, '') : `${column}_${singular(target.table.name)}`;
   const on = key.columns.map((name, index): [string, string] => [name, key.foreignColumns[index] as string]);
   relations.get(node)?.push({
@@ -175,7 +177,7 @@ export function addRootFields(
         ),
         extensions: { plan: { kind: 'key', table: sqlName, row, columns } },
       },
-      `table ${sqlName}`,
+      `table ${spoken(sqlName)}`,
     );
   }
   add(
@@ -186,6 +188,6 @@ export function addRootFields(
       description: `The ${row.name} rows that the caller may see. ${node.description ?? ''}`.trim(),
       extensions: { plan: { kind: 'connection', table: sqlName, row, on: [] } },
     },
-    `table ${sqlName}`,
+    `table ${spoken(sqlName)}`,
   );
 }

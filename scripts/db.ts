@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline/promises';
 import { schemaFile, schemaStatus } from '../functions/apply.ts';
 import { withDatabase } from '../functions/database.ts';
 import { runningEmbedded } from '../functions/embedded.ts';
+import { makeOperator } from '../functions/operators.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { adoptSchema } from '../functions/schema-adopt.ts';
 import { type Change, listChanges } from '../functions/schema-changes.ts';
@@ -22,6 +23,7 @@ const commands: Record<string, { run: (args: string[]) => Promise<void>; about: 
     run: url,
     about: 'the connection to the running database, as plinth_owner: psql "$(npm run --silent db -- url)"',
   },
+  operator: { run: operator, about: 'makes the user of that name an operator' },
   lint: { run: lint, about: 'what schema.sql (or another file) does not do as the conventions say' },
 };
 
@@ -29,7 +31,7 @@ async function main(): Promise<void> {
   const [name = '', ...args] = process.argv.slice(2);
   const command = commands[name];
   if (command) return command.run(args);
-  const list = Object.entries(commands).map(([each, { about }]) => `  npm run db -- ${each.padEnd(7)} ${about}`);
+  const list = Object.entries(commands).map(([each, { about }]) => `  npm run db -- ${each.padEnd(8)} ${about}`);
   throw new Refusal(name ? `There is no command "${name}".` : 'Which command?', {
     remedy: `There are:\n${list.join('\n')}`,
   });
@@ -57,6 +59,12 @@ async function adopt(): Promise<void> {
   await withDatabase(readSettings(process.env), plain, async (url) => {
     console.log(await adoptSchema({ databaseUrl: url, schemaFile }));
   });
+}
+
+async function operator([username]: string[]): Promise<void> {
+  if (!username) throw new Refusal('Who?', { remedy: 'npm run db -- operator USERNAME' });
+  await withDatabase(readSettings(process.env), plain, (url) => makeOperator(url, username));
+  console.log(`${username} is an operator, from the next log-in or refresh of a session on.`);
 }
 
 async function url(): Promise<void> {

@@ -409,6 +409,14 @@ t.test('what needs a plan is refused with a list and the way on, and nothing cha
   }
 });
 
+t.test('a mistake in a function is there to be corrected; nobody is told to empty the database for it', async (t) => {
+  const url = await withLibrary();
+  const refusal = await refusalOf(bring(url, edited(['hour from at', 'hour from noon'])));
+  t.match(refusal.message, 'column "noon" does not exist');
+  t.match(refusal.remedy, 'Correct it');
+  t.notMatch(refusal.remedy, 'reset');
+});
+
 t.test('a change that fails half way is undone and told with the changes it was among', async (t) => {
   const url = await withLibrary();
   const before = await query(url, picture);

@@ -101,6 +101,15 @@ t.test('D10 D14 errors tell what a client can do something about, and nothing el
     });
   });
 
+  t.test('a privilege that is missing is told whole in the log, for a DBA', async (t) => {
+    logged.length = 0;
+    t.match(await ask('{ closeds { totalCount } }'), { errors: [{ message: 'The caller may not do this.' }] });
+    t.match(
+      logged.filter(({ level }) => level === 40),
+      [{ code: '42501', error: /^permission denied for table closed/, id: /\w+/ }],
+    );
+  });
+
   t.test('no answer has SQL, a stack or rows of others in it', async (t) => {
     const telling = /select |insert |pg_|\.ts:|node_modules| at \w+ \(|secret|4111|things\./i;
     for (const query of [

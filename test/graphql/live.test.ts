@@ -33,7 +33,7 @@ const unservable: [name: string, change: string, told: RegExp, back: string][] =
   [
     'two fields of one name',
     'create function live.name(channel chat.channels) returns text language sql stable return null',
-    /called name .*column name of .*"channels".*function live\.name/s,
+    /called name .*column name of chat\.channels.*function live\.name\(chat\.channels\)/s,
     'drop function live.name',
   ],
   [
@@ -41,6 +41,18 @@ const unservable: [name: string, change: string, told: RegExp, back: string][] =
     'create function live.me() returns text language sql stable return null',
     /called me .*function identity\.me.*function live\.me/s,
     'drop function live.me',
+  ],
+  [
+    'two functions of one name in one schema',
+    'create function live.over(a integer) returns text language sql stable return null; create function live.over(b text) returns text language sql stable return null',
+    /live\.over\(integer\).*live\.over\(text\)/s,
+    'drop function live.over(integer); drop function live.over(text)',
+  ],
+  [
+    'a range',
+    'alter table live.rows add span int4range',
+    /live\.rows\.span is of type int4range/s,
+    'alter table live.rows drop span',
   ],
   [
     'a tag that there is not',

@@ -25,7 +25,10 @@ async function query(url: string, sql: string) {
 }
 
 t.test('without a command it lists them', async (t) => {
-  t.match(db([]), { status: 1, stderr: /npm run db -- status .*\n.* reset .*\n.* adopt .*\n.* url .*\n.* lint / });
+  t.match(db([]), {
+    status: 1,
+    stderr: /npm run db -- status .*\n.* reset .*\n.* adopt .*\n.* url .*\n.* operator .*\n.* lint /,
+  });
   t.match(db(['rest']), { status: 1, stderr: /There is no command "rest"/ });
 });
 
@@ -74,6 +77,25 @@ t.test('what is made on the connection that url prints belongs to the owner, and
       [{ owner: 'plinth_owner', callable: false }],
     );
   }
+});
+
+t.test('operator makes a user one, and says so where there is nobody', async (t) => {
+  const DATABASE_URL = await scratch.create();
+  db(['reset', '--yes'], { DATABASE_URL });
+  await query(
+    DATABASE_URL,
+    "with made as (insert into identity.users (username, display_name) values ('Ann', 'Ann'), ('bob', 'Bob') returning id) insert into identity.accounts (user_id) select id from made",
+  );
+  t.match(db(['operator'], { DATABASE_URL }), { status: 1, stderr: /Who\?/ });
+  t.match(db(['operator', 'carol'], { DATABASE_URL }), { status: 1, stderr: /Nobody called "carol" can sign in/ });
+  t.match(db(['operator', 'ann'], { DATABASE_URL }), { status: 0, stdout: /ann is an operator/ });
+  t.strictSame(
+    await query(
+      DATABASE_URL,
+      'select username from identity.users join identity.accounts on user_id = id where is_operator',
+    ),
+    [{ username: 'Ann' }],
+  );
 });
 
 t.test('status lists what has changed, and what becomes of it', async (t) => {
