@@ -67,6 +67,8 @@ export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
 function counter(found: (kind: string) => void): (chunk: Buffer) => void {
   let pending = Buffer.alloc(0);
   let started = false;
+  // The follower of the event log asks at its own pace, whatever requests do.
+  let isCounted = true;
   return (chunk) => {
     pending = Buffer.concat([pending, chunk]);
     for (;;) {
@@ -74,7 +76,8 @@ function counter(found: (kind: string) => void): (chunk: Buffer) => void {
       if (pending.length < at + 4) return;
       const length = at + pending.readUInt32BE(at);
       if (pending.length < length) return;
-      if (started) found(String.fromCharCode(pending[0] as number));
+      if (!started) isCounted = !pending.subarray(0, length).includes('plinth events');
+      else if (isCounted) found(String.fromCharCode(pending[0] as number));
       started = true;
       pending = pending.subarray(length);
     }
