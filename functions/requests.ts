@@ -139,3 +139,9 @@ export function isLost(error: unknown): boolean {
     /^(08|57P0[1-3])|^E(CONN|PIPE|TIMEDOUT)/.test(code) || /Connection terminated|connection timeout/i.test(message)
   );
 }
+
+/** The error that public.refuse kept for after the commit, from its JSON. */
+export function refusedError(kept: string): Error {
+  const { sqlstate, message, column } = JSON.parse(kept) as Record<string, string | null>;
+  return Object.assign(new Error(message ?? ''), { code: sqlstate, column });
+}

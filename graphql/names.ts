@@ -28,8 +28,3 @@ export function plural(name: string): string {
 export function upperCase(name: string): string {
   return name.toUpperCase().replace(/[^A-Z0-9]/g, '_');
 }
-
-/** An identifier as it stands in SQL. */
-export function quote(identifier: string): string {
-  return `"${identifier.replaceAll('"', '""')}"`;
-}

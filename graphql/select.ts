@@ -1,6 +1,6 @@
 import { type FieldNode, type GraphQLObjectType, getNamedType } from 'graphql';
+import { quote } from '../functions/sql-names.ts';
 import { type Context, collectFields, type Input, input, limitError, type Read, readText, spend } from './context.ts';
-import { quote } from './names.ts';
 import type { FieldPlan, FunctionPlan, Order, Row } from './plan.ts';
 
 /** Rows that a statement stands on, under an alias; it remembers which columns were asked for. */
