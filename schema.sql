@@ -109,7 +109,6 @@ alter default privileges revoke execute on functions from public;
 create table public.error_codes (
   sqlstate    text    primary key,
   code        text    not null,
-  status      integer not null,
   description text    not null,
 
   constraint sqlstate_has_2_or_5_characters check (sqlstate ~ '^[0-9A-Z]{2}([0-9A-Z]{3})?$')
@@ -118,31 +117,31 @@ comment on table public.error_codes is
   'What a client is told for an SQLSTATE, or for a class of them (its first two characters).';
 
 -- The PT codes are ours, raised by the functions below; the others are Postgres's.
-insert into public.error_codes (sqlstate, code, status, description)
+insert into public.error_codes (sqlstate, code, description)
 values
-  ('PT400', 'BAD_USER_INPUT',    400, 'An argument is missing, malformed or out of range.'),
-  ('PT401', 'UNAUTHENTICATED',   401, 'Nobody is signed in, or the session has ended.'),
-  ('PT403', 'FORBIDDEN',         403, 'The caller may not do this.'),
-  ('PT404', 'NOT_FOUND',         404, 'There is no such thing, or the caller may not know of it.'),
-  ('PT409', 'CONFLICT',          409, 'The state of things does not allow it.'),
-  ('PT410', 'CURSOR_EXPIRED',    410, 'What came after this cursor is no longer known: read the state anew.'),
-  ('PT429', 'TOO_MANY_REQUESTS', 429, 'Too often; try again later.'),
-  ('22',    'BAD_USER_INPUT',    400, 'A value is malformed or out of range.'),
-  ('23502', 'BAD_USER_INPUT',    400, 'A value is missing.'),
-  ('23503', 'NOT_FOUND',         404, 'What is referred to does not exist.'),
-  ('23505', 'CONFLICT',          409, 'It exists already.'),
-  ('23514', 'BAD_USER_INPUT',    400, 'A value breaks a rule.'),
-  ('23P01', 'CONFLICT',          409, 'It overlaps with something that exists.'),
-  ('40',    'RETRY',             409, 'Two changes met; try again.'),
-  ('42501', 'FORBIDDEN',         403, 'The caller may not do this.'),
-  ('53',    'UNAVAILABLE',       503, 'The database is short of something; try again later.'),
-  ('55P03', 'RETRY',             409, 'Something else holds it; try again.'),
-  ('57014', 'TIMEOUT',           504, 'It took longer than the caller''s role allows.'),
-  ('57P01', 'UNAVAILABLE',       503, 'The database is stopping; try again.'),
-  ('57P03', 'UNAVAILABLE',       503, 'The database is starting; try again.'),
-  ('08',    'UNAVAILABLE',       503, 'The database cannot be reached; try again.')
+  ('PT400', 'BAD_USER_INPUT',    'An argument is missing, malformed or out of range.'),
+  ('PT401', 'UNAUTHENTICATED',   'Nobody is signed in, or the session has ended.'),
+  ('PT403', 'FORBIDDEN',         'The caller may not do this.'),
+  ('PT404', 'NOT_FOUND',         'There is no such thing, or the caller may not know of it.'),
+  ('PT409', 'CONFLICT',          'The state of things does not allow it.'),
+  ('PT410', 'CURSOR_EXPIRED',    'What came after this cursor is no longer known: read the state anew.'),
+  ('PT429', 'TOO_MANY_REQUESTS', 'Too often; try again later.'),
+  ('22',    'BAD_USER_INPUT',    'A value is malformed or out of range.'),
+  ('23502', 'BAD_USER_INPUT',    'A value is missing.'),
+  ('23503', 'NOT_FOUND',         'What is referred to does not exist.'),
+  ('23505', 'CONFLICT',          'It exists already.'),
+  ('23514', 'BAD_USER_INPUT',    'A value breaks a rule.'),
+  ('23P01', 'CONFLICT',          'It overlaps with something that exists.'),
+  ('40',    'RETRY',             'Two changes met; try again.'),
+  ('42501', 'FORBIDDEN',         'The caller may not do this.'),
+  ('53',    'UNAVAILABLE',       'The database is short of something; try again later.'),
+  ('55P03', 'RETRY',             'Something else holds it; try again.'),
+  ('57014', 'TIMEOUT',           'It took longer than the caller''s role allows.'),
+  ('57P01', 'UNAVAILABLE',       'The database is stopping; try again.'),
+  ('57P03', 'UNAVAILABLE',       'The database is starting; try again.'),
+  ('08',    'UNAVAILABLE',       'The database cannot be reached; try again.')
 on conflict (sqlstate) do update
-  set code = excluded.code, status = excluded.status, description = excluded.description;
+  set code = excluded.code, description = excluded.description;
 
 -- --------------------------------------------------------------------------------------------
 -- Functions

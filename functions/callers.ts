@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { readCatalog } from './catalog.ts';
 import { columnOf, type Kind, type Place, sideOf, type ValueOf } from './kinds.ts';
 import { type Call, type Prepared, pipeline, prepare, type Rows } from './pipeline.ts';
-import { openRequests, type Caller as Someone } from './requests.ts';
+import { openRequests, refusedError, type Caller as Someone } from './requests.ts';
 import { serverUrl } from './server-role.ts';
 import type { Settings } from './settings.ts';
 
@@ -49,7 +49,7 @@ function callerOf(volatile: boolean) {
       statements.set(text, statement);
       const calls = [{ statement, values }, ...(volatile ? [{ statement: refusal, values: [] }] : [])];
       const [rows = [], [refused] = []] = await run(calls, { readOnly: !volatile });
-      if (refused?.[0]) throw refusedError(JSON.parse(refused[0]));
+      if (refused?.[0]) throw refusedError(refused[0]);
       const results = rows.map(([row]) => JSON.parse(row ?? 'null'));
       return result?.out.parse(result.set ? results : (results[0] ?? null)) as ValueOf<Result>;
     };
@@ -63,10 +63,6 @@ export const query = callerOf(false);
 
 // Some functions keep what they wrote and refuse all the same (public.refuse in schema.sql).
 const refusal = prepare("select nullif(current_setting('plinth.refused', true), '')");
-
-function refusedError({ sqlstate, message }: { sqlstate: string; message: string }): Error {
-  return Object.assign(new Error(message), { code: sqlstate });
-}
 
 /** Runs calls on a connection as whoever it belongs to, such as the owner of the database. */
 export function onClient(client: pg.ClientBase): Runner {

@@ -73,7 +73,7 @@ export type PgFunction = {
   roles: ApiRole[];
 };
 
-export type ErrorCode = { sqlstate: string; code: string; status: number; description: string };
+export type ErrorCode = { sqlstate: string; code: string; description: string };
 
 /** What the database says of itself: everything that the API roles were granted, and what that refers to. */
 export type Catalog = {
@@ -85,7 +85,6 @@ export type Catalog = {
   errorCodes: ErrorCode[];
   /** The longest a statement of each role may run, as Postgres writes it: `5s`. */
   statementTimeouts: Record<ApiRole, string>;
-  serverVersion: number;
 };
 
 /**
@@ -107,29 +106,25 @@ with roles as (
     (select array_agg(roles.oid) from roles where has_schema_privilege(roles.oid, namespace.oid, 'usage')) as users
   from pg_catalog.pg_namespace as namespace
   where namespace.nspname !~ '^pg_' and namespace.nspname <> 'information_schema'
-), column_rights as (
-  select attribute.attrelid, attribute.attnum, json_agg(roles.rolname order by roles.rolname) as roles
-  from pg_catalog.pg_attribute as attribute
-  join pg_catalog.pg_class as class on class.oid = attribute.attrelid and class.relkind in ('r', 'p', 'v', 'm', 'f')
-  join schemas on schemas.oid = class.relnamespace
-  join roles on roles.oid = any (schemas.users)
-    and has_column_privilege(roles.oid, attribute.attrelid, attribute.attnum, 'select')
-  where attribute.attnum > 0 and not attribute.attisdropped and not class.relispartition
-  group by attribute.attrelid, attribute.attnum
 ), columns as (
-  select attribute.attrelid, attribute.attnum, json_build_object(
+  -- What is not of a table is everybody's who comes by it.
+  select attribute.attrelid, attribute.attnum, rights.roles, json_build_object(
     'name', attribute.attname,
     'type', attribute.atttypid,
     'notNull', attribute.attnotnull or exists (
       select from pg_catalog.pg_type as type where type.oid = attribute.atttypid and type.typtype = 'd' and type.typnotnull
     ),
     'comment', col_description(attribute.attrelid, attribute.attnum),
-    'roles', coalesce(rights.roles, '[]'::json)
+    'roles', coalesce(rights.roles, '[]')
   ) as description
   from pg_catalog.pg_attribute as attribute
-  join pg_catalog.pg_class as class on class.oid = attribute.attrelid
+  join pg_catalog.pg_class as class on class.oid = attribute.attrelid and class.relkind in ('r', 'p', 'v', 'm', 'f', 'c')
   join schemas on schemas.oid = class.relnamespace
-  left join column_rights as rights on rights.attrelid = attribute.attrelid and rights.attnum = attribute.attnum
+  cross join lateral (
+    select json_agg(roles.rolname order by roles.rolname) as roles from roles
+    where class.relkind = 'c'
+      or roles.oid = any (schemas.users) and has_column_privilege(roles.oid, attribute.attrelid, attribute.attnum, 'select')
+  ) as rights
   where attribute.attnum > 0 and not attribute.attisdropped and not class.relispartition
 ), index_columns as (
   select index.indrelid, index.indexrelid, index.indisunique, index.indisprimary, index.indpred is not null as partial,
@@ -158,16 +153,16 @@ with roles as (
     'foreignKeys', coalesce((
       select json_agg(json_build_object(
         'name', key.conname,
-        'columns', (
-          select json_agg(attribute.attname order by part.position)
-          from unnest(key.conkey) with ordinality as part (attnum, position)
+        'columns', array(
+          select attribute.attname from unnest(key.conkey) with ordinality as part (attnum, position)
           join pg_catalog.pg_attribute as attribute on attribute.attrelid = key.conrelid and attribute.attnum = part.attnum
+          order by part.position
         ),
         'table', key.confrelid,
-        'foreignColumns', (
-          select json_agg(attribute.attname order by part.position)
-          from unnest(key.confkey) with ordinality as part (attnum, position)
+        'foreignColumns', array(
+          select attribute.attname from unnest(key.confkey) with ordinality as part (attnum, position)
           join pg_catalog.pg_attribute as attribute on attribute.attrelid = key.confrelid and attribute.attnum = part.attnum
+          order by part.position
         ),
         'comment', obj_description(key.oid, 'pg_constraint')
       ) order by key.conname)
@@ -185,7 +180,7 @@ with roles as (
   from pg_catalog.pg_class as class
   join schemas on schemas.oid = class.relnamespace
   where class.relkind in ('r', 'p', 'v', 'm', 'f') and not class.relispartition and class.relname !~ '^_'
-    and exists (select from column_rights as rights where rights.attrelid = class.oid)
+    and exists (select from columns where columns.attrelid = class.oid and columns.roles is not null)
   order by schemas.nspname, class.relname
 ), functions as (
   select json_build_object(
@@ -209,7 +204,7 @@ with roles as (
     'returnsSet', routine.proretset,
     'columns', coalesce((
       select json_agg(json_build_object(
-        'name', routine.proargnames[every.position], 'type', every.type, 'notNull', false, 'comment', null, 'roles', '[]'::json
+        'name', routine.proargnames[every.position], 'type', every.type, 'notNull', false, 'comment', null, 'roles', $1
       ) order by every.position)
       from unnest(routine.proallargtypes) with ordinality as every (type, position)
       where routine.proargmodes[every.position] in ('o', 'b', 't')
@@ -279,6 +274,5 @@ select json_build_object(
         from unnest(role.rolconfig) as setting where setting like 'statement_timeout=%'
       ), '10s'))
     from pg_catalog.pg_roles as role where role.rolname = any ($1)
-  ),
-  'serverVersion', current_setting('server_version_num')::integer
+  )
 ) as catalog`;

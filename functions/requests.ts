@@ -140,3 +140,9 @@ export function isLost(error: unknown): boolean {
     /Connection terminated|connection timeout|timeout exceeded when trying to connect|not queryable/i.test(message)
   );
 }
+
+/** The error that public.refuse kept for after the commit, from its JSON. */
+export function refusedError(kept: string): Error {
+  const { sqlstate, message, column } = JSON.parse(kept) as Record<string, string | null>;
+  return Object.assign(new Error(message ?? ''), { code: sqlstate, column });
+}

@@ -9,10 +9,11 @@ import {
 } from 'graphql';
 import type { PgFunction } from '../functions/catalog.ts';
 import { Refusal } from '../functions/refusal.ts';
+import { quote } from '../functions/sql-names.ts';
 import { readComment, type Tags } from '../functions/tags.ts';
-import type { Types } from './codecs.ts';
+import { rowOf, type Types } from './codecs.ts';
 import { notNullIf } from './fields.ts';
-import { camelCase, pascalCase, plural, quote } from './names.ts';
+import { camelCase, pascalCase, plural } from './names.ts';
 import type { Codec, Field, FunctionPlan, Row } from './plan.ts';
 import { columnFields, readOrder } from './tables.ts';
 
@@ -84,16 +85,7 @@ function readResult(fn: PgFunction, object: string, types: Types): FunctionPlan[
 
 /** The row type of a function that `returns table (…)` or has several out arguments. */
 function columnsRow(fn: PgFunction, object: string, types: Types): Row {
-  const row: Row = {
-    name: types.claim(`${pascalCase(fn.name)}Row`, object),
-    sqlName: 'record',
-    columns: fn.columns,
-    isTable: false,
-    key: [],
-    order: [],
-    codec: (column) => types.codec(column.type, `${object}, column ${column.name}`),
-    typeName: (column) => types.typeName(column.type),
-  };
+  const row = rowOf(types, types.claim(`${pascalCase(fn.name)}Row`, object), 'record', fn.columns, object);
   types.addRow(
     `row of ${fn.oid}`,
     row,

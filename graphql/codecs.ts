@@ -1,8 +1,9 @@
 import { GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLObjectType } from 'graphql';
-import type { Catalog, PgType } from '../functions/catalog.ts';
+import type { Catalog, Column, PgType } from '../functions/catalog.ts';
+import { arrayText } from '../functions/pipeline.ts';
 import { Refusal } from '../functions/refusal.ts';
 import { readComment } from '../functions/tags.ts';
-import { isName } from './fields.ts';
+import { checkName } from './fields.ts';
 import { pascalCase, upperCase } from './names.ts';
 import type { Codec, Row } from './plan.ts';
 import { jwt, scalars } from './scalars.ts';
@@ -53,17 +54,7 @@ export function readTypes(catalog: Catalog, compositeFields: (row: Row, types: T
       codecs.set(oid, rowCodec(row, object));
     },
     claim(name, object) {
-      const other = names.get(name);
-      if (other) {
-        throw new Refusal(`Two things are called ${name} in the API: ${other} and ${object}.`, {
-          remedy: `Give one of them another name: a line "@name other_name" in its comment.`,
-        });
-      }
-      if (!isName(name)) {
-        throw new Refusal(`${object} would be called ${name} in the API, which GraphQL does not allow.`, {
-          remedy: 'Give it a name of letters, digits and underscores: a line "@name other_name" in its comment.',
-        });
-      }
+      checkName(name, object, names.get(name));
       names.set(name, object);
       return name;
     },
@@ -86,29 +77,14 @@ export function readTypes(catalog: Catalog, compositeFields: (row: Row, types: T
       return { ...base, sqlName: type.sqlName };
     }
     if (type.kind === 'composite' && type.attributes.length > 0) {
-      const row: Row = {
-        name: types.claim(pascalCase(tags.name ?? type.name), `type ${type.sqlName}`),
-        sqlName: type.sqlName,
-        columns: type.attributes,
-        isTable: false,
-        key: [],
-        order: [],
-        codec: (column) => types.codec(column.type, `${type.sqlName}.${column.name}`),
-        typeName: (column) => types.typeName(column.type),
-      };
+      const name = types.claim(pascalCase(tags.name ?? type.name), `type ${type.sqlName}`);
+      const row = rowOf(types, name, type.sqlName, type.attributes);
       types.addRow(type.oid, row, description, () => compositeFields(row, types));
       return codecs.get(type.oid) as Codec;
     }
-    const scalar = type.schema === 'pg_catalog' ? scalars[type.name] : undefined;
+    const scalar = type.schema === 'pg_catalog' && scalars[type.name];
     if (!scalar) throw unmapped(type.sqlName, usedBy);
-    return {
-      sqlName: type.sqlName,
-      output: scalar.scalar,
-      input: scalar.scalar,
-      encode: scalar.encode,
-      toJson: scalar.toJson ?? ((sql) => sql),
-      ordered: scalar.ordered,
-    };
+    return { ...scalar, sqlName: type.sqlName };
   }
 
   function enumCodec(type: PgType, description: string | undefined, name: string | undefined): Codec {
@@ -137,13 +113,25 @@ export function readTypes(catalog: Catalog, compositeFields: (row: Row, types: T
   return types;
 }
 
+/** A row type of which nothing is known but its columns; `object` is what has them, for messages. */
+export function rowOf(types: Types, name: string, sqlName: string, columns: Column[], object = sqlName): Row {
+  return {
+    name,
+    sqlName,
+    columns,
+    key: [],
+    order: [],
+    codec: (column) => types.codec(column.type, `${object}.${column.name}`),
+    typeName: (column) => types.typeName(column.type),
+  };
+}
+
 function listCodec(type: PgType, element: Codec): Codec {
   return {
     sqlName: type.sqlName,
     output: new GraphQLList(element.output),
     input: element.input && new GraphQLList(new GraphQLNonNull(element.input)),
-    encode: (value) =>
-      `{${(value as unknown[]).map((each) => `"${element.encode(each).replace(/(["\\])/g, '\\$1')}"`).join(',')}}`,
+    encode: (value) => arrayText((value as unknown[]).map((each) => element.encode(each))),
     toJson: (sql) =>
       element.toJson('x') === 'x'
         ? sql

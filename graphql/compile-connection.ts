@@ -1,8 +1,8 @@
 import { type FieldNode, GraphQLError, type GraphQLField, type GraphQLObjectType, getNamedType } from 'graphql';
+import { quote } from '../functions/sql-names.ts';
 import { type Context, collectFields, type Input, input, spend } from './context.ts';
 import { cursorOf, type Key, keyOf, keyset, orderBy, readCursor } from './cursor.ts';
 import { filterSql } from './filter.ts';
-import { quote } from './names.ts';
 import type { Order } from './plan.ts';
 import { checkColumn } from './rights.ts';
 import {

@@ -1,10 +1,10 @@
 import { type FieldNode, GraphQLError, type GraphQLObjectType, getNamedType, type VariableValues } from 'graphql';
 import { prepare } from '../functions/pipeline.ts';
+import { quote } from '../functions/sql-names.ts';
 import { payloadField } from './calls.ts';
 import type { Compiled } from './compile.ts';
 import { compileConnection } from './compile-connection.ts';
 import { collectFields, enter, input, type Request } from './context.ts';
-import { quote } from './names.ts';
 import type { FunctionPlan } from './plan.ts';
 import { argumentList, jsonObject, literal, scopeOf, select } from './select.ts';
 

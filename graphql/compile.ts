@@ -6,6 +6,7 @@ import {
   type OperationDefinitionNode,
 } from 'graphql';
 import { type Prepared, prepare } from '../functions/pipeline.ts';
+import { quote } from '../functions/sql-names.ts';
 import { payloadField } from './calls.ts';
 import { compileConnection } from './compile-connection.ts';
 import { type CompiledSubscription, compileSubscription } from './compile-subscription.ts';
@@ -21,9 +22,9 @@ import {
   spend,
 } from './context.ts';
 import { limitIntrospection, readSchema } from './introspection.ts';
-import { quote } from './names.ts';
 import type { FunctionPlan, Row } from './plan.ts';
 import { argumentList, jsonObject, literal, newAlias, type Selected, scopeOf, select } from './select.ts';
+import { visibleColumns } from './tables.ts';
 
 /** A statement and where its values come from. */
 export type Compiled = {
@@ -224,11 +225,11 @@ function readKept(
 
 /** What the server has to deliver: the hidden attributes of the row that the function returned. */
 function deliveryOf({ result: shape }: FunctionPlan): string | undefined {
-  if (shape.kind !== 'row' || shape.row.isTable) return;
+  if (shape.kind !== 'row') return;
   const { row } = shape;
-  const columns = row.columns.filter((column) => row.codec(column).finish === 'deliver');
+  const columns = visibleColumns(row).filter(({ column }) => row.codec(column).finish === 'deliver');
   if (columns.length === 0) return;
-  const list = columns.map(({ name }) => `r.${quote(name)}`).join(', ');
+  const list = columns.map(({ column }) => `r.${quote(column.name)}`).join(', ');
   return `(select json_build_array(${list}) from (select * from ${keptRows(row)}) as r)`;
 }
 

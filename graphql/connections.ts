@@ -12,8 +12,8 @@ import {
   isListType,
 } from 'graphql';
 import type { Column, Table } from '../functions/catalog.ts';
-import { Refusal } from '../functions/refusal.ts';
 import type { Types } from './codecs.ts';
+import { checkName } from './fields.ts';
 import { camelCase, spoken, upperCase } from './names.ts';
 import type { Codec, FilterPlan, Order, Row } from './plan.ts';
 import { visibleColumns } from './tables.ts';
@@ -190,14 +190,7 @@ export function filterTypes(claim: Types['claim']) {
         for (const { column, name, codec } of columns) {
           const plan: FilterPlan = { kind: 'column', column, codec };
           const field = camelCase(name);
-          if (fields[field]) {
-            throw new Refusal(
-              `Column ${column.name} of ${spoken(row.sqlName)} would be called ${field} where a filter has its own ${field}.`,
-              {
-                remedy: 'Give it another name: a line "@name other_name" in its comment.',
-              },
-            );
-          }
+          checkName(field, `column ${column.name} of ${spoken(row.sqlName)}`, fields[field] && 'every filter');
           fields[field] = { type: columnFilter(codec), description: `By ${field}.`, extensions: { plan } };
         }
         for (const { name, row: other, plan } of relations()) {

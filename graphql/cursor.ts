@@ -1,6 +1,6 @@
 import { GraphQLError } from 'graphql';
+import { quote } from '../functions/sql-names.ts';
 import type { Context, Input, Read } from './context.ts';
-import { quote } from './names.ts';
 import type { Order, Row } from './plan.ts';
 import { literal, type Scope } from './select.ts';
 

@@ -33,7 +33,9 @@ export function tellError(
   id: string,
   unforeseen: Unforeseen,
 ): GraphQLFormattedError {
-  if (error instanceof GraphQLError) return error.toJSON();
+  // What graphql-js finds wrong with a document comes without a code.
+  if (error instanceof GraphQLError)
+    return { ...error.toJSON(), extensions: { code: 'BAD_REQUEST', ...error.extensions } };
   const { code: sqlstate = '', message, hint, constraint, column } = error as PostgresError;
   const known =
     codes.find((each) => each.sqlstate === sqlstate) ??

@@ -2,7 +2,7 @@ import { GraphQLError, type GraphQLFormattedError, type GraphQLSchema, type Vari
 import type { ErrorCode } from '../functions/catalog.ts';
 import type { LoggedEvent } from '../functions/event-log.ts';
 import { hashPassword } from '../functions/passwords.ts';
-import type { Caller, Requests } from '../functions/requests.ts';
+import { type Caller, type Requests, refusedError } from '../functions/requests.ts';
 import type { Claims } from '../functions/tokens.ts';
 import type { Compiled, CompiledMutation, CompiledOperation } from './compile.ts';
 import { tellError, type Unforeseen } from './errors.ts';
@@ -105,16 +105,12 @@ async function executeMutation(
 
   // Committed. What the function refused is told now; what it left to the server is done now.
   const [data = null, rows, refused, deliveries, signals] = results.at(-1)?.[0] ?? [];
-  if (refused) throw refusedError(JSON.parse(refused));
+  if (refused) throw refusedError(refused);
   if (signals) engine.signal(JSON.parse(signals));
   for (const delivery of JSON.parse(deliveries ?? '[]')) {
     if (delivery) await engine.deliver(delivery);
   }
   return { data: await signed(engine, data, mutation.selection), rows: Number(rows) };
-}
-
-function refusedError({ sqlstate, message, column }: Record<string, string | null>): Error {
-  return Object.assign(new Error(message ?? ''), { code: sqlstate, column });
 }
 
 /** A compiled statement with its values. */

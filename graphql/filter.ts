@@ -1,7 +1,7 @@
 import { type GraphQLInputObjectType, getNamedType } from 'graphql';
 import { arrayText } from '../functions/pipeline.ts';
+import { quote } from '../functions/sql-names.ts';
 import { type Context, type Input, limitError, type Read, readText } from './context.ts';
-import { quote } from './names.ts';
 import type { Codec, Row } from './plan.ts';
 import { checkColumn } from './rights.ts';
 import { newAlias } from './select.ts';

@@ -33,8 +33,3 @@ export function upperCase(name: string): string {
 export function spoken(sqlName: string): string {
   return sqlName.replaceAll(/"([a-z_][a-z0-9_]*)"/g, '$1');
 }
-
-/** An identifier as it stands in SQL. */
-export function quote(identifier: string): string {
-  return `"${identifier.replaceAll('"', '""')}"`;
-}

@@ -8,10 +8,12 @@ import {
   isEnumType,
   isInputObjectType,
   Kind,
+  type NamedTypeNode,
   NoSchemaIntrospectionCustomRule,
   type OperationDefinitionNode,
   parse,
   specifiedRules,
+  typeFromAST,
   type VariableValues,
   validate,
   visit,
@@ -40,11 +42,6 @@ const bytesOfLetter = 64;
 const bytesOfRead = 1000;
 const comparisonsOfToken = 10;
 
-/** The rules that documents are validated by. */
-function validationRules({ introspection }: { introspection: boolean }) {
-  return introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule];
-}
-
 /**
  * Operations of one schema: each document is parsed, validated and compiled once.
  *
@@ -56,7 +53,7 @@ export function openOperations(schema: GraphQLSchema, limits: DocumentLimits) {
     ({ text }) => text.length * bytesOfLetter,
   );
   const compiled = openMemory<CompiledOperation>(mostBytes, bytesOfCompiled);
-  const rules = validationRules(limits);
+  const rules = limits.introspection ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule];
   let number = 0;
 
   return (text: string, name: string | undefined): Operation =>
@@ -152,10 +149,7 @@ function openOperation(
   };
 }
 
-/**
- * What the SQL depends on in each variable: which parts are there and which are null; and the value itself of enums, booleans
- * and page sizes. Two executions of one shape run the same statement.
- */
+/** What the SQL depends on in each variable. Two executions of one shape run the same statement. */
 function shapesOf(
   schema: GraphQLSchema,
   document: DocumentNode,
@@ -169,30 +163,23 @@ function shapesOf(
   });
   return variableDefinitions.map(({ variable, type }) => {
     const name = variable.name.value;
-    let named = type;
-    while (named.kind !== Kind.NAMED_TYPE) named = named.type;
-    const declared = schema.getType(named.name.value);
-    const whole = pageSizes.has(name) || isEnumType(declared) || declared?.name === 'Boolean';
-    const inner = isInputObjectType(declared);
-    return (values: Readonly<Record<string, unknown>>): string => {
-      const value = values[name];
-      if (value === undefined) return 'u';
-      if (value === null) return 'n';
-      if (whole) return JSON.stringify(value);
-      return inner ? objectShape(value, getNamedType(declared)) : 'v';
-    };
+    const named = getNamedType(typeFromAST(schema, type as NamedTypeNode));
+    return (values: Readonly<Record<string, unknown>>): string =>
+      pageSizes.has(name) ? JSON.stringify(values[name]) : shapeOf(values[name], named);
   });
 }
 
-function objectShape(value: unknown, type: unknown): string {
-  if (value === null) return 'n';
-  if (Array.isArray(value)) {
-    // The length of a list of conditions is part of the SQL; a list of values is one parameter.
-    return isInputObjectType(type) ? `[${value.map((item) => objectShape(item, type)).join()}]` : 'v';
-  }
-  if (!isInputObjectType(type)) return isEnumType(type) || typeof value === 'boolean' ? JSON.stringify(value) : 'v';
+/** Which parts of a value are there, which are null, and how many conditions a list has; of enums and booleans the value itself. */
+function shapeOf(value: unknown, type: unknown): string {
+  if (value === undefined) return '';
+  if (value === null || typeof value === 'boolean') return String(value);
+  // A list of values is one parameter.
+  if (Array.isArray(value))
+    return isInputObjectType(type) ? `[${value.map((item) => shapeOf(item, type)).join()}]` : 'v';
+  if (!isInputObjectType(type)) return isEnumType(type) ? JSON.stringify(value) : 'v';
   const fields = type.getFields();
-  return `{${Object.entries(value as object)
-    .map(([name, inner]) => `${name}:${objectShape(inner, getNamedType(fields[name]?.type))}`)
-    .join()}}`;
+  const parts = Object.entries(value).map(
+    ([name, inner]) => `${name}:${shapeOf(inner, getNamedType(fields[name]?.type))}`,
+  );
+  return `{${parts.join()}}`;
 }

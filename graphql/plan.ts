@@ -32,8 +32,6 @@ export type Row = {
   /** The row type, as it stands in a cast. */
   sqlName: string;
   columns: Column[];
-  /** Whether it is the row of a table or view: roles may read some of its columns, and others not. */
-  isTable: boolean;
   /** What tells rows apart; empty where nothing does. */
   key: string[];
   /** The order of connections unless a client asks for another. */

@@ -69,11 +69,7 @@ export async function respond(
     return { executed: true, operation, ...answer, explanation };
   } catch (thrown) {
     const list = Array.isArray(thrown) ? thrown : [thrown];
-    const errors = list.map((error: unknown) => {
-      // What graphql-js finds wrong with a document comes without a code.
-      const told = tellError(error, engine.errorCodes, asked.id, engine.unforeseen);
-      return { ...told, extensions: { code: 'BAD_REQUEST', ...told.extensions } };
-    });
+    const errors = list.map((error: unknown) => tellError(error, engine.errorCodes, asked.id, engine.unforeseen));
     return { executed: false, data: null, errors, rows: 0, ...(operation && { operation }) };
   }
 }

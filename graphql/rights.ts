@@ -11,7 +11,7 @@ import type { Row } from './plan.ts';
  * @throws GraphQLError FORBIDDEN.
  */
 export function checkColumn({ role }: Context, row: Row, name: string): void {
-  if (!row.isTable || row.columns.every(({ roles }) => !roles.includes(role))) return;
+  if (row.columns.every(({ roles }) => !roles.includes(role))) return;
   if (row.columns.some((column) => column.name === name && column.roles.includes(role))) return;
   throw new GraphQLError(`The caller may not read ${camelCase(name)} of ${row.name}.`, {
     extensions: { code: 'FORBIDDEN' },

@@ -8,17 +8,7 @@ import {
   GraphQLString,
   valueFromASTUntyped,
 } from 'graphql';
-
-/** How a scalar goes to Postgres and back. */
-export type ScalarCodec = {
-  scalar: GraphQLScalarType;
-  /** A checked value of a client as Postgres's text form. */
-  encode(value: unknown): string;
-  /** The SQL that gives the value as it stands in JSON, from the SQL that gives it in Postgres's own type. */
-  toJson?(sql: string): string;
-  /** Whether values have an order that a client can ask for. */
-  ordered: boolean;
-};
+import type { Codec } from './plan.ts';
 
 function scalar(
   name: string,
@@ -104,44 +94,51 @@ export const jwt = new GraphQLScalarType({
   specifiedByURL: 'https://www.rfc-editor.org/rfc/rfc7519',
 });
 
+const same = (sql: string): string => sql;
 const asText = (sql: string): string => `${sql}::text`;
-const encode = String;
 
-/** The scalar for each built-in type of Postgres that the API can carry. */
-export const scalars: Record<string, ScalarCodec> = {
-  bool: { scalar: GraphQLBoolean, encode, ordered: false },
-  int2: { scalar: GraphQLInt, encode, ordered: true },
-  int4: { scalar: GraphQLInt, encode, ordered: true },
-  int8: { scalar: bigInt, encode, toJson: asText, ordered: true },
-  float4: { scalar: GraphQLFloat, encode, ordered: true },
-  float8: { scalar: GraphQLFloat, encode, ordered: true },
-  numeric: { scalar: decimal, encode, toJson: asText, ordered: true },
-  text: { scalar: GraphQLString, encode, ordered: true },
-  varchar: { scalar: GraphQLString, encode, ordered: true },
-  bpchar: { scalar: GraphQLString, encode, ordered: true },
-  name: { scalar: GraphQLString, encode, ordered: true },
-  uuid: { scalar: uuid, encode, ordered: true },
-  timestamptz: { scalar: dateTime, encode, ordered: true },
-  timestamp: { scalar: localDateTime, encode, ordered: true },
-  date: { scalar: dateOnly, encode, ordered: true },
-  time: { scalar: timeOnly, encode, ordered: true },
-  timetz: { scalar: timeOnly, encode, ordered: true },
-  interval: { scalar: interval, encode, ordered: true },
-  jsonb: { scalar: json, encode: (value) => JSON.stringify(value), ordered: false },
-  json: { scalar: json, encode: (value) => JSON.stringify(value), ordered: false },
+function codec(type: GraphQLScalarType, toJson = same, encode: Codec['encode'] = String): Omit<Codec, 'sqlName'> {
+  return { output: type, input: type, encode, toJson, ordered: true };
+}
+const unordered = { ordered: false };
+
+/** The codec of each built-in type of Postgres that the API can carry. */
+export const scalars: Record<string, Omit<Codec, 'sqlName'>> = {
+  bool: { ...codec(GraphQLBoolean), ...unordered },
+  int2: codec(GraphQLInt),
+  int4: codec(GraphQLInt),
+  int8: codec(bigInt, asText),
+  float4: codec(GraphQLFloat),
+  float8: codec(GraphQLFloat),
+  numeric: codec(decimal, asText),
+  text: codec(GraphQLString),
+  varchar: codec(GraphQLString),
+  bpchar: codec(GraphQLString),
+  name: codec(GraphQLString),
+  uuid: codec(uuid),
+  timestamptz: codec(dateTime),
+  timestamp: codec(localDateTime),
+  date: codec(dateOnly),
+  time: codec(timeOnly),
+  timetz: codec(timeOnly),
+  interval: codec(interval),
+  jsonb: { ...codec(json, same, JSON.stringify), ...unordered },
+  json: { ...codec(json, same, JSON.stringify), ...unordered },
   bytea: {
-    scalar: base64,
-    encode: (value) => `\\x${Buffer.from(String(value), 'base64').toString('hex')}`,
-    toJson: (sql) => `translate(encode(${sql}, 'base64'), E'\\n', '')`,
-    ordered: false,
+    ...codec(
+      base64,
+      (sql) => `translate(encode(${sql}, 'base64'), E'\\n', '')`,
+      (value) => `\\x${Buffer.from(String(value), 'base64').toString('hex')}`,
+    ),
+    ...unordered,
   },
-  inet: { scalar: ipAddress, encode, ordered: true },
-  cidr: { scalar: ipAddress, encode, ordered: true },
+  inet: codec(ipAddress),
+  cidr: codec(ipAddress),
 };
 
 /** What they are called: no type of an application can have such a name. */
 export const scalarNames = new Set([
-  ...Object.values(scalars).map(({ scalar }) => scalar.name),
+  ...Object.values(scalars).map(({ output }) => String(output)),
   GraphQLID.name,
   jwt.name,
 ]);

@@ -1,10 +1,9 @@
 import { GraphQLBoolean, GraphQLNonNull, GraphQLObjectType, GraphQLSchema } from 'graphql';
 import type { Catalog } from '../functions/catalog.ts';
-import { Refusal } from '../functions/refusal.ts';
 import { argumentTypes, type Call, mutationField, readFunction, resultType, subscriptionField } from './calls.ts';
 import { readTypes } from './codecs.ts';
 import { connectionArguments, connectionType, filterTypes, orderType } from './connections.ts';
-import { add, type Fields, notNullIf } from './fields.ts';
+import { add, checkName, type Fields, notNullIf } from './fields.ts';
 import type { Field, FilterPlan, Row } from './plan.ts';
 import { scalarNames } from './scalars.ts';
 import { addRelations, addRootFields, columnFields, type Relation, readTables, type TableNode } from './tables.ts';
@@ -65,11 +64,8 @@ export function buildSchema(catalog: Catalog): GraphQLSchema {
       plan.result.kind === 'rows' && asConnection
         ? connection(plan.result.row)
         : { type: notNullIf(tags.notNull, resultType(plan, types)) };
-    const taken = plan.arguments.find(({ apiName }) => config.args?.[apiName]);
-    if (taken) {
-      throw new Refusal(`Argument ${taken.name} of ${object} has the name of an argument that every connection has.`, {
-        remedy: 'Give it another name.',
-      });
+    for (const { name, apiName } of plan.arguments) {
+      checkName(apiName, `argument ${name} of ${object}`, config.args?.[apiName] && 'every connection');
     }
     return {
       ...config,

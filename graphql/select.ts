@@ -1,6 +1,6 @@
 import { type FieldNode, type GraphQLObjectType, getNamedType } from 'graphql';
+import { quote } from '../functions/sql-names.ts';
 import { type Context, collectFields, type Input, input, limitError, type Read, readText, spend } from './context.ts';
-import { quote } from './names.ts';
 import type { FieldPlan, FunctionPlan, Order, Row } from './plan.ts';
 import { checkColumn } from './rights.ts';
 

@@ -1,10 +1,11 @@
 import { GraphQLNonNull } from 'graphql';
 import type { Column, ForeignKey, Table } from '../functions/catalog.ts';
 import { Refusal } from '../functions/refusal.ts';
+import { quote } from '../functions/sql-names.ts';
 import { readComment } from '../functions/tags.ts';
-import type { Types } from './codecs.ts';
+import { rowOf, type Types } from './codecs.ts';
 import { add, type Fields, notNullIf } from './fields.ts';
-import { camelCase, pascalCase, plural, quote, singular, spoken } from './names.ts';
+import { camelCase, pascalCase, plural, singular, spoken } from './names.ts';
 import type { Codec, Field, FieldPlan, Order, Row } from './plan.ts';
 
 export type TableNode = { table: Table; row: Row; sqlName: string; description: string | undefined };
@@ -24,20 +25,13 @@ export function readTables(types: Types): TableNode[] {
     const sqlName = `${quote(table.schema)}.${quote(table.name)}`;
     // Null is not told from null, and what nobody may read cannot stand in a cursor.
     const tells = (names: string[]): boolean =>
-      names.every((name) =>
-        table.columns.some((column) => column.name === name && column.notNull && column.roles.length > 0),
+      names.every((each) =>
+        table.columns.some(({ name, notNull, roles }) => name === each && notNull && roles.length > 0),
       );
     const key = [table.primaryKey, ...table.uniques].find((names) => names.length > 0 && tells(names)) ?? [];
-    const row: Row = {
-      name: types.claim(pascalCase(tags.name ?? singular(table.name)), object),
-      sqlName,
-      columns: table.columns,
-      isTable: true,
-      key,
-      order: readOrder(tags.order, table.columns, object),
-      codec: (column) => types.codec(column.type, `${table.schema}.${table.name}.${column.name}`),
-      typeName: (column) => types.typeName(column.type),
-    };
+    const name = types.claim(pascalCase(tags.name ?? singular(table.name)), object);
+    const order = readOrder(tags.order, table.columns, object);
+    const row: Row = { ...rowOf(types, name, sqlName, table.columns, `${table.schema}.${table.name}`), key, order };
     for (const suffix of ['Connection', 'Edge', 'Order', 'Filter', 'ListFilter'])
       types.claim(row.name + suffix, object);
     return [{ table, row, sqlName, description }];
@@ -58,13 +52,12 @@ export function readOrder(order: string | undefined, columns: Column[], object: 
 }
 
 /**
- * The columns that the API has, each under the name that it is to have there: those that some role may read, and all of a
- * composite type.
+ * The columns that the API has, each under the name that it is to have there: those that some role may read.
  */
 export function visibleColumns(row: Row) {
   return row.columns.flatMap((column) => {
     const { description, tags } = readComment(column.comment, `column ${spoken(row.sqlName)}.${column.name}`);
-    if (tags.hide || (row.isTable && column.roles.length === 0)) return [];
+    if (tags.hide || column.roles.length === 0) return [];
     return [{ column, name: tags.name ?? column.name, description, notNull: column.notNull || tags.notNull }];
   });
 }

@@ -21,7 +21,7 @@ export const schemas: Record<string, string[]> = {
 
 /** Tables and views: who reads which columns. Nobody writes one: only functions do. */
 export const tables: Record<string, { readers: string[]; columns: string }> = {
-  'public.error_codes': { readers: ['plinth_server'], columns: 'sqlstate code status description' },
+  'public.error_codes': { readers: ['plinth_server'], columns: 'sqlstate code description' },
   'public.schema_versions': { readers: [], columns: '' },
   'identity.users': {
     readers: ['member'],

@@ -3,7 +3,10 @@ import { connect, createServer, type Socket } from 'node:net';
 /** A way to Postgres that counts what goes over it, and that can be interrupted. */
 export type DatabaseProxy = {
   url: string;
-  /** How many messages of each kind went to Postgres since it was asked last, by their letter in the protocol: E executes a statement. */
+  /**
+   * How many messages of each kind requests sent to Postgres since it was asked last, by their letter in the protocol: E executes a
+   * statement. Connections that listen have a time of their own and are not counted.
+   */
   counted(): Record<string, number>;
   /** Ends every connection, and accepts no other until `mend`. */
   cut(): void;
@@ -67,8 +70,7 @@ export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
 function counter(found: (kind: string) => void): (chunk: Buffer) => void {
   let pending = Buffer.alloc(0);
   let started = false;
-  // The follower of the event log asks at its own pace, whatever requests do.
-  let isCounted = true;
+  let isCounted = false;
   return (chunk) => {
     pending = Buffer.concat([pending, chunk]);
     for (;;) {
@@ -76,7 +78,7 @@ function counter(found: (kind: string) => void): (chunk: Buffer) => void {
       if (pending.length < at + 4) return;
       const length = at + pending.readUInt32BE(at);
       if (pending.length < length) return;
-      if (!started) isCounted = !pending.subarray(0, length).includes('plinth events');
+      if (!started) isCounted = pending.subarray(0, length).includes('application_name\0plinth\0');
       else if (isCounted) found(String.fromCharCode(pending[0] as number));
       started = true;
       pending = pending.subarray(length);

@@ -87,7 +87,7 @@ const unservable: [name: string, change: string, told: RegExp, back: string][] =
   [
     'a column of the name of a condition',
     'alter table live.rows add "not" text; create index on live.rows ("not")',
-    /Column not of .*rows/s,
+    /column not of .*rows/s,
     'alter table live.rows drop "not"',
   ],
   [
