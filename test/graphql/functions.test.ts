@@ -190,10 +190,8 @@ t.test('D9 functions', async (t) => {
   });
 
   t.test('that write are answered in the order of the document', async (t) => {
-    const { nothingVolatile, ...rest } = await data(
-      'mutation { nothingVolatile { ok } name: __typename longVolatile { result } }',
-    );
-    t.same([nothingVolatile, Object.keys(rest)], [{ ok: true }, ['name', 'longVolatile']]);
+    const given = await data('mutation { nothingVolatile { ok } name: __typename longVolatile { result } }');
+    t.same(Object.keys(given), ['nothingVolatile', 'name', 'longVolatile']);
   });
 
   t.test('that write and give lists are counted like pages', async (t) => {
