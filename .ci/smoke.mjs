@@ -5,6 +5,7 @@ import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { WebSocket } from 'ws';
 
 const patience = 180_000;
 let passed = 0;
@@ -54,6 +55,29 @@ if (url) {
   });
   const answer = await response.text();
   check(response.status === 200 && JSON.parse(answer).data.__typename === 'Query', `it answers a query: ${answer}`);
+}
+if (url) {
+  // Nobody is signed in: both transports carry that back, and stay what they are.
+  const query = 'subscription { userEvents { event { type } } }';
+  const stream = await fetch(`${url}graphql?${new URLSearchParams({ query })}`, {
+    headers: { accept: 'text/event-stream' },
+  });
+  const said = await stream.text();
+  check(/^event: next\ndata: .*FORBIDDEN[^]*event: complete/m.test(said), 'it speaks server-sent events');
+  const socket = new WebSocket(`${url.replace('http', 'ws')}graphql`, 'graphql-transport-ws');
+  const told = await new Promise((resolve) => {
+    const types = [];
+    socket.on('open', () => socket.send('{"type":"connection_init"}'));
+    socket.on('error', () => resolve('an error'));
+    socket.on('message', (text) => {
+      const { type } = JSON.parse(text);
+      types.push(type);
+      if (type === 'connection_ack') socket.send(JSON.stringify({ type: 'subscribe', id: '1', payload: { query } }));
+      else resolve(types.join());
+    });
+  });
+  socket.close();
+  check(told === 'connection_ack,error', `it speaks graphql-transport-ws: ${told}`);
 }
 child.kill('SIGTERM');
 console.log(`it ended with ${await ended}`);
