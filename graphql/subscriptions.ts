@@ -73,6 +73,9 @@ type Group = {
 
 const mostPending = 1000;
 const mostWaiting = 20_000;
+// What may wait for all clients together, in bytes: each may have its share of it.
+const mostTogether = 512 * 1024 * 1024;
+const leastShare = 32 * 1024;
 const everyone = '00000000-0000-0000-0000-000000000000';
 
 /** Serves subscriptions from the log. docs/events.md tells how nothing is lost or repeated. */
@@ -304,7 +307,18 @@ export function openSubscriptions(
         if (subscriber.state === 'replaying') keep(subscriber, sent);
         else send(subscriber, sent);
       }
+      await paced(subscribers);
     }
+  }
+
+  /** Where clients as a whole are slower than events come, what they have not taken waits in the log, not in memory. */
+  async function paced(subscribers: Set<Subscriber>): Promise<void> {
+    const isBehind = (): boolean => {
+      let together = 0;
+      for (const { listener } of subscribers) together += listener.backlog();
+      return together > mostTogether / 8;
+    };
+    for (let waited = 0; subscribers.size > 100 && waited < 1000 && isBehind(); waited += 10) await sleep(10);
   }
 
   function keep(subscriber: Subscriber, sent: Sent): void {
@@ -316,7 +330,8 @@ export function openSubscriptions(
     const { listener } = subscriber;
     if (subscriber.state === 'ended') return;
     listener.next(sent);
-    if (listener.backlog() <= limits.maxBacklogBytes) return;
+    const share = Math.max(leastShare, mostTogether / all.size);
+    if (listener.backlog() <= Math.min(limits.maxBacklogBytes, share)) return;
     const message = 'You read more slowly than events come. Subscribe again after this cursor.';
     const extensions = { code: 'TOO_SLOW', ...(sent.cursor && { cursor: sent.cursor }) };
     end(subscriber, [new GraphQLError(message, { extensions }).toJSON()]);
