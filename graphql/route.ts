@@ -8,7 +8,7 @@ import { openBodies } from './bodies.ts';
 import { openEventStreams } from './event-stream.ts';
 import type { Asked, Engine } from './execute.ts';
 import type { Operation } from './operations.ts';
-import { bodyOf, goodParams, type Outcome, type Params, respond } from './respond.ts';
+import { bodyOf, type GoodParams, goodParams, type Outcome, type Params, respond } from './respond.ts';
 import type { Listener, Subscriptions } from './subscriptions.ts';
 import { type Identity, identify } from './transport.ts';
 import type { readTrustedDocuments } from './trusted.ts';
@@ -32,10 +32,15 @@ export function openRoute(
     log,
   }: { settings: Settings; verify: Tokens['verify']; trusted: ReturnType<typeof readTrustedDocuments>; log: Logger },
 ) {
+  /** With a trusted document in place of its name; nothing where they are malformed. */
+  function readParams(params: Params): GoodParams | GraphQLError | undefined {
+    const found = trusted.resolve(params);
+    return found instanceof GraphQLError ? found : goodParams(found);
+  }
+
   const answer = async (params: Params, asked: Asked, readOnly: boolean): Promise<Outcome | undefined> => {
     const started = performance.now();
-    const found = trusted.resolve(params);
-    const good = found instanceof GraphQLError ? found : goodParams(found);
+    const good = readParams(params);
     if (!good) return;
     const outcome: Outcome =
       good instanceof GraphQLError
@@ -60,18 +65,17 @@ export function openRoute(
 
   /** The kind of a request's operation; nothing where it has none. */
   function kindOf(params: Params): Operation['kind'] | undefined {
-    const found = trusted.resolve(params);
-    const good = found instanceof GraphQLError ? undefined : goodParams(found);
+    const good = readParams(params);
+    if (!good || good instanceof GraphQLError) return undefined;
     try {
-      return good && operations(good.query, good.operationName).kind;
+      return operations(good.query, good.operationName).kind;
     } catch {
       return undefined;
     }
   }
 
   function serve(params: Params, asked: Asked, listener: Listener, after?: string): () => void {
-    const found = trusted.resolve(params);
-    const good = found instanceof GraphQLError ? found : goodParams(found);
+    const good = readParams(params);
     if (good && !(good instanceof GraphQLError) && kindOf(params) === 'subscription') {
       const { query, operationName, variables } = good;
       log.info({ id: asked.id, operation: operationName ?? 'subscription', role: asked.caller.role }, 'subscription');
