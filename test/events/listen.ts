@@ -137,3 +137,14 @@ export async function wake(ear: Ear, poke: () => Promise<unknown>): Promise<Hear
     }
   }
 }
+
+export const messageEvents = `subscription($id: UUID!, $after: String) {
+  messageEvents(channelId: $id, after: $after) {
+    event { cursor topic seq type data metadata }
+    message { id text deletedAt sender { username } }
+  }
+}`;
+
+export const userEvents = `subscription($after: String) {
+  userEvents(after: $after) { event { cursor topic seq type data } channel { id unread } }
+}`;

@@ -4,7 +4,7 @@ import { readSettings } from '../../functions/settings.ts';
 import { startServer } from '../../graphql/server.ts';
 import { openWorld, type Person } from '../world.ts';
 import { openActs } from './acts.ts';
-import { fieldOf, type Heard, listen, type Over, until, wake } from './listen.ts';
+import { fieldOf, type Heard, listen, messageEvents, type Over, until, userEvents, wake } from './listen.ts';
 
 // Whoever comes back goes on where they were, at whichever process.
 
@@ -14,16 +14,6 @@ const acts = openActs(world);
 const [ann, bob] = [await world.person('ann'), await world.person('bob')];
 const { url } = world.server;
 const transports: Over[] = ['ws', 'sse'];
-
-const messageEvents = `subscription($id: UUID!, $after: String) {
-  messageEvents(channelId: $id, after: $after) {
-    event { cursor topic seq type data metadata }
-    message { id text deletedAt sender { username } }
-  }
-}`;
-const userEvents = `subscription($after: String) {
-  userEvents(after: $after) { event { cursor topic seq type data } channel { id unread } }
-}`;
 
 for (const over of transports) {
   t.test(`over ${over}`, async (t) => {

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { openWorld, type Person } from '../world.ts';
 import { openActs } from './acts.ts';
-import { fieldOf, type Heard, listen, type Over, wake } from './listen.ts';
+import { fieldOf, type Heard, listen, messageEvents, type Over, userEvents, wake } from './listen.ts';
 
 // The subscriptions of the API, over both transports: what they send.
 
@@ -12,17 +12,8 @@ const [ann, bob, cat] = [await world.person('ann'), await world.person('bob'), a
 const { url } = world.server;
 const transports: Over[] = ['ws', 'sse'];
 
-const messageEvents = `subscription($id: UUID!, $after: String) {
-  messageEvents(channelId: $id, after: $after) {
-    event { cursor topic seq type data metadata }
-    message { id text deletedAt sender { username } }
-  }
-}`;
 const channelEvents = `subscription($id: UUID!, $after: String) {
   channelEvents(channelId: $id, after: $after) { event { seq type } user { username } }
-}`;
-const userEvents = `subscription($after: String) {
-  userEvents(after: $after) { event { cursor topic seq type data } channel { id unread } }
 }`;
 
 const typeOf = (heard: Heard): string => fieldOf(heard).event.type;
