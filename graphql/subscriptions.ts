@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { GraphQLError, type GraphQLFormattedError, type VariableValues } from 'graphql';
 import type { Batch, LogFollower, LoggedEvent } from '../functions/event-log.ts';
 import type { CompiledSubscription } from './compile-subscription.ts';
@@ -76,6 +76,8 @@ const mostWaiting = 20_000;
 // What may wait for all clients together, in bytes: each may have its share of it.
 const mostTogether = 512 * 1024 * 1024;
 const leastShare = 32 * 1024;
+// After so many the rest of the process gets its turn: requests, and what the sockets have to say about what was written.
+const sendingsATurn = 1000;
 const everyone = '00000000-0000-0000-0000-000000000000';
 
 /** Serves subscriptions from the log. docs/events.md tells how nothing is lost or repeated. */
@@ -267,58 +269,62 @@ export function openSubscriptions(
 
   /** Hands events to the groups that listen to them. */
   function spread(events: Numbered[]): void {
-    const work = new Map<Group, Map<Numbered, Set<Subscriber>>>();
+    const work = new Map<Group, Numbered[]>();
     for (const numbered of events) {
-      for (const subscriber of byTopic.get(numbered.event.topic) ?? []) {
-        const { group } = subscriber;
-        if (!group) continue;
-        const targets = work.get(group) ?? new Map<Numbered, Set<Subscriber>>();
-        work.set(group, targets);
-        targets.set(numbered, (targets.get(numbered) ?? new Set()).add(subscriber));
+      const listening = new Set<Group>();
+      for (const { group } of byTopic.get(numbered.event.topic) ?? []) if (group) listening.add(group);
+      for (const group of listening) {
+        const list = work.get(group);
+        if (list) list.push(numbered);
+        else work.set(group, [numbered]);
       }
     }
-    for (const [group, targets] of work) {
-      if (group.waiting + targets.size <= mostWaiting) continue;
+    for (const [group, list] of work) {
+      if (group.waiting + list.length <= mostWaiting) continue;
       // It is left behind: what it could not take is read from the log again, when it can.
       for (const member of group.members) restart(member);
       work.delete(group);
     }
     batches += 1;
     const number = batches;
-    for (const [group, targets] of work) {
-      group.waiting += targets.size;
+    for (const [group, list] of work) {
+      group.waiting += list.length;
       group.tail = group.tail
-        .then(() => deliver(group, targets, number))
+        .then(() => deliver(group, list, number))
         .finally(() => {
-          group.waiting -= targets.size;
+          group.waiting -= list.length;
         });
     }
   }
 
-  async function deliver(group: Group, targets: Map<Numbered, Set<Subscriber>>, number: number): Promise<void> {
+  /** Whom a batch is for is told by its number: a list of them for each event would fill the memory. */
+  async function deliver(group: Group, events: Numbered[], number: number): Promise<void> {
     const isFor = ({ first, last, state }: Subscriber): boolean =>
       first < number && number <= last && state !== 'ended';
-    const texts = await renderForAll(group, [...targets.keys()], isFor);
-    for (const [numbered, subscribers] of targets) {
+    const texts = await renderForAll(group, events, isFor);
+    let sendings = 0;
+    for (const numbered of events) {
       const sent = texts.get(numbered);
       if (!sent) continue;
-      for (const subscriber of subscribers) {
-        if (!isFor(subscriber)) continue;
+      for (const subscriber of group.members) {
+        if (!isFor(subscriber) || !subscriber.topics.includes(numbered.event.topic)) continue;
         if (subscriber.state === 'replaying') keep(subscriber, sent);
         else send(subscriber, sent);
+        sendings += 1;
+        if (sendings % sendingsATurn === 0) await nextTurn();
       }
-      await paced(subscribers);
+      await paced(group.members);
     }
   }
 
   /** Where clients as a whole are slower than events come, what they have not taken waits in the log, not in memory. */
-  async function paced(subscribers: Set<Subscriber>): Promise<void> {
+  async function paced(members: Set<Subscriber>): Promise<void> {
     const isBehind = (): boolean => {
       let together = 0;
-      for (const { listener } of subscribers) together += listener.backlog();
+      for (const { listener } of members) together += listener.backlog();
       return together > mostTogether / 8;
     };
-    for (let waited = 0; subscribers.size > 100 && waited < 1000 && isBehind(); waited += 10) await sleep(10);
+    for (let waited = 0; members.size > 100 && waited < 1000 && isBehind(); waited += 10) await sleep(10);
   }
 
   function keep(subscriber: Subscriber, sent: Sent): void {

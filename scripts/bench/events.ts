@@ -189,12 +189,15 @@ async function benchDeliveries(
       await write(ground.url, userId, targets, { clients: 1, seconds, perSecond: 20 });
       const { latencies } = await paced;
       const [fast] = await Promise.all([heard(seconds), write(ground.url, userId, targets, { clients: 4, seconds })]);
-      rows.push({
+      const row = {
         name,
         rate: rounded(fast.deliveries / fast.seconds),
         ...{ p50: percentile(latencies, 0.5), p95: percentile(latencies, 0.95), p99: percentile(latencies, 0.99) },
         ...(count >= 1000 && { kilobytesPerListener: rounded(perListener / 1024) }),
-      });
+      };
+      // A long run that breaks off has told what it measured.
+      report(JSON.stringify(row));
+      rows.push(row);
       // What is still on its way belongs to none of the next.
       await open(system, []);
       await sleep(quick ? 1000 : 3000);
