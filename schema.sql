@@ -3,6 +3,7 @@
 --   foundation   roles, errors, time-ordered keys                                  (schema public)
 --   identity     users, sign-up, log-in, sessions, profiles                        (schema identity)
 --   events       what has happened, in a log; who may listen                       (schema events)
+--   jobs         work that is done later: queues, tasks, schedules, runs            (schema jobs)
 --   chat         channels, members, messages, unread, search, import               (schema chat)
 --   operations   upkeep: partitions made ahead, what has expired removed           (schema operations)
 --
@@ -1267,7 +1268,8 @@ values
   ('user',         'user',         interval '30 days'),
   ('system',       'system',       interval '60 days'),
   ('notification', 'notification', interval '7 days'),
-  ('search',       'search',       interval '1 day')
+  ('search',       'search',       interval '1 day'),
+  ('run',          'system',       interval '7 days')
 on conflict (kind) do update set stream = excluded.stream, kept = excluded.kept;
 
 -- The counts of topics that have no row of their own to count in. They outlive the log: a number is never given twice.
@@ -1669,6 +1671,974 @@ grant execute on function events._new_in_log, events._rechecks_in_log, events._n
 grant execute on function events._seqs_at, events._missed to plinth_server;
 
 select events.ensure_partitions();
+
+-- ============================================================================================
+-- jobs: work that is done later: queues, tasks, schedules, runs
+-- ============================================================================================
+-- A task is run by graphile-worker, or, where it has a queue, by pg-boss; both keep their own tables (schemas
+-- graphile_worker and pgboss), which the workers make. What is asked for and what came of it stands here, in jobs.runs,
+-- written in the same transaction as theirs. docs/jobs.md tells the way of a run.
+
+create schema jobs;
+comment on schema jobs is 'Work that is done later.';
+grant usage on schema jobs to member, operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type jobs.run_state as enum ('queued', 'running', 'succeeded', 'failed', 'cancelled');
+comment on type jobs.run_state is 'Waiting for its time or its turn, at work, or how it ended.';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+create table jobs.queues (
+  name            text     primary key,
+  policy          text     not null default 'standard',
+  retries         integer  not null default 3,
+  retry_delay     interval not null default interval '2 seconds',
+  retry_delay_max interval not null default interval '10 minutes',
+  expires_after   interval not null default interval '15 minutes',
+  kept            interval not null default interval '14 days',
+  concurrency     integer  not null default 2,
+  dead_letter     text     references jobs.queues (name),           -- null: what fails for good stays where it is
+  is_paused       boolean  not null default false,
+
+  constraint name_is_plain                      check (name ~ '^[a-z][a-z0-9_]{0,49}$'),
+  constraint policy_is_one_of_pg_boss           check (
+    policy in ('standard', 'short', 'singleton', 'stately', 'exclusive')
+  ),
+  constraint retries_are_0_to_100               check (retries between 0 and 100),
+  constraint retry_delay_is_1_second_to_1_day   check (retry_delay between interval '1 second' and interval '1 day'),
+  constraint retry_delay_max_is_not_less        check (retry_delay_max between retry_delay and interval '7 days'),
+  constraint it_expires_within_a_day            check (
+    expires_after between interval '1 second' and interval '24 hours'
+  ),
+  constraint jobs_are_kept_for_a_day_to_a_year  check (kept between interval '1 day' and interval '1 year'),
+  constraint concurrency_is_1_to_100            check (concurrency between 1 and 100),
+  constraint dead_letter_is_another_queue       check (dead_letter <> name)
+);
+comment on table  jobs.queues                 is 'The queues of pg-boss: what clients and schedulers feed.';
+comment on column jobs.queues.name            is 'The key.';
+comment on column jobs.queues.policy          is
+  'What may be there at once, as pg-boss has it: `standard` (any number), `short` (one waiting), `singleton` (one
+running), `stately` (one of each state), `exclusive` (one waiting or running); for each key where jobs have keys.';
+comment on column jobs.queues.retries         is 'How often a job that failed is tried again.';
+comment on column jobs.queues.retry_delay     is 'How long the first retry waits; each one waits twice as long.';
+comment on column jobs.queues.retry_delay_max is 'The longest that a retry waits.';
+comment on column jobs.queues.expires_after   is 'How long a job may run before it counts as failed.';
+comment on column jobs.queues.kept            is 'How long pg-boss keeps a job that has ended.';
+comment on column jobs.queues.concurrency     is 'How many of its jobs a worker runs at once.';
+comment on column jobs.queues.dead_letter     is 'The queue for jobs that have failed for good.';
+comment on column jobs.queues.is_paused       is 'Whether its jobs wait.';
+create index queues_dead_letter_idx on jobs.queues (dead_letter);
+
+create table jobs.tasks (
+  name         text     primary key,
+  description  text     not null default '',
+  function     text,                                                -- null: in TypeScript, workers/tasks
+  queue        text     unique references jobs.queues (name),       -- null: graphile-worker runs it
+  max_attempts integer  not null default 5,
+  priority     integer  not null default 0,
+  runs_alone   boolean  not null default false,
+  timeout      interval not null default interval '1 hour',
+  kept         interval not null default interval '30 days',
+  is_paused    boolean  not null default false,
+
+  constraint name_is_plain                     check (name ~ '^[a-z][a-z0-9_ ]{0,99}$'),
+  constraint function_has_a_schema_and_a_name  check (function ~ '^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$'),
+  constraint max_attempts_are_1_to_100         check (max_attempts between 1 and 100),
+  constraint priority_is_within_1000           check (priority between -1000 and 1000),
+  constraint timeout_is_1_second_to_1_day      check (timeout between interval '1 second' and interval '1 day'),
+  constraint runs_are_kept_for_a_minute        check (kept >= interval '1 minute')
+);
+comment on table  jobs.tasks              is 'What can be asked for: a function, or a task of the workers.';
+comment on column jobs.tasks.name         is 'The key.';
+comment on column jobs.tasks.description  is 'What it does.';
+comment on column jobs.tasks.function     is
+  'The function that is the task, with its schema; it takes the payload as jsonb, or nothing. Null for a task in
+TypeScript.';
+comment on column jobs.tasks.queue        is 'The queue of pg-boss that feeds it; null where graphile-worker runs it.';
+comment on column jobs.tasks.max_attempts is 'How often it is tried; a queue has its own number.';
+comment on column jobs.tasks.priority     is 'What is higher goes first.';
+comment on column jobs.tasks.runs_alone   is 'Whether no two runs of it overlap.';
+comment on column jobs.tasks.timeout      is 'How long it may run.';
+comment on column jobs.tasks.kept         is 'How long its runs are kept after their end.';
+comment on column jobs.tasks.is_paused    is 'Whether its runs wait.';
+
+create table jobs.schedules (
+  name      text        primary key,
+  cron      text        not null,
+  time_zone text        not null default 'UTC',
+  task      text        references jobs.tasks (name),               -- null: the function
+  function  text,                                                   -- null: the task
+  payload   jsonb       not null default '{}',
+  backfill  interval    not null default interval '0',
+  is_paused boolean     not null default false,
+  next_at   timestamptz,                                            -- null: not worked out yet, or there is none
+  problem   text,                                                   -- null: it is in force
+
+  constraint name_is_1_to_100_characters          check (char_length(name) between 1 and 100),
+  constraint cron_has_five_or_six_fields          check (cron ~ '^\S+( \S+){4,5}$'),
+  constraint it_names_a_task_or_a_function        check (num_nonnulls(task, function) = 1),
+  constraint function_has_a_schema_and_a_name     check (function ~ '^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$'),
+  constraint payload_is_an_object_of_at_most_16_kb check (
+    jsonb_typeof(payload) = 'object' and pg_column_size(payload) <= 16384
+  ),
+  constraint backfill_is_at_most_31_days          check (backfill between interval '0' and interval '31 days')
+);
+comment on table  jobs.schedules           is 'What is asked for again and again. A change is in force within seconds.';
+comment on column jobs.schedules.name      is 'The key.';
+comment on column jobs.schedules.cron      is
+  'When: minute, hour, day of the month, month, day of the week; with six fields the first is the second.';
+comment on column jobs.schedules.time_zone is 'Where that is the time.';
+comment on column jobs.schedules.task      is 'What to run; null for a function.';
+comment on column jobs.schedules.function  is 'The function to run, with its schema; null for a task.';
+comment on column jobs.schedules.payload   is 'What it is given.';
+comment on column jobs.schedules.backfill  is
+  'How far back times that were missed (no worker ran) are made up for; otherwise the last of them only.';
+comment on column jobs.schedules.is_paused is 'Whether it waits.';
+comment on column jobs.schedules.next_at   is 'When it is due next.';
+comment on column jobs.schedules.problem   is 'Why it is not in force; null where it is.';
+create index schedules_task_idx on jobs.schedules (task);
+
+create table jobs.workers (
+  id         text        primary key,
+  host       text        not null,
+  process_id integer     not null,
+  started_at timestamptz not null default now(),
+  beat_at    timestamptz not null default now()
+);
+comment on table  jobs.workers            is 'The processes that run jobs.';
+comment on column jobs.workers.id         is 'The key: the name by which graphile-worker locks its jobs.';
+comment on column jobs.workers.host       is 'The machine.';
+comment on column jobs.workers.process_id is 'The process there.';
+comment on column jobs.workers.started_at is 'When it began.';
+comment on column jobs.workers.beat_at    is 'When it last said that it is alive.';
+
+create table jobs.runs (
+  id            uuid           primary key default gen_random_uuid(),
+  task          text           not null references jobs.tasks (name),
+  function      text,                                               -- null: the task says what to run
+  payload       jsonb          not null default '{}',
+  state         jobs.run_state not null default 'queued',
+  key           text,                                               -- null: it may overlap with any other
+  nonce         text,                                               -- null: every asking is a new run
+  priority      integer        not null default 0,
+  attempt       integer        not null default 0,
+  max_attempts  integer        not null,
+  run_at        timestamptz    not null default now(),
+  progress      real           not null default 0,
+  note          text,                                               -- null: nothing to say
+  result        jsonb,                                              -- null: not succeeded, or it gave none
+  error         text,                                               -- null: it never failed
+  asked_by      uuid           references identity.users (id) on delete set null,  -- null: no user asked
+  schedule      text           references jobs.schedules (name) on delete set null,  -- null: no schedule did
+  scheduled_for timestamptz,                                        -- null: no schedule asked
+  worker        text,                                               -- null: it never began
+  created_at    timestamptz    not null default now(),
+  started_at    timestamptz,                                        -- null: it never began
+  finished_at   timestamptz,                                        -- null: not at its end
+  event_seq     bigint         not null default 0,
+
+  constraint payload_is_an_object_of_at_most_64_kb check (
+    jsonb_typeof(payload) = 'object' and pg_column_size(payload) <= 65536
+  ),
+  constraint key_is_1_to_200_characters        check (char_length(key) between 1 and 200),
+  constraint nonce_is_1_to_200_characters      check (char_length(nonce) between 1 and 200),
+  constraint progress_is_a_share               check (progress between 0 and 1),
+  constraint error_is_at_most_4000_characters  check (char_length(error) <= 4000),
+  constraint note_is_at_most_500_characters    check (char_length(note) <= 500),
+  constraint what_has_ended_has_a_time         check ((state in ('queued', 'running')) = (finished_at is null))
+) with (fillfactor = 70);  -- each is updated twice or more
+comment on table  jobs.runs               is 'One piece of work: what was asked for, and what came of it.';
+comment on column jobs.runs.id            is 'The key.';
+comment on column jobs.runs.task          is 'What to run.';
+comment on column jobs.runs.function      is 'The function of its schedule; null where the task says it.';
+comment on column jobs.runs.payload       is 'What the task is given.';
+comment on column jobs.runs.state         is 'Where it stands.';
+comment on column jobs.runs.key           is 'Runs of one key never overlap.';
+comment on column jobs.runs.nonce         is 'The name that the asker gave it: asked for again, it is the same run.';
+comment on column jobs.runs.priority      is 'What is higher goes first.';
+comment on column jobs.runs.attempt       is 'How often it was begun.';
+comment on column jobs.runs.max_attempts  is 'How often it may be begun.';
+comment on column jobs.runs.run_at        is 'It does not begin before.';
+comment on column jobs.runs.progress      is 'How far it is, from 0 to 1.';
+comment on column jobs.runs.note          is 'What it is doing.';
+comment on column jobs.runs.result        is 'What it gave.';
+comment on column jobs.runs.error         is 'Why the last try failed.';
+comment on column jobs.runs.asked_by      is 'Who asked for it; null where no user did.';
+comment on column jobs.runs.schedule      is 'The schedule that asked for it.';
+comment on column jobs.runs.scheduled_for is 'The time that the schedule asked for it for.';
+comment on column jobs.runs.worker        is 'The process that runs it, or ran it last.';
+comment on column jobs.runs.created_at    is 'When it was asked for.';
+comment on column jobs.runs.started_at    is 'When the last try began.';
+comment on column jobs.runs.finished_at   is 'When it ended.';
+comment on column jobs.runs.event_seq     is 'The number of its newest event.
+
+@hide';
+-- Asked twice, made once.
+create unique index runs_task_nonce_key on jobs.runs (task, nonce) where nonce is not null;
+create unique index runs_schedule_scheduled_for_key on jobs.runs (schedule, scheduled_for) where schedule is not null;
+-- Runs of one key never overlap, whatever the engines do.
+create unique index runs_running_key on jobs.runs (key) where state = 'running' and key is not null;
+-- The runs of a task, newest first; of a state.
+create index runs_task_created_at_id_idx on jobs.runs (task, created_at desc, id desc);
+create index runs_state_created_at_id_idx on jobs.runs (state, created_at desc, id desc);
+-- What a user asked for.
+create index runs_asked_by_created_at_idx on jobs.runs (asked_by, created_at desc) where asked_by is not null;
+-- What jobs.expire_runs and jobs._rescue look for.
+create index runs_finished_at_idx on jobs.runs (finished_at) where finished_at is not null;
+create index runs_worker_idx on jobs.runs (worker) where state = 'running';
+
+-- Not a column of the run: a run that is a function holds its row until the end.
+create table jobs.cancellations (
+  run_id   uuid        primary key references jobs.runs (id) on delete cascade,
+  asked_at timestamptz not null default now()
+);
+comment on table jobs.cancellations is 'Running jobs that are to end before their time.';
+
+-- What schedules of functions run as.
+insert into jobs.tasks (name, description, max_attempts)
+values ('function', 'Runs the function of a schedule.', 3)
+on conflict (name) do update set description = excluded.description;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: asking
+-- --------------------------------------------------------------------------------------------
+
+-- Says what has happened to a run to whoever follows it. Nobody follows what no user asked for: it is looked up.
+create function jobs._tell(run jobs.runs) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  seq bigint;
+begin
+  if run.asked_by is null then
+    return;
+  end if;
+  update jobs.runs set event_seq = event_seq + 1 where id = run.id returning event_seq into seq;
+  perform events.publish('run:' || run.id, 'run_' || run.state, jsonb_build_object('run_id', run.id), seq => seq);
+end;
+$$;
+
+-- Hands a run to its engine, in this transaction. False where a queue's policy does not let it in. An engine that was
+-- never set up has no tables yet: its worker asks for what waits (jobs._hand_over).
+create function jobs._hand_on(run jobs.runs) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  task jobs.tasks;
+begin
+  select * into strict task from jobs.tasks as known where known.name = run.task;
+  if task.queue is null then
+    if to_regnamespace('graphile_worker') is null then
+      return true;
+    end if;
+    -- A job of this key that is just being taken makes add_job give nothing; it can be asked again.
+    for attempt in 1..10 loop
+      if (
+        graphile_worker.add_job(
+          'run', json_build_object('run', run.id), queue_name => run.key, run_at => run.run_at,
+          max_attempts => run.max_attempts - run.attempt, job_key => run.id::text,
+          priority => -run.priority, flags => array[run.task]
+        )
+      ).id is not null then
+        return true;
+      end if;
+      perform pg_sleep(0.01 * attempt);
+    end loop;
+    raise exception using errcode = '40001', message = 'The run is being taken at this moment; try again.';
+  end if;
+  if to_regnamespace('pgboss') is null then
+    return true;
+  end if;
+  return jobs._send(run, task.queue);
+end;
+$$;
+
+-- What pg-boss writes for a job, with what its queue says: a plain insert would pass the queue's policy by. A queue
+-- that the workers have not made yet takes it as soon as they have.
+create function jobs._send(run jobs.runs, queue text) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  sent boolean;
+begin
+  if not exists (select from pgboss.queue as known where known.name = _send.queue) then
+    return true;
+  end if;
+  insert into pgboss.job (
+    id, name, data, priority, start_after, singleton_key, group_id, expire_seconds, deletion_seconds, keep_until,
+    retry_limit, retry_delay, retry_backoff, retry_delay_max, policy, dead_letter, heartbeat_seconds
+  )
+  select
+    run.id, known.name, run.payload, run.priority, run.run_at, run.key, run.key, known.expire_seconds,
+    known.deletion_seconds, run.run_at + known.retention_seconds * interval '1 second',
+    run.max_attempts - run.attempt - 1, known.retry_delay, known.retry_backoff, known.retry_delay_max, known.policy,
+    known.dead_letter, known.heartbeat_seconds
+  from pgboss.queue as known
+  where known.name = _send.queue
+  on conflict do nothing
+  returning true into sent;
+  if sent and run.run_at <= now() then
+    perform pg_notify('pgboss_' || left(encode(sha224('pgboss'), 'hex'), 24), queue);
+  end if;
+  return coalesce(sent, false);
+end;
+$$;
+
+create function jobs.enqueue(
+  task text, payload jsonb default '{}', run_at timestamptz default now(), key text default null,
+  nonce text default null, priority integer default null
+) returns jobs.runs
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  known jobs.tasks;
+  run   jobs.runs;
+begin
+  select * into known from jobs.tasks as listed where listed.name = enqueue.task;
+  if known.name is null then
+    raise exception using errcode = 'PT404', message = format('There is no task called %s.', enqueue.task),
+      column = 'task', hint = 'jobs.tasks lists them.';
+  end if;
+  if enqueue.priority not between -1000 and 1000 then
+    raise exception using errcode = 'PT400', message = 'A priority is a number from -1000 to 1000.',
+      column = 'priority';
+  end if;
+
+  insert into jobs.runs (task, payload, run_at, key, nonce, priority, max_attempts, asked_by)
+  values (
+    known.name, enqueue.payload, enqueue.run_at,
+    coalesce(enqueue.key, case when known.runs_alone then known.name end), enqueue.nonce,
+    coalesce(enqueue.priority, known.priority),
+    coalesce((select queue.retries + 1 from jobs.queues as queue where queue.name = known.queue), known.max_attempts),
+    identity.current_user_id()
+  )
+  on conflict (task, nonce) where runs.nonce is not null do nothing
+  returning * into run;
+  if run.id is null then
+    select * into run from jobs.runs as first where first.task = known.name and first.nonce = enqueue.nonce;
+    return run;
+  end if;
+  if not jobs._hand_on(run) then
+    delete from jobs.runs as refused where refused.id = run.id;
+    raise exception using errcode = 'PT409', message = 'There is one of these waiting or running already.',
+      hint = format('The queue %s lets no other in (policy).', known.queue);
+  end if;
+  return run;
+end;
+$$;
+comment on function jobs.enqueue is
+  'Asks for a run of a task, in the transaction of whatever it belongs to. Runs of one `key` never overlap; asked for
+again with the same `nonce`, it is the first run that is returned. Not before `runAt`.';
+
+create function jobs._may_see(run jobs.runs) returns boolean
+language sql stable set search_path = ''
+return current_setting('role') in ('operator', 'service', 'none', 'plinth_owner')
+  or run.asked_by = identity.current_user_id();
+
+create function jobs._lock(run_id uuid) returns jobs.runs
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run jobs.runs;
+begin
+  select * into run from jobs.runs as wanted where wanted.id = run_id for no key update;
+  if run.id is null or not jobs._may_see(run) then
+    raise exception using errcode = 'PT404', message = 'There is no such run.', column = 'run_id';
+  end if;
+  return run;
+end;
+$$;
+
+create function jobs.cancel(run_id uuid) returns jobs.runs
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  run jobs.runs;
+begin
+  -- A run that is a function holds its row: what is running is told, not locked.
+  select * into run from jobs.runs as wanted where wanted.id = cancel.run_id;
+  if run.id is null or not jobs._may_see(run) then
+    raise exception using errcode = 'PT404', message = 'There is no such run.', column = 'run_id';
+  end if;
+  if run.state = 'running' then
+    insert into jobs.cancellations (run_id) values (run.id) on conflict do nothing;
+    return run;
+  end if;
+  run := jobs._lock(run.id);
+  if run.state = 'running' then
+    insert into jobs.cancellations (run_id) values (run.id) on conflict do nothing;
+  elsif run.state = 'queued' then
+    update jobs.runs set state = 'cancelled', finished_at = clock_timestamp() where id = run.id returning * into run;
+    perform jobs._tell(run);
+  end if;
+  return run;
+end;
+$$;
+comment on function jobs.cancel is
+  'Ends a run before its time: at once where it waits, within seconds where it runs. What has ended stays as it is.
+
+@notNull';
+
+create function jobs.retry(run_id uuid) returns jobs.runs
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  run jobs.runs := jobs._lock(run_id);
+begin
+  if run.state not in ('failed', 'cancelled') then
+    raise exception using errcode = 'PT409', message = format('The run is %s.', run.state),
+      hint = 'Only what has failed or was cancelled can be tried again.';
+  end if;
+  delete from jobs.cancellations as old where old.run_id = run.id;
+  if to_regclass('pgboss.job') is not null then
+    delete from pgboss.job as old where old.id = run.id;
+  end if;
+  update jobs.runs as again
+  set state = 'queued', attempt = 0, run_at = now(), progress = 0, note = null, finished_at = null
+  where again.id = run.id
+  returning * into run;
+  if not jobs._hand_on(run) then
+    raise exception using errcode = 'PT409', message = 'There is one of these waiting or running already.';
+  end if;
+  perform jobs._tell(run);
+  return run;
+end;
+$$;
+comment on function jobs.retry is
+  'Tries a run again that has failed or was cancelled, with all its tries before it.
+
+@notNull';
+
+create function jobs.redrive(queue text, most integer default 1000) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  failed  uuid;
+  redone  integer := 0;
+begin
+  if not exists (select from jobs.queues as known where known.name = redrive.queue) then
+    raise exception using errcode = 'PT404', message = format('There is no queue called %s.', queue), column = 'queue';
+  end if;
+  if most not between 1 and 10000 then
+    raise exception using errcode = 'PT400', message = 'From 1 to 10,000 at once.', column = 'most';
+  end if;
+  for failed in
+    select run.id
+    from jobs.runs as run
+    join jobs.tasks as task on task.name = run.task
+    where task.queue = redrive.queue and run.state = 'failed'
+    order by run.created_at
+    limit most
+    for no key update of run skip locked
+  loop
+    perform jobs.retry(failed);
+    redone := redone + 1;
+  end loop;
+  return redone;
+end;
+$$;
+comment on function jobs.redrive is
+  'Tries again what has failed for good in a queue, the oldest first; returns how many.
+
+@notNull';
+
+create function jobs.pause(task text) returns jobs.tasks
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return jobs._set_paused(task, true);
+end;
+$$;
+comment on function jobs.pause is 'Lets the runs of a task wait; those that run go on.
+
+@notNull';
+
+create function jobs.resume(task text) returns jobs.tasks
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return jobs._set_paused(task, false);
+end;
+$$;
+comment on function jobs.resume is 'Lets the runs of a task go on.
+
+@notNull';
+
+create function jobs._set_paused(task text, is_paused boolean) returns jobs.tasks
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  changed jobs.tasks;
+begin
+  update jobs.tasks as known set is_paused = _set_paused.is_paused where known.name = task returning * into changed;
+  if changed.name is null then
+    raise exception using errcode = 'PT404', message = format('There is no task called %s.', task), column = 'task';
+  end if;
+  update jobs.queues as fed set is_paused = _set_paused.is_paused where fed.name = changed.queue;
+  return changed;
+end;
+$$;
+
+create function jobs.set_schedule(
+  name text, cron text, time_zone text default 'UTC', task text default null, payload jsonb default '{}',
+  is_paused boolean default false
+) returns jobs.schedules
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  changed jobs.schedules;
+begin
+  insert into jobs.schedules as known (name, cron, time_zone, task, payload, is_paused)
+  values (
+    set_schedule.name, set_schedule.cron, set_schedule.time_zone, set_schedule.task, set_schedule.payload,
+    set_schedule.is_paused
+  )
+  on conflict on constraint schedules_pkey do update
+  set cron = excluded.cron, time_zone = excluded.time_zone, payload = excluded.payload,
+    is_paused = excluded.is_paused,
+    task = coalesce(excluded.task, known.task),
+    function = case when excluded.task is null then known.function end
+  returning * into changed;
+  return changed;
+end;
+$$;
+comment on function jobs.set_schedule is
+  'Makes a schedule of a task, or changes one; the task may be left out for one that is there.
+
+@notNull';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: running, for the workers
+-- --------------------------------------------------------------------------------------------
+
+-- A run begins once for each try. Nothing is given back for what was cancelled, has ended, or has begun elsewhere.
+-- Jobs that others sent to a queue by pg-boss itself become runs here.
+create function jobs._begin(
+  id uuid, attempt integer, worker text, queue text default null, payload jsonb default null
+) returns jobs.runs
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run jobs.runs;
+begin
+  update jobs.runs as begun
+  set state = 'running', attempt = begun.attempt + 1, worker = _begin.worker, started_at = clock_timestamp()
+  where begun.id = _begin.id and begun.state = 'queued'
+  returning * into run;
+  if run.id is null and queue is not null then
+    insert into jobs.runs (id, task, payload, state, attempt, max_attempts, worker, started_at)
+    select _begin.id, task.name, coalesce(_begin.payload, '{}'), 'running', _begin.attempt,
+      greatest(fed.retries + 1, _begin.attempt), _begin.worker, clock_timestamp()
+    from jobs.tasks as task
+    join jobs.queues as fed on fed.name = task.queue
+    where task.queue = _begin.queue
+    on conflict on constraint runs_pkey do nothing
+    returning * into run;
+  end if;
+  if run.id is not null then
+    perform jobs._tell(run);
+  end if;
+  return run;
+end;
+$$;
+
+-- Only the try that has begun last may say how it ended: a worker that was taken for dead is not heard.
+create function jobs._still(id uuid, attempt integer, worker text) returns jobs.runs
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run jobs.runs;
+begin
+  select * into run
+  from jobs.runs as mine
+  where mine.id = _still.id and mine.state = 'running'
+    and mine.attempt = _still.attempt and mine.worker = _still.worker
+  for no key update;
+  if run.id is null then
+    raise exception using errcode = 'PT409', message = 'This run is no longer of this worker.';
+  end if;
+  return run;
+end;
+$$;
+
+create function jobs._succeed(id uuid, attempt integer, worker text, result jsonb) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run jobs.runs;
+begin
+  perform jobs._still(id, attempt, worker);
+  update jobs.runs as done
+  set state = 'succeeded', progress = 1, result = _succeed.result, finished_at = clock_timestamp()
+  where done.id = _succeed.id
+  returning * into run;
+  delete from jobs.cancellations as old where old.run_id = run.id;
+  perform jobs._tell(run);
+end;
+$$;
+
+-- The function and the word that it is done are one transaction: its effect happens once, whatever dies.
+create function jobs._perform(id uuid, attempt integer, worker text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run    jobs.runs := jobs._still(id, attempt, worker);
+  task   jobs.tasks;
+  name   text;
+  wanted regprocedure;
+  gives  regtype;
+  result jsonb;
+begin
+  select * into strict task from jobs.tasks as known where known.name = run.task;
+  name := coalesce(run.function, task.function);
+  perform set_config('statement_timeout', (extract(epoch from task.timeout) * 1000)::bigint::text, true);
+  wanted := coalesce(to_regprocedure(name || '(jsonb)'), to_regprocedure(name || '()'));
+  if wanted is null then
+    select min(procedure.oid::regprocedure::text)::regprocedure into wanted
+    from pg_catalog.pg_proc as procedure
+    where procedure.oid::regproc::text = name and procedure.pronargs = procedure.pronargdefaults;
+  end if;
+  if wanted is null then
+    raise exception using errcode = 'PT404', message = format('There is no function %s.', name),
+      hint = 'It takes the payload as jsonb, or nothing.';
+  end if;
+  select procedure.prorettype into gives from pg_catalog.pg_proc as procedure where procedure.oid = wanted;
+  execute format(
+    case when gives = 'void'::regtype then 'select null::jsonb from %s(%s)' else 'select to_jsonb(%s(%s))' end,
+    wanted::regproc, case when wanted::text like '%(jsonb)' then '$1' else '' end
+  ) into result using run.payload;
+  perform jobs._succeed(id, attempt, worker, result);
+end;
+$$;
+
+-- Where the engine tries again, the run waits again; `retries_at` is when.
+create function jobs._fail(
+  id uuid, attempt integer, worker text, error text, is_final boolean, retries_at timestamptz
+) returns jobs.run_state
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run       jobs.runs := jobs._still(id, attempt, worker);
+  cancelled boolean := exists (select from jobs.cancellations as asked where asked.run_id = id);
+begin
+  update jobs.runs as ended
+  set
+    state = case
+      when cancelled then 'cancelled'
+      when is_final or ended.attempt >= ended.max_attempts then 'failed'
+      else 'queued'
+    end::jobs.run_state,
+    error = left(_fail.error, 4000),
+    run_at = coalesce(retries_at, ended.run_at),
+    finished_at = case
+      when cancelled or is_final or ended.attempt >= ended.max_attempts then clock_timestamp()
+    end
+  where ended.id = _fail.id
+  returning * into run;
+  delete from jobs.cancellations as old where old.run_id = run.id;
+  perform jobs._tell(run);
+  return run.state;
+end;
+$$;
+
+-- A worker that stops gives back what it has not finished, as if it had not begun.
+create function jobs._hand_back(id uuid, attempt integer, worker text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run jobs.runs := jobs._still(id, attempt, worker);
+begin
+  update jobs.runs as waiting
+  set state = 'queued', attempt = waiting.attempt - 1, run_at = now()
+  where waiting.id = run.id
+  returning * into run;
+  delete from pgboss.job as job where job.id = run.id;
+  perform jobs._hand_on(run);
+  perform jobs._tell(run);
+end;
+$$;
+
+create function jobs._progress(id uuid, attempt integer, worker text, progress real, note text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run jobs.runs;
+begin
+  update jobs.runs as mine
+  set progress = least(greatest(_progress.progress, 0), 1), note = left(_progress.note, 500)
+  where mine.id = _progress.id and mine.state = 'running' and mine.attempt = _progress.attempt
+    and mine.worker = _progress.worker
+  returning * into run;
+  if run.id is not null then
+    perform jobs._tell(run);
+  end if;
+end;
+$$;
+
+-- Every few seconds: says that the worker lives, and hears which of its runs are to end. What it has begun and does
+-- not know any more (its word of how it ended was lost) is begun again.
+create function jobs._beat(worker text, host text, process_id integer, running uuid[]) returns uuid[]
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  lost jobs.runs;
+begin
+  insert into jobs.workers as known (id, host, process_id)
+  values (worker, _beat.host, _beat.process_id)
+  on conflict on constraint workers_pkey do update set beat_at = clock_timestamp();
+  for lost in
+    select run.*
+    from jobs.runs as run
+    where run.worker = _beat.worker and run.state = 'running' and run.id <> all (running)
+      and run.started_at < clock_timestamp() - interval '15 seconds'
+    for no key update skip locked
+  loop
+    perform jobs._lose(lost, 'What came of it was not heard.');
+  end loop;
+  return array(
+    select asked.run_id
+    from jobs.cancellations as asked
+    join jobs.runs as run on run.id = asked.run_id
+    where run.worker = _beat.worker and run.state = 'running'
+    union
+    -- What was taken from it, since it was silent for so long.
+    select mine.id
+    from unnest(running) as mine (id)
+    where not exists (
+      select from jobs.runs as run where run.id = mine.id and run.worker = _beat.worker and run.state = 'running'
+    )
+  );
+end;
+$$;
+
+-- Begins a run again whose try came to nothing, where it has tries left.
+create function jobs._lose(lost jobs.runs, reason text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run jobs.runs;
+begin
+  update jobs.runs as ended
+  set
+    state = case when ended.attempt >= ended.max_attempts then 'failed' else 'queued' end::jobs.run_state,
+    error = reason, run_at = now(),
+    finished_at = case when ended.attempt >= ended.max_attempts then clock_timestamp() end
+  where ended.id = lost.id
+  returning * into run;
+  if run.state = 'queued' then
+    delete from pgboss.job as job where job.id = run.id;
+    perform jobs._hand_on(run);
+  end if;
+  perform jobs._tell(run);
+end;
+$$;
+
+-- Takes from workers that have not said for so long that they live what they held. What a function of theirs has locked
+-- is theirs still: its transaction lives.
+create function jobs._rescue(silent_for interval) returns integer
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  dead    text[];
+  lost    jobs.runs;
+  rescued integer := 0;
+begin
+  dead := array(
+    select worker.id from jobs.workers as worker where worker.beat_at < clock_timestamp() - silent_for
+    for update skip locked
+  );
+  for lost in
+    select run.*
+    from jobs.runs as run
+    where run.state = 'running'
+      and (run.worker = any (dead) or not exists (select from jobs.workers as worker where worker.id = run.worker))
+    for no key update skip locked
+  loop
+    perform jobs._lose(lost, 'The worker died.');
+    rescued := rescued + 1;
+  end loop;
+  if cardinality(dead) > 0 then
+    perform graphile_worker.force_unlock_workers(dead);
+    delete from jobs.workers as worker
+    where worker.id = any (dead)
+      and not exists (select from jobs.runs as run where run.worker = worker.id and run.state = 'running');
+  end if;
+  return rescued;
+end;
+$$;
+
+-- Runs that no engine knows: asked for before it was set up, or restored from a backup.
+create function jobs._hand_over() returns integer
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  waiting jobs.runs;
+  given   integer := 0;
+begin
+  for waiting in
+    select run.*
+    from jobs.runs as run
+    join jobs.tasks as task on task.name = run.task
+    where run.state = 'queued' and run.created_at < now() - interval '1 second'
+      and case
+        when task.queue is null then not exists (select from graphile_worker.jobs as job where job.key = run.id::text)
+        else not exists (
+          select from pgboss.job as job
+          where job.name = task.queue and job.id = run.id and job.state < 'completed'
+        )
+      end
+    order by run.created_at
+    limit 1000
+    for no key update of run skip locked
+  loop
+    delete from pgboss.job as ended where ended.id = waiting.id;
+    if jobs._hand_on(waiting) then
+      given := given + 1;
+    end if;
+  end loop;
+  return given;
+end;
+$$;
+
+-- Asks for the runs of a schedule whose time has come; each time once, however many workers ask.
+create function jobs._fire(schedule text, times timestamptz[], next_at timestamptz, problem text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  due  jobs.schedules;
+  task jobs.tasks;
+  at   timestamptz;
+  run  jobs.runs;
+begin
+  select * into due from jobs.schedules as known where known.name = _fire.schedule for no key update;
+  select * into task from jobs.tasks as known where known.name = coalesce(due.task, 'function');
+  foreach at in array times loop
+    insert into jobs.runs (task, function, payload, key, priority, max_attempts, schedule, scheduled_for)
+    values (
+      task.name, due.function, due.payload,
+      case when due.function is not null then 'schedule ' || due.name when task.runs_alone then task.name end,
+      task.priority,
+      coalesce((select queue.retries + 1 from jobs.queues as queue where queue.name = task.queue), task.max_attempts),
+      due.name, at
+    )
+    on conflict (schedule, scheduled_for) where runs.schedule is not null do nothing
+    returning * into run;
+    if run.id is not null and not jobs._hand_on(run) then
+      delete from jobs.runs as refused where refused.id = run.id;
+    end if;
+  end loop;
+  update jobs.schedules as known
+  set next_at = _fire.next_at, problem = _fire.problem
+  where known.name = _fire.schedule;
+end;
+$$;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: upkeep, following
+-- --------------------------------------------------------------------------------------------
+
+create function jobs.expire_runs() returns bigint
+language sql volatile security definer set search_path = ''
+as $$
+  with expired as (
+    delete from jobs.runs as run
+    using jobs.tasks as task
+    where task.name = run.task and run.finished_at < now() - task.kept
+    returning 1
+  )
+  select count(*) from expired;
+$$;
+comment on function jobs.expire_runs is
+  'Removes the runs that are kept no longer; returns how many.
+
+@hide';
+
+create function jobs.listen_to_run(run_id uuid) returns setof events.position
+language plpgsql stable security definer rows 1 set search_path = ''
+as $$
+begin
+  return query
+  select 'run:' || run.id, run.event_seq
+  from jobs.runs as run
+  where run.id = listen_to_run.run_id and jobs._may_see(run);
+  if not found then
+    raise exception using errcode = 'PT404', message = 'There is no such run.', column = 'run_id';
+  end if;
+end;
+$$;
+comment on function jobs.listen_to_run is
+  'The right to follow a run: for whoever asked for it, and for operators.
+
+@hide';
+
+create function jobs.run_events(event events.event) returns setof jobs.runs
+language sql stable rows 1
+begin atomic
+  select run.*
+  from (select (event.data ->> 'run_id')::uuid as id offset 0) as told
+  join jobs.runs as run on run.id = told.id;
+end;
+comment on function jobs.run_events is
+  'A run as it begins, goes on and ends: how it stands now.
+
+@subscription jobs.listen_to_run
+@shared';
+
+-- --------------------------------------------------------------------------------------------
+-- Triggers
+-- --------------------------------------------------------------------------------------------
+
+-- A schedule that was changed is worked out anew.
+create function jobs._forget_next() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  new.next_at := null;
+  new.problem := null;
+  return new;
+end;
+$$;
+create trigger forget_next before update of cron, time_zone, is_paused on jobs.schedules
+  for each row
+  when ((old.cron, old.time_zone, old.is_paused) is distinct from (new.cron, new.time_zone, new.is_paused))
+  execute function jobs._forget_next();
+
+-- --------------------------------------------------------------------------------------------
+-- Policies, grants
+-- --------------------------------------------------------------------------------------------
+
+alter table jobs.queues enable row level security;
+alter table jobs.tasks enable row level security;
+alter table jobs.schedules enable row level security;
+alter table jobs.workers enable row level security;
+alter table jobs.runs enable row level security;
+alter table jobs.cancellations enable row level security;
+create policy operators_see_queues on jobs.queues for select to operator, service using (true);
+create policy operators_see_tasks on jobs.tasks for select to operator, service using (true);
+create policy operators_see_schedules on jobs.schedules for select to operator, service using (true);
+create policy operators_see_workers on jobs.workers for select to operator, service using (true);
+create policy operators_see_runs on jobs.runs for select to operator, service using (true);
+create policy users_see_the_runs_they_asked_for on jobs.runs for select to member
+  using (asked_by = (select identity.current_user_id()));
+
+grant select on jobs.queues, jobs.tasks, jobs.schedules, jobs.workers to operator, service;
+grant select (
+  id, task, function, payload, state, key, priority, attempt, max_attempts, run_at, progress, note, result, error,
+  asked_by, schedule, scheduled_for, created_at, started_at, finished_at
+) on jobs.runs to member, service;
+revoke execute on all functions in schema jobs from public;
+grant execute on function jobs.enqueue, jobs.redrive, jobs.pause, jobs.resume, jobs.set_schedule to operator, service;
+grant execute on function jobs.retry to operator, service;
+grant execute on function jobs.cancel to member, service;
+grant execute on function jobs.listen_to_run, jobs.run_events to member, service;
 
 -- ============================================================================================
 -- chat: channels, members, messages, unread, search, import

@@ -41,6 +41,12 @@ export const settingsSchema = z.object({
     .optional()
     .describe('The same database as plinth_server, the role that the API logs in as. Only together with DATABASE_URL.'),
   POOL_SIZE: integer(1, 1000).default(10).describe('How many connections the API holds to the database.'),
+  WORKERS: yesOrNo()
+    .default(true)
+    .describe(
+      'Whether `npm start` runs jobs too. Where it is false, `npm run worker` runs them in processes of their own.',
+    ),
+  WORKER_CONCURRENCY: integer(1, 100).default(4).describe('How many jobs of graphile-worker one process runs at once.'),
   JWT_KEYS: signingKeys()
     .optional()
     .describe(

@@ -7,6 +7,8 @@ import { readSettings, type Settings } from '../functions/settings.ts';
 import { developmentKeys } from '../functions/signing-keys.ts';
 import { startServer } from '../graphql/server.ts';
 import { fileOutbox, noGateway } from '../workers/outbox.ts';
+import { tasks } from '../workers/tasks.ts';
+import { startWorkers } from '../workers/workers.ts';
 import { stopAsked } from './stop-signal.ts';
 
 // Brings everything up in order, and takes down what is up in the opposite order: when asked to stop, and when a step
@@ -40,6 +42,11 @@ async function start(): Promise<void> {
     const deliver = settings.development ? fileOutbox(settings.outbox, log) : noGateway();
     const server = await startServer({ settings, keys, databaseUrl: database.url, log, deliver });
     takeDown.push(server.close);
+    if (settings.workers && !asked) {
+      report('Starting the workers');
+      const workers = await startWorkers({ databaseUrl: database.url, settings, tasks, log });
+      takeDown.push(workers.stop);
+    }
     report('Ctrl-C stops it');
     console.log(`Plinth is ready at ${server.url}`);
     const lastWords = await Promise.race([stop, database.ended]);

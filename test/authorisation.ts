@@ -16,6 +16,7 @@ export const schemas: Record<string, string[]> = {
   identity: ['plinth_server', 'anonymous', 'member', 'operator', 'service'],
   events: ['plinth_server', 'anonymous', 'member', 'operator', 'service'],
   chat: ['member', 'operator', 'service'],
+  jobs: ['member', 'operator', 'service'],
   operations: ['service'],
 };
 
@@ -58,6 +59,25 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'events.topic_kinds': { readers: [], columns: '' },
   'events.topics': { readers: [], columns: '' },
   'events.log': { readers: [], columns: '' },
+  'jobs.queues': {
+    readers: ['operator', 'service'],
+    columns: 'name policy retries retry_delay retry_delay_max expires_after kept concurrency dead_letter is_paused',
+  },
+  'jobs.tasks': {
+    readers: ['operator', 'service'],
+    columns: 'name description function queue max_attempts priority runs_alone timeout kept is_paused',
+  },
+  'jobs.schedules': {
+    readers: ['operator', 'service'],
+    columns: 'name cron time_zone task function payload backfill is_paused next_at problem',
+  },
+  'jobs.workers': { readers: ['operator', 'service'], columns: 'id host process_id started_at beat_at' },
+  'jobs.runs': {
+    readers: ['member', 'service'],
+    columns:
+      'id task function payload state key priority attempt max_attempts run_at progress note result error asked_by schedule scheduled_for created_at started_at finished_at',
+  },
+  'jobs.cancellations': { readers: [], columns: '' },
   'chat.direct_pairs': { readers: [], columns: '' },
   'chat.deletions': { readers: [], columns: '' },
   'chat.nonces': { readers: [], columns: '' },
@@ -122,6 +142,16 @@ export const functions: Record<string, string[]> = {
   'events._missed(text[],bigint[],bigint[])': ['plinth_server'],
   'chat.ensure_month(timestamp with time zone)': ['service'],
   'chat.import_messages(text,jsonb)': ['service'],
+
+  'jobs.cancel(uuid)': ['member', 'service'],
+  'jobs.enqueue(text,jsonb,timestamp with time zone,text,text,integer)': ['operator', 'service'],
+  'jobs.listen_to_run(uuid)': ['member', 'service'],
+  'jobs.pause(text)': ['operator', 'service'],
+  'jobs.redrive(text,integer)': ['operator', 'service'],
+  'jobs.resume(text)': ['operator', 'service'],
+  'jobs.retry(uuid)': ['operator', 'service'],
+  'jobs.run_events(events.event)': ['member', 'service'],
+  'jobs.set_schedule(text,text,text,text,jsonb,boolean)': ['operator', 'service'],
   'operations.ensure_partitions(timestamp with time zone,integer)': ['service'],
   'operations.expire_codes()': ['service'],
   'operations.expire_events()': ['service'],
@@ -131,6 +161,26 @@ export const functions: Record<string, string[]> = {
 
 /** Functions that only other functions call. */
 export const privateFunctions = [
+  'jobs._beat(text,text,integer,uuid[])',
+  'jobs._begin(uuid,integer,text,text,jsonb)',
+  'jobs._fail(uuid,integer,text,text,boolean,timestamp with time zone)',
+  'jobs._fire(text,timestamp with time zone[],timestamp with time zone,text)',
+  'jobs._forget_next()',
+  'jobs._hand_back(uuid,integer,text)',
+  'jobs._hand_on(jobs.runs)',
+  'jobs._hand_over()',
+  'jobs._lock(uuid)',
+  'jobs._lose(jobs.runs,text)',
+  'jobs._may_see(jobs.runs)',
+  'jobs._perform(uuid,integer,text)',
+  'jobs._progress(uuid,integer,text,real,text)',
+  'jobs._rescue(interval)',
+  'jobs._send(jobs.runs,text)',
+  'jobs._set_paused(text,boolean)',
+  'jobs._still(uuid,integer,text)',
+  'jobs._succeed(uuid,integer,text,jsonb)',
+  'jobs._tell(jobs.runs)',
+  'jobs.expire_runs()',
   'public._announce_ddl()',
   'public.refuse(text,text,text)',
   'public._uuid_v7_ticks(uuid)',

@@ -1,0 +1,150 @@
+import type pg from 'pg';
+import { connected } from './connection.ts';
+
+/** A run that has begun, as a row of jobs.runs. */
+export type Run = {
+  id: string;
+  task: string;
+  /** The function of its schedule. */
+  function: string | null;
+  payload: Record<string, unknown>;
+  state: string;
+  attempt: number;
+  max_attempts: number;
+};
+
+export type Task = {
+  name: string;
+  function: string | null;
+  queue: string | null;
+  timeout: number;
+  is_paused: boolean;
+};
+
+/** A queue, with its times in seconds, as pg-boss wants them. */
+export type Queue = {
+  name: string;
+  task: string | null;
+  policy: string;
+  retries: number;
+  retry_delay: number;
+  retry_delay_max: number;
+  expires_after: number;
+  kept: number;
+  concurrency: number;
+  dead_letter: string | null;
+  is_paused: boolean;
+};
+
+export type Schedule = {
+  name: string;
+  cron: string;
+  time_zone: string;
+  /** How far back missed times are made up for, in seconds. */
+  backfill: number;
+  next_at: Date | null;
+  /** By the clock of the database. */
+  now: Date;
+};
+
+/** What a job of an engine is to Plinth: the id of its run, and for pg-boss what it needs to make one where there is none. */
+export type Ticket = { id: string; attempt: number; queue?: string; payload?: object };
+
+/** Why a run failed, whether another try is of no use, and when the engine would make it. */
+export type Failure = { message: string; isFinal: boolean; retriesAt: Date };
+
+export type Jobs = ReturnType<typeof openJobs>;
+
+/**
+ * What the workers say to the section jobs of schema.sql, and hear from it.
+ *
+ * @param pool the owner's connections, as plinth_owner.
+ */
+export function openJobs(pool: pg.Pool) {
+  const names = new Map<string, string>();
+  const rows = async <Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> => {
+    const name = names.get(text) ?? `jobs ${names.size}`;
+    names.set(text, name);
+    return (await pool.query<Row>({ name, text, values })).rows;
+  };
+  const call = async (text: string, values: unknown[]): Promise<void> => void (await rows(text, values));
+
+  return {
+    /** The run, where it is to begin now. */
+    async begin({ id, attempt, queue, payload }: Ticket, worker: string): Promise<Run | undefined> {
+      const text = 'select * from jobs._begin($1, $2, $3, $4, $5) as run where run.id is not null';
+      const [run] = await rows<Run>(text, [
+        id,
+        attempt,
+        worker,
+        queue ?? null,
+        payload ? JSON.stringify(payload) : null,
+      ]);
+      return run;
+    },
+    async stateOf(id: string): Promise<string | undefined> {
+      return (await rows<{ state: string }>('select state from jobs.runs where id = $1', [id]))[0]?.state;
+    },
+    /** Runs the function of a task, and says that it is done, in one transaction; on a connection that can be cancelled. */
+    perform: (client: pg.ClientBase, { id, attempt }: Run, worker: string) =>
+      client.query('select jobs._perform($1, $2, $3)', [id, attempt, worker]),
+    succeed: ({ id, attempt }: Run, worker: string, result: unknown) =>
+      call('select jobs._succeed($1, $2, $3, $4)', [id, attempt, worker, JSON.stringify(result ?? null)]),
+    /** Where the run stands now: `queued` where the engine is to try it again. */
+    async fail({ id, attempt }: Run, worker: string, failure: Failure): Promise<string> {
+      const { message, isFinal, retriesAt } = failure;
+      const text = 'select jobs._fail($1, $2, $3, $4, $5, $6) as state';
+      const [run] = await rows<{ state: string }>(text, [id, attempt, worker, message, isFinal, retriesAt]);
+      return run?.state as string;
+    },
+    handBack: ({ id, attempt }: Run, worker: string) =>
+      call('select jobs._hand_back($1, $2, $3)', [id, attempt, worker]),
+    progress: ({ id, attempt }: Run, worker: string, share: number, note: string | undefined) =>
+      call('select jobs._progress($1, $2, $3, $4, $5)', [id, attempt, worker, share, note ?? null]),
+    /** Says that the worker lives, and with which runs; gives those of them that are to end. */
+    async beat(worker: string, host: string, running: string[]): Promise<string[]> {
+      const text = 'select jobs._beat($1, $2, $3, $4) as ids';
+      const [beat] = await rows<{ ids: string[] }>(text, [worker, host, process.pid, running]);
+      return beat?.ids ?? [];
+    },
+    async leave(worker: string): Promise<void> {
+      await call('delete from jobs.workers where id = $1', [worker]);
+    },
+    rescue: (silentFor: string) => call('select jobs._rescue($1)', [silentFor]),
+    handOver: () => call('select jobs._hand_over()', []),
+    tasks: () =>
+      rows<Task>(
+        'select name, function, queue, extract(epoch from timeout)::float8 as timeout, is_paused from jobs.tasks',
+      ),
+    queues: () =>
+      rows<Queue>(`select queue.name, task.name as task, queue.policy, queue.retries,
+        extract(epoch from queue.retry_delay)::integer as retry_delay,
+        extract(epoch from queue.retry_delay_max)::integer as retry_delay_max,
+        extract(epoch from queue.expires_after)::integer as expires_after,
+        extract(epoch from queue.kept)::integer as kept, queue.concurrency, queue.dead_letter, queue.is_paused
+      from jobs.queues as queue
+      left join jobs.tasks as task on task.queue = queue.name
+      -- One that is a dead letter of another must be there first.
+      order by queue.dead_letter is not null, queue.name`),
+    /** The schedules that are due, or whose next time is not known. */
+    dueSchedules: () =>
+      rows<Schedule>(`select name, cron, time_zone, extract(epoch from backfill)::float8 as backfill, next_at,
+        now() as now
+      from jobs.schedules
+      where not is_paused and problem is null and (next_at is null or next_at <= now())`),
+    fire: (name: string, times: Date[], nextAt: Date | undefined, problem: string | undefined) =>
+      call('select jobs._fire($1, $2, $3, $4)', [name, times, nextAt ?? null, problem ?? null]),
+  };
+}
+
+/** Lets plinth_owner make the schemas of the engines: a database that was copied or restored has not its right to. */
+export async function letOwnerCreate(databaseUrl: string): Promise<void> {
+  await connected(databaseUrl, (client) =>
+    client.query(`do $$
+      begin
+        if not has_database_privilege('plinth_owner', current_database(), 'create') then
+          execute format('grant create on database %I to plinth_owner', current_database());
+        end if;
+      end $$`),
+  );
+}

@@ -1,0 +1,109 @@
+import { isDeepStrictEqual } from 'node:util';
+import type pg from 'pg';
+import { PgBoss } from 'pg-boss';
+import type { Logger } from 'pino';
+import type { Queue } from '../functions/jobs.ts';
+import type { Engine } from './graphile.ts';
+import type { Runner } from './runner.ts';
+
+export type BossEngine = Engine & {
+  /** Makes, changes, pauses and resumes queues as jobs.queues says. */
+  follow(queues: Queue[]): Promise<void>;
+};
+
+/** Makes or renews the tables of pg-boss. */
+export async function installBoss(pool: pg.Pool): Promise<void> {
+  const boss = new PgBoss({ db: through(pool), supervise: false, schedule: false, migrate: true });
+  await boss.start();
+  await boss.stop({ graceful: false });
+}
+
+/**
+ * Takes jobs from pg-boss.
+ *
+ * @param isOurs whether a task is run here; the jobs of other queues are left for whoever fetches them.
+ */
+export async function startBoss({
+  url,
+  runner,
+  isOurs,
+  log,
+}: {
+  /** For listening. */
+  url: string;
+  runner: Runner;
+  isOurs: (task: string) => boolean;
+  log: Logger;
+}): Promise<BossEngine> {
+  // A small pool of its own, since it listens on one of them.
+  const boss = new PgBoss({ connectionString: url, max: 4, useListenNotify: true, schedule: false });
+  boss.on('error', (error) => log.warn({ err: error }, 'pg-boss has met an error'));
+  await boss.start();
+  const known = new Map<string, Queue>();
+  const existing = new Set((await boss.getQueues()).map(({ name }) => name));
+
+  async function follow(queues: Queue[]): Promise<void> {
+    for (const queue of queues) {
+      const before = known.get(queue.name);
+      if (isDeepStrictEqual(before, queue)) continue;
+      await make(queue);
+      const takes = (one: Queue | undefined): boolean => !!one?.task && !one.is_paused && isOurs(one.task);
+      if (takes(before)) await boss.offWork(queue.name);
+      if (takes(queue)) await work(queue);
+      known.set(queue.name, queue);
+    }
+  }
+
+  async function make(queue: Queue): Promise<void> {
+    const options = {
+      retryLimit: queue.retries,
+      retryDelay: queue.retry_delay,
+      retryDelayMax: queue.retry_delay_max,
+      retryBackoff: true,
+      expireInSeconds: queue.expires_after,
+      deleteAfterSeconds: queue.kept,
+      ...(queue.dead_letter && { deadLetter: queue.dead_letter }),
+      notify: true,
+    };
+    if (existing.has(queue.name)) {
+      const old = await boss.getQueue(queue.name);
+      if (old?.policy !== queue.policy) {
+        log.warn({ queue: queue.name }, 'the policy of a queue that has been made cannot be changed: it stays');
+      }
+      await boss.updateQueue(queue.name, options);
+      return;
+    }
+    await boss.createQueue(queue.name, { ...options, policy: queue.policy });
+    existing.add(queue.name);
+  }
+
+  async function work({ name, concurrency, retry_delay: delay, retry_delay_max: longest }: Queue): Promise<void> {
+    // As pg-boss waits: twice as long each time, half of it by chance.
+    const retriesIn = (attempt: number): number => Math.min(delay * 2 ** attempt, longest) * 1000;
+    const options = {
+      localConcurrency: concurrency,
+      // Jobs of one key, which is their group, one at a time.
+      groupConcurrency: 1,
+      batchSize: 1,
+      perJobResults: true as const,
+      // It is told of what is sent, but not of retries and dead letters.
+      pollingIntervalSeconds: 1,
+      notifyPollingIntervalSeconds: 1,
+    };
+    await boss.work<object, unknown, typeof options>(name, options, ([job]) => {
+      if (!job) return Promise.resolve([]);
+      const ticket = { id: job.id, attempt: job.retryCount + 1, queue: name, payload: job.data };
+      return runner.run(ticket, retriesIn).then(({ state, error }) => {
+        const output = error && { message: error.message };
+        const status = ({ done: 'completed', again: 'failed', failed: 'deadletter' } as const)[state];
+        return [{ id: job.id, status, ...(output && { output }) }];
+      });
+    });
+  }
+
+  return { follow, stop: () => boss.stop({ graceful: true, timeout: 9000 }) };
+}
+
+function through(pool: pg.Pool) {
+  return { executeSql: (text: string, values?: unknown[]) => pool.query(text, values) };
+}

@@ -1,0 +1,169 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { cancel } from '../functions/cancel.ts';
+import type { Jobs, Run, Task as TaskRow, Ticket } from '../functions/jobs.ts';
+import type { Settings } from '../functions/settings.ts';
+import type { Task } from './task.ts';
+
+/** How a ticket ended: `done`, `again` where its engine is to try it again, or `failed` for good. */
+type Ended = { state: 'done' | 'again' | 'failed'; error?: Error };
+
+export type Runner = {
+  /**
+   * Runs what a ticket of an engine stands for.
+   *
+   * @param retriesIn how long the engine waits before it tries again, in milliseconds.
+   */
+  run(ticket: Ticket, retriesIn: (attempt: number) => number): Promise<Ended>;
+  /** The runs that are at work. */
+  running(): string[];
+  /** Ends runs before their time. */
+  cancel(ids: string[]): void;
+  /** Ends all; what is not done is handed back. */
+  stop(): void;
+};
+
+const stopped = new Error('The worker stops.');
+const progressEvery = 1000;
+
+/** Begins runs, does them, and says what came of them. */
+export function openRunner({
+  jobs,
+  pool,
+  config,
+  worker,
+  rowOf,
+  tasks,
+  settings,
+  databaseUrl,
+  log,
+}: {
+  jobs: Jobs;
+  pool: pg.Pool;
+  /** The way to the server, for cancelling. */
+  config: pg.ClientConfig;
+  worker: string;
+  rowOf(task: string): Promise<TaskRow>;
+  tasks: Map<string, Task>;
+  settings: Settings;
+  databaseUrl: string;
+  log: Logger;
+}): Runner {
+  const running = new Map<string, AbortController>();
+
+  async function run(ticket: Ticket, retriesIn: (attempt: number) => number): Promise<Ended> {
+    const begun = await jobs.begin(ticket, worker);
+    if (!begun) {
+      // Cancelled, or done already; but what another worker still holds is not given up for it.
+      if ((await jobs.stateOf(ticket.id)) !== 'running') return { state: 'done' };
+      return { state: 'again', error: new Error('Another worker still runs it.') };
+    }
+    const ending = new AbortController();
+    running.set(begun.id, ending);
+    try {
+      await perform(begun, ending);
+      return { state: 'done' };
+    } catch (error) {
+      return await conclude(begun, error as Error, ending.signal, retriesIn);
+    } finally {
+      running.delete(begun.id);
+    }
+  }
+
+  async function perform(begun: Run, ending: AbortController): Promise<void> {
+    const row = await rowOf(begun.task);
+    const timer = setTimeout(() => {
+      ending.abort(new Error(`It took longer than ${row.timeout} s.`));
+    }, row.timeout * 1000);
+    try {
+      if (begun.function ?? row.function) await performFunction(begun, ending.signal);
+      else await persistently(jobs.succeed, begun, worker, await performTask(begun, ending.signal));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async function performFunction(begun: Run, signal: AbortSignal): Promise<void> {
+    const client = await pool.connect();
+    const end = (): void => void cancel(config, client);
+    signal.addEventListener('abort', end, { once: true });
+    try {
+      signal.throwIfAborted();
+      await jobs.perform(client, begun, worker);
+      client.release();
+    } catch (error) {
+      client.release(error as Error);
+      throw signal.aborted ? signal.reason : error;
+    } finally {
+      signal.removeEventListener('abort', end);
+    }
+  }
+
+  async function performTask(begun: Run, signal: AbortSignal): Promise<unknown> {
+    const task = tasks.get(begun.task);
+    if (!task) throw new Error(`There is no task ${begun.task} in workers/tasks.ts, and jobs.tasks names no function.`);
+    const payload = task.payload.safeParse(begun.payload);
+    if (!payload.success) throw new BadPayload(payload.error.issues.map(({ message }) => message).join('; '));
+    let told = 0;
+    const progress = (share: number, note?: string): void => {
+      if (Date.now() - told < progressEvery) return;
+      told = Date.now();
+      jobs.progress(begun, worker, share, note).catch((error) => log.debug({ err: error }, 'progress was not noted'));
+    };
+    const work = { runId: begun.id, attempt: begun.attempt, databaseUrl, settings, signal, progress, log };
+    const result = await task.run(payload.data, work);
+    signal.throwIfAborted();
+    return result;
+  }
+
+  async function conclude(
+    begun: Run,
+    error: Error,
+    signal: AbortSignal,
+    retriesIn: (attempt: number) => number,
+  ): Promise<Ended> {
+    if (signal.reason === stopped) {
+      await persistently(jobs.handBack, begun, worker);
+      return { state: 'done' };
+    }
+    log.warn({ err: error, run: begun.id, task: begun.task, attempt: begun.attempt }, 'a run failed');
+    const state = await persistently(jobs.fail, begun, worker, {
+      message: error.message || String(error),
+      isFinal: error instanceof BadPayload,
+      retriesAt: new Date(Date.now() + retriesIn(begun.attempt)),
+    });
+    if (state === 'queued') return { state: 'again', error };
+    return state === 'failed' ? { state: 'failed', error } : { state: 'done' };
+  }
+
+  return {
+    run,
+    running: () => [...running.keys()],
+    cancel(ids) {
+      for (const id of ids) running.get(id)?.abort(new Error('It was cancelled.'));
+    },
+    stop() {
+      for (const ending of running.values()) ending.abort(stopped);
+    },
+  };
+}
+
+class BadPayload extends Error {}
+
+/** How a run ended is said again where the connection was lost meanwhile; after that the next beat finds it lost. */
+async function persistently<Given extends unknown[], Result>(
+  say: (...given: Given) => Promise<Result>,
+  ...given: Given
+): Promise<Result> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await say(...given);
+    } catch (error) {
+      const { code = '' } = error as { code?: string };
+      // What Postgres has answered (not that it is starting or stopping) it would answer again.
+      if (attempt === 5 || (/^[0-9A-Z]{5}$/.test(code) && !/^(08|57P|40)/.test(code))) throw error;
+      await sleep(attempt * 500);
+    }
+  }
+}
