@@ -120,7 +120,9 @@ export async function startServer({
   });
   server.on('upgrade', (request, stream, head) => {
     if ((request.url ?? '').split('?', 1)[0] === '/graphql') return route.upgrade(request, stream, head);
-    stream.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
+    // Node hands the connection over as it is: nobody else hears of its errors, or ends it.
+    stream.on('error', () => {});
+    stream.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n', () => stream.destroy());
   });
   server.maxConnections = settings.maxConnections;
   await new Promise<void>((resolve, reject) => {
