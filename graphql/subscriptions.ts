@@ -58,6 +58,8 @@ type Subscriber = {
   pending: Sent[];
   /** Has to start again: its right has to be asked anew, or it was left behind. */
   stale: boolean;
+  /** Where everyone's right had to be asked again since it asked for its own; what it may listen to is not known before it joins. */
+  rechecked: Set<string>;
 };
 
 /** Subscribers who are sent the same texts for the same events: one statement serves them all. */
@@ -85,6 +87,7 @@ export function openSubscriptions(
   limits: SubscriptionLimits,
 ): Subscriptions {
   const all = new Set<Subscriber>();
+  const joining = new Set<Subscriber>();
   const byTopic = new Map<string, Set<Subscriber>>();
   const byUser = new Map<string, Set<Subscriber>>();
   const groups = new Map<string, Group>();
@@ -102,7 +105,7 @@ export function openSubscriptions(
     }
     const subscriber: Subscriber = {
       ...{ wanted, listener, user, state: 'new', cursor: wanted.after, topics: [] },
-      ...{ first: 0, last: 0, pending: [], stale: false },
+      ...{ first: 0, last: 0, pending: [], stale: false, rechecked: new Set() },
     };
     all.add(subscriber);
     add(byUser, user, subscriber);
@@ -114,6 +117,7 @@ export function openSubscriptions(
     subscriber.state = 'ended';
     forget(subscriber);
     all.delete(subscriber);
+    joining.delete(subscriber);
     remove(byUser, subscriber.user, subscriber);
   }
 
@@ -136,7 +140,10 @@ export function openSubscriptions(
     try {
       do {
         await subscriber.group?.tail;
+        if (subscriber.state === 'ended') return;
         subscriber.stale = false;
+        subscriber.rechecked.clear();
+        joining.add(subscriber);
         await begin(subscriber);
         if (subscriber.state === 'ended') return;
       } while (subscriber.stale);
@@ -167,6 +174,8 @@ export function openSubscriptions(
     const isIn = (): boolean => subscriber.state !== 'ended' && !subscriber.stale;
     const boundary = await new Promise<string>((reached) => {
       log().atBoundary((position) => {
+        joining.delete(subscriber);
+        if (topics.some((topic) => subscriber.rechecked.has(subjectOf(topic)))) subscriber.stale = true;
         if (isIn()) join(subscriber, topics, compiled, values);
         reached(position);
       });
@@ -243,7 +252,8 @@ export function openSubscriptions(
     const { since, until, events, rechecks, isLast } = given;
     // Rights first: who may have lost theirs is sent nothing of this batch before they were asked again.
     for (const { topic, rechecks: whose } of rechecks) {
-      for (const subscriber of (whose === everyone ? byTopic.get(topic) : byUser.get(whose)) ?? []) restart(subscriber);
+      if (whose === everyone) restartAll(subjectOf(topic));
+      else for (const subscriber of byUser.get(whose) ?? []) restart(subscriber);
     }
     const cursorOf = cursorWithin(since, until);
     spread(
@@ -253,6 +263,14 @@ export function openSubscriptions(
       })),
     );
     within = isLast ? undefined : cursorOf(events.at(-1) as LoggedEvent);
+  }
+
+  /** Starts all again who listen to something of a subject: who may not read a channel may not see who is typing there either. */
+  function restartAll(subject: string): void {
+    for (const subscriber of joining) subscriber.rechecked.add(subject);
+    for (const [topic, subscribers] of byTopic) {
+      if (subjectOf(topic) === subject) for (const subscriber of subscribers) restart(subscriber);
+    }
   }
 
   /** Starts a subscriber again from here: it is still sent what was handed on before. */
@@ -383,6 +401,11 @@ export function openSubscriptions(
       for (const subscriber of all) leave(subscriber);
     },
   };
+}
+
+/** What a topic is about: the id in `channel:<id>` and `typing:<id>`. */
+function subjectOf(topic: string): string {
+  return topic.slice(topic.indexOf(':') + 1);
 }
 
 function add(index: Map<string, Set<Subscriber>>, key: string, subscriber: Subscriber): void {
