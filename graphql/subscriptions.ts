@@ -140,7 +140,7 @@ export function openSubscriptions(
     try {
       do {
         await subscriber.group?.tail;
-        if (subscriber.state === 'ended') return;
+        if (!all.has(subscriber)) return;
         subscriber.stale = false;
         subscriber.rechecked.clear();
         joining.add(subscriber);

@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
 import { openWorld } from '../world.ts';
-import { until } from './listen.ts';
+import { openActs } from './acts.ts';
+import { listen, messageEvents, until } from './listen.ts';
 
 // Clients that break the protocols on purpose. Where the process does not survive them, neither does this test.
 
@@ -101,3 +102,15 @@ t.test(
     t.same(world.delivered, []);
   },
 );
+
+t.test('S1 a cursor that no client could send back in a header is none', async (t) => {
+  const acts = openActs(world);
+  const room = await acts.room(ann);
+  for (let count = 0; count < 100; count += 1) await acts.send(ann, room, 'x');
+  const after = `${'0'.repeat(500_000)}3:3:`;
+  const ear = listen(t, world.server.url, { query: messageEvents, variables: { id: room, after }, token: ann.token });
+  t.match(await ear.rest(), [
+    { errors: [{ extensions: { code: 'BAD_USER_INPUT', argument: 'after' } }] },
+    { end: 'error' },
+  ]);
+});
