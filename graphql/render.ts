@@ -36,9 +36,7 @@ export async function render(
   most: number,
 ): Promise<Rendered> {
   const rendered: Rendered = new Map();
-  const atOnce = Math.max(1, Math.floor(mostRows / Math.max(1, compiled.cost)));
-  for (let start = 0; start < events.length; start += atOnce) {
-    const some = events.slice(start, start + atOnce);
+  for (const some of piecesOf(events, compiled)) {
     const call = callOf(compiled.selection, values);
     call.values[0] = JSON.stringify(some.map(({ event, cursor }) => ({ ...event, cursor })));
     call.values[1] = String(most);
@@ -51,6 +49,13 @@ export async function render(
     }
   }
   return rendered;
+}
+
+/** Events in pieces that one statement may render: the more rows each may read, the fewer. */
+export function piecesOf(events: Numbered[], { cost }: Pick<CompiledSubscription, 'cost'>): Numbered[][] {
+  const atOnce = Math.max(1, Math.floor(mostRows / Math.max(1, cost)));
+  const count = Math.ceil(events.length / atOnce);
+  return Array.from({ length: count }, (_, index) => events.slice(index * atOnce, (index + 1) * atOnce));
 }
 
 /** Tells of each event that it cannot be shown. */

@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import type { Settings } from '../functions/settings.ts';
 import type { Claims, Tokens } from '../functions/tokens.ts';
 import { openBodies } from './bodies.ts';
+import { tellError } from './errors.ts';
 import { openEventStreams } from './event-stream.ts';
 import type { Asked, Engine } from './execute.ts';
 import type { Operation } from './operations.ts';
@@ -84,16 +85,18 @@ export function openRoute(
         listener,
       );
     }
-    answer(params, asked, false).then((outcome) => {
-      const malformed = {
-        message: 'The parameters of the operation are malformed.',
-        extensions: { code: 'BAD_REQUEST' },
-      };
-      if (!outcome) return listener.end([malformed]);
-      if (!outcome.executed) return listener.end(outcome.errors);
-      listener.next({ text: bodyOf(outcome), cursor: null, framed: new Map() });
-      listener.end();
-    });
+    answer(params, asked, false)
+      .then((outcome) => {
+        const malformed = {
+          message: 'The parameters of the operation are malformed.',
+          extensions: { code: 'BAD_REQUEST' },
+        };
+        if (!outcome) return listener.end([malformed]);
+        if (!outcome.executed) return listener.end(outcome.errors);
+        listener.next({ text: bodyOf(outcome), cursor: null, framed: new Map() });
+        listener.end();
+      })
+      .catch((error) => listener.end([tellError(error, engine().errorCodes, asked.id, engine().unforeseen)]));
     return () => {};
   }
   const transport = {

@@ -116,7 +116,9 @@ export async function startServer({
         const { status, headers, body } = sent;
         response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
         response.end(body);
-      });
+      })
+      // A stream that had begun: there is no other way to tell it.
+      .catch(() => response.destroy());
   });
   server.on('upgrade', (request, stream, head) => {
     if ((request.url ?? '').split('?', 1)[0] === '/graphql') return route.upgrade(request, stream, head);

@@ -5,7 +5,7 @@ import type { CompiledSubscription } from './compile-subscription.ts';
 import { tellError } from './errors.ts';
 import { type Asked, callOf, type Engine } from './execute.ts';
 import type { Operation } from './operations.ts';
-import { failed, isRefusal, isTransient, type Rendered, render, type Sent } from './render.ts';
+import { failed, isRefusal, isTransient, piecesOf, type Rendered, render, type Sent } from './render.ts';
 import { cursorWithin, missedSince, type Numbered } from './replay.ts';
 
 /** The client's side of a subscription. */
@@ -56,6 +56,8 @@ type Subscriber = {
   first: number;
   last: number;
   pending: Sent[];
+  /** How many characters wait in `pending`. */
+  pendingSize: number;
   /** Has to start again: its right has to be asked anew, or it was left behind. */
   stale: boolean;
   /** Where everyone's right had to be asked again since it asked for its own; what it may listen to is not known before it joins. */
@@ -74,6 +76,8 @@ type Group = {
 };
 
 const mostPending = 1000;
+// They are kept for as long as the subscription lasts. 500 ids are 20,000 characters.
+const longestVariables = 65_536;
 const mostWaiting = 20_000;
 // What may wait for all clients together, in bytes: each may have its share of it.
 const mostTogether = 512 * 1024 * 1024;
@@ -103,9 +107,14 @@ export function openSubscriptions(
       listener.end([new GraphQLError(`You have ${own} subscriptions already.`, { extensions }).toJSON()]);
       return () => {};
     }
+    if (JSON.stringify(wanted.variables).length > longestVariables) {
+      const message = `The variables of a subscription have at most ${longestVariables} characters.`;
+      listener.end([new GraphQLError(message, { extensions: { code: 'LIMIT_EXCEEDED' } }).toJSON()]);
+      return () => {};
+    }
     const subscriber: Subscriber = {
       ...{ wanted, listener, user, state: 'new', cursor: wanted.after, topics: [] },
-      ...{ first: 0, last: 0, pending: [], stale: false, rechecked: new Set() },
+      ...{ first: 0, last: 0, pending: [], pendingSize: 0, stale: false, rechecked: new Set() },
     };
     all.add(subscriber);
     add(byUser, user, subscriber);
@@ -185,13 +194,15 @@ export function openSubscriptions(
     if (isIn() && from !== undefined && kept.length > 0) {
       const places = { topics: kept.map(([topic]) => topic), counted: kept.map(([, seq]) => seq) };
       for await (const page of missedSince(patientLog(subscriber), places, from, boundary)) {
-        if (!isIn()) return;
-        const texts = await patiently(subscriber, () =>
-          render(engine(), subscriber.group as Group, page, asked, limits.maxEventBytes),
-        );
-        for (const sent of texts.values()) send(subscriber, sent);
-        subscriber.cursor = page.at(-1)?.cursor as string;
-        while (isIn() && subscriber.listener.backlog() > limits.maxBacklogBytes / 4) await sleep(20);
+        for (const some of piecesOf(page, compiled)) {
+          if (!isIn()) return;
+          const texts = await patiently(subscriber, () =>
+            render(engine(), subscriber.group as Group, some, asked, limits.maxEventBytes),
+          );
+          for (const sent of texts.values()) send(subscriber, sent);
+          subscriber.cursor = some.at(-1)?.cursor as string;
+          while (isIn() && subscriber.listener.backlog() > limits.maxBacklogBytes / 4) await sleep(20);
+        }
         if (!isIn()) return;
       }
     }
@@ -205,7 +216,14 @@ export function openSubscriptions(
     values: VariableValues,
   ): void {
     forget(subscriber);
-    Object.assign(subscriber, { topics, state: 'replaying', pending: [], first: batches, last: Infinity });
+    Object.assign(subscriber, {
+      topics,
+      state: 'replaying',
+      pending: [],
+      pendingSize: 0,
+      first: batches,
+      last: Infinity,
+    });
     for (const topic of topics) add(byTopic, topic, subscriber);
     const { name } = compiled.selection.statement;
     const { role } = subscriber.wanted.asked.caller;
@@ -340,8 +358,17 @@ export function openSubscriptions(
   }
 
   function keep(subscriber: Subscriber, sent: Sent): void {
-    if (subscriber.pending.length < mostPending) subscriber.pending.push(sent);
-    else subscriber.stale = true;
+    const isRoom =
+      subscriber.pending.length === 0 ||
+      (subscriber.pending.length < mostPending && subscriber.pendingSize + sent.text.length <= limits.maxBacklogBytes);
+    if (!isRoom) {
+      // What it could not hold is read from the log again.
+      subscriber.stale = true;
+      subscriber.pending = [];
+      return;
+    }
+    subscriber.pending.push(sent);
+    subscriber.pendingSize += sent.text.length;
   }
 
   function send(subscriber: Subscriber, sent: Sent): void {

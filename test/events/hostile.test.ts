@@ -107,10 +107,52 @@ t.test('S1 a cursor that no client could send back in a header is none', async (
   const acts = openActs(world);
   const room = await acts.room(ann);
   for (let count = 0; count < 100; count += 1) await acts.send(ann, room, 'x');
-  const after = `${'0'.repeat(500_000)}3:3:`;
+  const after = `${'0'.repeat(20_000)}3:3:`;
   const ear = listen(t, world.server.url, { query: messageEvents, variables: { id: room, after }, token: ann.token });
   t.match(await ear.rest(), [
     { errors: [{ extensions: { code: 'BAD_USER_INPUT', argument: 'after' } }] },
     { end: 'error' },
   ]);
+});
+
+t.test(
+  'S1 a subscription keeps no more than 64 kB of variables; whoever gives lists without end gives them up',
+  async (t) => {
+    const query = 'subscription { userEvents { event { type } } }';
+    const deep = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
+    for (const over of ['ws', 'sse'] as const) {
+      const variables = { unused: 'x'.repeat(70_000) };
+      const ear = listen(t, world.server.url, { over, query, variables, token: ann.token });
+      t.match((await ear.next()).errors, [{ extensions: { code: 'LIMIT_EXCEEDED' } }], over);
+    }
+    const { socket, closed } = await connect(t, ann.token);
+    socket.send(`{"type":"subscribe","id":"1","payload":{"query":"${query}","variables":{"unused":${deep}}}}`);
+    t.equal(await closed, 4400);
+    const headers = {
+      authorization: `Bearer ${ann.token}`,
+      accept: 'text/event-stream',
+      'content-type': 'application/json',
+    };
+    const body = `{"query":"${query}","variables":{"unused":${deep}}}`;
+    const response = await fetch(`${world.server.url}graphql`, { method: 'POST', headers, body }).catch(
+      () => undefined,
+    );
+    await response?.text().catch(() => {});
+    t.ok(await isAlive());
+  },
+);
+
+t.test('S1 who goes away while their token is checked leaves no subscription behind', async () => {
+  const count = async () => (await (await fetch(`${world.server.url}ready`)).json()).events.subscribers;
+  await until(async () => (await count()) === 0, 'The end of earlier subscriptions');
+  const query = encodeURIComponent('subscription { userEvents { event { type } } }');
+  for (let tries = 0; tries < 150; tries += 1) {
+    const stream = net.connect(Number(port), hostname);
+    stream.on('error', () => {});
+    await once(stream, 'connect');
+    const headers = `Host: x\r\nAccept: text/event-stream\r\nAuthorization: Bearer ${ann.token}`;
+    stream.write(`GET /graphql?query=${query} HTTP/1.1\r\n${headers}\r\n\r\n`, () => stream.resetAndDestroy());
+    await once(stream, 'close');
+  }
+  await until(async () => (await count()) === 0, 'The end of what was left');
 });
