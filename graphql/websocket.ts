@@ -21,6 +21,8 @@ export function openWebSockets(transport: Transport) {
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: transport.maxBodyBytes,
+    // A piece of one byte holds some hundred.
+    maxFragments: 256,
     handleProtocols: (offered) => (offered.has(protocol) ? protocol : false),
   });
   const silent = new Set<WebSocket>();
