@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GraphQLError, type GraphQLFormattedError, type VariableValues } from 'graphql';
 import type { Batch, LogFollower, LoggedEvent } from '../functions/event-log.ts';
+import { openTurns } from '../functions/turns.ts';
 import type { CompiledSubscription } from './compile-subscription.ts';
 import { tellError } from './errors.ts';
 import { type Asked, callOf, type Engine } from './execute.ts';
@@ -17,7 +18,12 @@ export type Listener = {
   backlog(): number;
 };
 
-export type SubscriptionLimits = { maxSubscriptionsPerUser: number; maxBacklogBytes: number; maxEventBytes: number };
+export type SubscriptionLimits = {
+  poolSize: number;
+  maxSubscriptionsPerUser: number;
+  maxBacklogBytes: number;
+  maxEventBytes: number;
+};
 
 /** What is asked for; `open` is called again when the API has changed. @throws GraphQLErrors */
 type Wanted = {
@@ -92,6 +98,7 @@ export function openSubscriptions(
 ): Subscriptions {
   const all = new Set<Subscriber>();
   const joining = new Set<Subscriber>();
+  const takeTurn = openTurns(Math.ceil(limits.poolSize / 2));
   const byTopic = new Map<string, Set<Subscriber>>();
   const byUser = new Map<string, Set<Subscriber>>();
   const groups = new Map<string, Group>();
@@ -196,9 +203,7 @@ export function openSubscriptions(
       for await (const page of missedSince(patientLog(subscriber), places, from, boundary)) {
         for (const some of piecesOf(page, compiled)) {
           if (!isIn()) return;
-          const texts = await patiently(subscriber, () =>
-            render(engine(), subscriber.group as Group, some, asked, limits.maxEventBytes),
-          );
+          const texts = await patiently(subscriber, () => renderInTurn(subscriber.group as Group, some, asked));
           for (const sent of texts.values()) send(subscriber, sent);
           subscriber.cursor = some.at(-1)?.cursor as string;
           while (isIn() && subscriber.listener.backlog() > limits.maxBacklogBytes / 4) await sleep(20);
@@ -382,6 +387,16 @@ export function openSubscriptions(
     end(subscriber, [new GraphQLError(message, { extensions }).toJSON()]);
   }
 
+  /** All listeners share some connections: who asks for much leaves room for the others. */
+  async function renderInTurn(group: Group, events: Numbered[], asked: Asked): Promise<Rendered> {
+    const endTurn = await takeTurn(asked.caller.claims.sub ?? '');
+    try {
+      return await render(engine(), group, events, asked, limits.maxEventBytes);
+    } finally {
+      endTurn();
+    }
+  }
+
   /** Renders as one of those it is for; as the next where the first has lost the right, and is told so. */
   async function renderForAll(
     group: Group,
@@ -393,7 +408,7 @@ export function openSubscriptions(
       if (!speaker) return new Map();
       const { asked } = speaker.wanted;
       try {
-        return await render(engine(), group, events, asked, limits.maxEventBytes);
+        return await renderInTurn(group, events, asked);
       } catch (error) {
         if (isTransient(error)) {
           await sleep(wait);
