@@ -196,7 +196,7 @@ export async function followLog(
     if (last) take({ since: position, until, events, rechecks, isLast });
     if (last && !isLast) {
       unfinished = { until, topic: last.topic, seq: last.seq as string };
-      return pageSize + (await readOn(from, unfinished));
+      return closed ? pageSize : pageSize + (await readOn(from, unfinished));
     }
     unfinished = undefined;
     position = until;

@@ -12,8 +12,13 @@ import { argumentList, jsonObject, literal, scopeOf, select } from './select.ts'
 export type CompiledSubscription = {
   /** Gives a row (topic, seq) for each topic; fails where the caller has no right to them. */
   listen: Compiled;
-  /** Gives a row (position, JSON) for each event that is sent; its first value is a JSON list of events. */
+  /**
+   * Gives a row (position, JSON) for each event that is sent. Its first value is a JSON list of events, its second how many bytes the
+   * JSON of one may have: what is larger is null, so that it is not even read.
+   */
   selection: Compiled;
+  /** How many rows Postgres may read for one event. */
+  cost: number;
   /** The cursor that the client gave. */
   after(values: VariableValues): string | undefined;
   /** Whether what is sent may differ from one listener to another. */
@@ -34,7 +39,8 @@ export function compileSubscription(request: Request, key: string, nodes: FieldN
   const rightText = `select topic, seq::text from ${listen.sqlName}(${rightArguments})`;
 
   const context = enter(request, right);
-  context.bind(() => null);
+  const events = context.bind(() => null);
+  const most = context.bind(() => null);
   const happened = scopeOf(context, event);
   const row = 'row' in call.result ? call.result.row : event;
   const result = scopeOf(context, row);
@@ -71,14 +77,17 @@ export function compileSubscription(request: Request, key: string, nodes: FieldN
     throw new GraphQLError('What is listened to cannot have a token in it.', { extensions: { code: 'BAD_REQUEST' } });
   }
   const alias = 'row' in call.result ? result.alias : `${result.alias} (value)`;
+  // Without `offset 0` Postgres would make each JSON twice: to measure it, and to send it.
   const text =
-    `select ${happened.alias}.position::text, ${jsonObject([[key, jsonObject(pairs)]])}::text ` +
-    `from json_populate_recordset(null::${event.sqlName}, $1::json) with ordinality as ${happened.alias} (${columns}, position) ` +
-    `cross join lateral ${call.sqlName}(${[whole, given].filter(Boolean).join(', ')}) as ${alias}${joins.join('')} ` +
-    `order by ${happened.alias}.position`;
+    `select sent.position::text, case when octet_length(sent.json) <= ${most}::integer then sent.json end from (` +
+    `select ${happened.alias}.position, ${jsonObject([[key, jsonObject(pairs)]])}::text as json ` +
+    `from json_populate_recordset(null::${event.sqlName}, ${events}::json) with ordinality as ${happened.alias} (${columns}, position) ` +
+    `cross join lateral ${call.sqlName}(${[whole, given].filter(Boolean).join(', ')}) as ${alias}${joins.join('')} offset 0` +
+    ') as sent order by sent.position';
   return {
     listen: { statement: prepare(rightText), reads: right.reads, signs: [] },
     selection: { statement: prepare(text), reads: context.reads, signs: [] },
+    cost: context.counts.cost,
     after: readAfter(),
     personal: !call.shared || context.counts.personal > 0,
   };

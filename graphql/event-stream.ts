@@ -168,7 +168,10 @@ export function openEventStreams(transport: Transport) {
     operate,
     stop,
     /** Who holds a reservation. */
-    holder: (token: string): Identity | undefined => reservations.get(token),
+    holder(token: string): Identity | undefined {
+      const reservation = reservations.get(token);
+      return reservation && reservation.endsAt > Date.now() ? reservation : undefined;
+    },
     close(): void {
       clearInterval(beat);
       for (const stream of streams) stream.end();

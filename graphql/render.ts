@@ -18,6 +18,9 @@ export type Rendered = Map<Numbered, Sent>;
 /** A subscription with the variables that it was asked with. */
 export type Rendering = { compiled: CompiledSubscription; values: VariableValues };
 
+// How many rows one statement may read for all its events together, as an operation by default.
+const mostRows = 20_000;
+
 /**
  * Reads what is sent for events, as one who listens. The right is asked for after it: who has lost it meanwhile is shown less than others,
  * and what Postgres hides from one must not be left out for all.
@@ -32,16 +35,27 @@ export async function render(
   asked: Asked,
   most: number,
 ): Promise<Rendered> {
-  const call = callOf(compiled.selection, values);
-  call.values[0] = JSON.stringify(events.map(({ event, cursor }) => ({ ...event, cursor })));
-  const calls = [call, callOf(compiled.listen, values)];
-  const [rows = []] = await requests.run(asked.caller, calls, { readOnly: true, share: 'listeners' });
-  return new Map(
-    rows.map(([position, json]) => {
-      const numbered = events[Number(position) - 1] as Numbered;
-      return [numbered, sentOf(bounded(json as string, numbered, most), numbered)];
-    }),
-  );
+  const rendered: Rendered = new Map();
+  for (const some of piecesOf(events, compiled)) {
+    const call = callOf(compiled.selection, values);
+    call.values[0] = JSON.stringify(some.map(({ event, cursor }) => ({ ...event, cursor })));
+    call.values[1] = String(most);
+    const calls = [call, callOf(compiled.listen, values)];
+    const [rows = []] = await requests.run(asked.caller, calls, { readOnly: true, share: 'listeners' });
+    for (const [position, json] of rows) {
+      const numbered = some[Number(position) - 1] as Numbered;
+      const text = json === null || json === undefined ? tooLarge(numbered, most) : `{"data":${json}}`;
+      rendered.set(numbered, sentOf(text, numbered));
+    }
+  }
+  return rendered;
+}
+
+/** Events in pieces that one statement may render: the more rows each may read, the fewer. */
+export function piecesOf(events: Numbered[], { cost }: Pick<CompiledSubscription, 'cost'>): Numbered[][] {
+  const atOnce = Math.max(1, Math.floor(mostRows / Math.max(1, cost)));
+  const count = Math.ceil(events.length / atOnce);
+  return Array.from({ length: count }, (_, index) => events.slice(index * atOnce, (index + 1) * atOnce));
 }
 
 /** Tells of each event that it cannot be shown. */
@@ -53,8 +67,7 @@ function sentOf(text: string, { cursor }: Numbered): Sent {
   return { text, cursor, framed: new Map() };
 }
 
-function bounded(json: string, { cursor }: Numbered, most: number): string {
-  if (Buffer.byteLength(json) <= most) return `{"data":${json}}`;
+function tooLarge({ cursor }: Numbered, most: number): string {
   const message = `What was selected of an event is larger than ${most} bytes: fetch it by its id.`;
   return JSON.stringify({ errors: [{ message, extensions: { code: 'LIMIT_EXCEEDED', cursor } }], data: null });
 }

@@ -9,6 +9,8 @@ export type Positions = { topics: string[]; counted: string[] };
 
 const snapshot = /^\d+:\d+:(\d+(,\d+)*)?$/;
 const number = /^\d{1,18}$/;
+// What a client may send back in a header (Last-Event-ID). Every event of a page repeats most of the cursor that it was asked with.
+const longest = 16_384;
 
 /**
  * The cursor of an event within a batch: `since~until~topic~seq`. Events of a batch are in the order of topic and seq, so what comes
@@ -34,11 +36,17 @@ export async function* missedSince(
   const seqsAt = (at: string): Promise<string[]> => log.seqsAt(topics, counted, at);
   const bySeq = ({ seq }: LoggedEvent): string => seq as string;
   const [since = '', until, topic = '', seq = ''] = cursor.split('~');
-  const now = await seqsAt(boundary);
-  if (number.test(cursor) && topics.length === 1) return yield* between(log, topics, [cursor], now, bySeq);
-  if (!snapshot.test(since) || (until !== undefined && !(snapshot.test(until) && number.test(seq)))) {
+  if (number.test(cursor) && topics.length === 1) {
+    return yield* between(log, topics, [cursor], await seqsAt(boundary), bySeq);
+  }
+  if (
+    cursor.length > longest ||
+    !snapshot.test(since) ||
+    (until !== undefined && !(snapshot.test(until) && number.test(seq)))
+  ) {
     throw new GraphQLError('That is not a cursor.', { extensions: { code: 'BAD_USER_INPUT', argument: 'after' } });
   }
+  const now = await seqsAt(boundary);
   let past = await seqsAt(since);
   if (until !== undefined) {
     const upto = await seqsAt(until);

@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import type { Settings } from '../functions/settings.ts';
 import type { Claims, Tokens } from '../functions/tokens.ts';
 import { openBodies } from './bodies.ts';
+import { tellError } from './errors.ts';
 import { openEventStreams } from './event-stream.ts';
 import type { Asked, Engine } from './execute.ts';
 import type { Operation } from './operations.ts';
@@ -84,16 +85,18 @@ export function openRoute(
         listener,
       );
     }
-    answer(params, asked, false).then((outcome) => {
-      const malformed = {
-        message: 'The parameters of the operation are malformed.',
-        extensions: { code: 'BAD_REQUEST' },
-      };
-      if (!outcome) return listener.end([malformed]);
-      if (!outcome.executed) return listener.end(outcome.errors);
-      listener.next({ text: bodyOf(outcome), cursor: null, framed: new Map() });
-      listener.end();
-    });
+    answer(params, asked, false)
+      .then((outcome) => {
+        const malformed = {
+          message: 'The parameters of the operation are malformed.',
+          extensions: { code: 'BAD_REQUEST' },
+        };
+        if (!outcome) return listener.end([malformed]);
+        if (!outcome.executed) return listener.end(outcome.errors);
+        listener.next({ text: bodyOf(outcome), cursor: null, framed: new Map() });
+        listener.end();
+      })
+      .catch((error) => listener.end([tellError(error, engine().errorCodes, asked.id, engine().unforeseen)]));
     return () => {};
   }
   const transport = {
@@ -141,19 +144,28 @@ export function openRoute(
     } catch (error) {
       return turnAway(401, 'UNAUTHENTICATED', (error as Error).message, { 'www-authenticate': 'Bearer' });
     }
+    if (response.destroyed) return undefined;
     const { claims } = identity;
     const params = paramsOf(request, search, body.text);
     const accept = request.headers.accept ?? '';
     if (request.method === 'PUT') return eventStreams.reserve(identity, claims.sub ?? address);
     if (reservation && request.method === 'DELETE')
       return eventStreams.stop(reservation, search.get('operationId') ?? '');
+    const streams = /text\/event-stream/.test(accept);
+    // A page of any origin may send what is not JSON, and open a stream by GET, without being asked first.
+    if (request.method === 'POST' && (reservation || streams) && !isJson(request)) {
+      return turnAway(
+        415,
+        'BAD_REQUEST',
+        'Send the parameters as JSON, with the header "Content-Type: application/json".',
+      );
+    }
+    if (request.method === 'GET' && streams && params && kindOf(params) === 'mutation') {
+      return turnAway(405, 'BAD_REQUEST', 'A GET request only reads: send a mutation by POST.', { allow: 'POST' });
+    }
     if (reservation && request.method === 'POST') return eventStreams.operate(request, reservation, params ?? {}, id);
     if (reservation && !search.has('query')) return eventStreams.connect(response, reservation);
-    if (
-      /text\/event-stream/.test(accept) &&
-      params &&
-      (!/json|\*\/\*/.test(accept) || kindOf(params) === 'subscription')
-    ) {
+    if (streams && params && (!/json|\*\/\*/.test(accept) || kindOf(params) === 'subscription')) {
       eventStreams.distinct(request, response, params, identity, id);
       return undefined;
     }
@@ -216,12 +228,15 @@ function callerOf(address: string, request: IncomingMessage, { role, sub, sid }:
 
 /** The media type to answer a plain request with; undefined where it is not one. */
 function mediaType({ method, headers }: IncomingMessage): string | undefined {
-  if (method !== 'POST' || !/^application\/json(\s*;\s*charset="?utf-?8"?)?\s*$/i.test(headers['content-type'] ?? ''))
-    return;
+  if (method !== 'POST' || !isJson({ headers })) return;
   const accept = headers.accept ?? '*/*';
   if (accept.includes('application/graphql-response+json')) return 'application/graphql-response+json; charset=utf-8';
   if (/application\/json|\*\/\*|application\/\*/.test(accept)) return 'application/json; charset=utf-8';
   return undefined;
+}
+
+function isJson({ headers }: Pick<IncomingMessage, 'headers'>): boolean {
+  return /^application\/json(\s*;\s*charset="?utf-?8"?)?\s*$/i.test(headers['content-type'] ?? '');
 }
 
 /** The parameters of a request, from its URL or its JSON body; nothing where there are none. */

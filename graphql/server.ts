@@ -116,11 +116,15 @@ export async function startServer({
         const { status, headers, body } = sent;
         response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
         response.end(body);
-      });
+      })
+      // A stream that had begun: there is no other way to tell it.
+      .catch(() => response.destroy());
   });
   server.on('upgrade', (request, stream, head) => {
     if ((request.url ?? '').split('?', 1)[0] === '/graphql') return route.upgrade(request, stream, head);
-    stream.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
+    // Node hands the connection over as it is: nobody else hears of its errors, or ends it.
+    stream.on('error', () => {});
+    stream.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n', () => stream.destroy());
   });
   server.maxConnections = settings.maxConnections;
   await new Promise<void>((resolve, reject) => {

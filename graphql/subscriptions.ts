@@ -1,11 +1,12 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { GraphQLError, type GraphQLFormattedError, type VariableValues } from 'graphql';
 import type { Batch, LogFollower, LoggedEvent } from '../functions/event-log.ts';
+import { openTurns } from '../functions/turns.ts';
 import type { CompiledSubscription } from './compile-subscription.ts';
 import { tellError } from './errors.ts';
 import { type Asked, callOf, type Engine } from './execute.ts';
 import type { Operation } from './operations.ts';
-import { failed, isRefusal, isTransient, type Rendered, render, type Sent } from './render.ts';
+import { failed, isRefusal, isTransient, piecesOf, type Rendered, render, type Sent } from './render.ts';
 import { cursorWithin, missedSince, type Numbered } from './replay.ts';
 
 /** The client's side of a subscription. */
@@ -17,7 +18,12 @@ export type Listener = {
   backlog(): number;
 };
 
-export type SubscriptionLimits = { maxSubscriptionsPerUser: number; maxBacklogBytes: number; maxEventBytes: number };
+export type SubscriptionLimits = {
+  poolSize: number;
+  maxSubscriptionsPerUser: number;
+  maxBacklogBytes: number;
+  maxEventBytes: number;
+};
 
 /** What is asked for; `open` is called again when the API has changed. @throws GraphQLErrors */
 type Wanted = {
@@ -56,8 +62,12 @@ type Subscriber = {
   first: number;
   last: number;
   pending: Sent[];
+  /** How many characters wait in `pending`. */
+  pendingSize: number;
   /** Has to start again: its right has to be asked anew, or it was left behind. */
   stale: boolean;
+  /** Where everyone's right had to be asked again since it asked for its own; what it may listen to is not known before it joins. */
+  rechecked: Set<string>;
 };
 
 /** Subscribers who are sent the same texts for the same events: one statement serves them all. */
@@ -72,6 +82,8 @@ type Group = {
 };
 
 const mostPending = 1000;
+// They are kept for as long as the subscription lasts. 500 ids are 20,000 characters.
+const longestVariables = 65_536;
 const mostWaiting = 20_000;
 // What may wait for all clients together, in bytes: each may have its share of it.
 const mostTogether = 512 * 1024 * 1024;
@@ -87,6 +99,8 @@ export function openSubscriptions(
   limits: SubscriptionLimits,
 ): Subscriptions {
   const all = new Set<Subscriber>();
+  const joining = new Set<Subscriber>();
+  const takeTurn = openTurns(Math.ceil(limits.poolSize / 2));
   const byTopic = new Map<string, Set<Subscriber>>();
   const byUser = new Map<string, Set<Subscriber>>();
   const groups = new Map<string, Group>();
@@ -102,9 +116,14 @@ export function openSubscriptions(
       listener.end([new GraphQLError(`You have ${own} subscriptions already.`, { extensions }).toJSON()]);
       return () => {};
     }
+    if (JSON.stringify(wanted.variables).length > longestVariables) {
+      const message = `The variables of a subscription have at most ${longestVariables} characters.`;
+      listener.end([new GraphQLError(message, { extensions: { code: 'LIMIT_EXCEEDED' } }).toJSON()]);
+      return () => {};
+    }
     const subscriber: Subscriber = {
       ...{ wanted, listener, user, state: 'new', cursor: wanted.after, topics: [] },
-      ...{ first: 0, last: 0, pending: [], stale: false },
+      ...{ first: 0, last: 0, pending: [], pendingSize: 0, stale: false, rechecked: new Set() },
     };
     all.add(subscriber);
     add(byUser, user, subscriber);
@@ -116,6 +135,7 @@ export function openSubscriptions(
     subscriber.state = 'ended';
     forget(subscriber);
     all.delete(subscriber);
+    joining.delete(subscriber);
     remove(byUser, subscriber.user, subscriber);
   }
 
@@ -138,7 +158,10 @@ export function openSubscriptions(
     try {
       do {
         await subscriber.group?.tail;
+        if (!all.has(subscriber)) return;
         subscriber.stale = false;
+        subscriber.rechecked.clear();
+        joining.add(subscriber);
         await begin(subscriber);
         if (subscriber.state === 'ended') return;
       } while (subscriber.stale);
@@ -169,6 +192,8 @@ export function openSubscriptions(
     const isIn = (): boolean => subscriber.state !== 'ended' && !subscriber.stale;
     const boundary = await new Promise<string>((reached) => {
       log().atBoundary((position) => {
+        joining.delete(subscriber);
+        if (topics.some((topic) => subscriber.rechecked.has(subjectOf(topic)))) subscriber.stale = true;
         if (isIn()) join(subscriber, topics, compiled, values);
         reached(position);
       });
@@ -178,13 +203,13 @@ export function openSubscriptions(
     if (isIn() && from !== undefined && kept.length > 0) {
       const places = { topics: kept.map(([topic]) => topic), counted: kept.map(([, seq]) => seq) };
       for await (const page of missedSince(patientLog(subscriber), places, from, boundary)) {
-        if (!isIn()) return;
-        const texts = await patiently(subscriber, () =>
-          render(engine(), subscriber.group as Group, page, asked, limits.maxEventBytes),
-        );
-        for (const sent of texts.values()) send(subscriber, sent);
-        subscriber.cursor = page.at(-1)?.cursor as string;
-        while (isIn() && subscriber.listener.backlog() > limits.maxBacklogBytes / 4) await sleep(20);
+        for (const some of piecesOf(page, compiled)) {
+          if (!isIn()) return;
+          const texts = await patiently(subscriber, () => renderInTurn(subscriber.group as Group, some, asked));
+          for (const sent of texts.values()) send(subscriber, sent);
+          subscriber.cursor = some.at(-1)?.cursor as string;
+          while (isIn() && subscriber.listener.backlog() > limits.maxBacklogBytes / 4) await sleep(20);
+        }
         if (!isIn()) return;
       }
     }
@@ -198,7 +223,14 @@ export function openSubscriptions(
     values: VariableValues,
   ): void {
     forget(subscriber);
-    Object.assign(subscriber, { topics, state: 'replaying', pending: [], first: batches, last: Infinity });
+    Object.assign(subscriber, {
+      topics,
+      state: 'replaying',
+      pending: [],
+      pendingSize: 0,
+      first: batches,
+      last: Infinity,
+    });
     for (const topic of topics) add(byTopic, topic, subscriber);
     const { name } = compiled.selection.statement;
     const { role } = subscriber.wanted.asked.caller;
@@ -245,7 +277,8 @@ export function openSubscriptions(
     const { since, until, events, rechecks, isLast } = given;
     // Rights first: who may have lost theirs is sent nothing of this batch before they were asked again.
     for (const { topic, rechecks: whose } of rechecks) {
-      for (const subscriber of (whose === everyone ? byTopic.get(topic) : byUser.get(whose)) ?? []) restart(subscriber);
+      if (whose === everyone) restartAll(subjectOf(topic));
+      else for (const subscriber of byUser.get(whose) ?? []) restart(subscriber);
     }
     const cursorOf = cursorWithin(since, until);
     spread(
@@ -255,6 +288,14 @@ export function openSubscriptions(
       })),
     );
     within = isLast ? undefined : cursorOf(events.at(-1) as LoggedEvent);
+  }
+
+  /** Starts all again who listen to something of a subject: who may not read a channel may not see who is typing there either. */
+  function restartAll(subject: string): void {
+    for (const subscriber of joining) subscriber.rechecked.add(subject);
+    for (const [topic, subscribers] of byTopic) {
+      if (subjectOf(topic) === subject) for (const subscriber of subscribers) restart(subscriber);
+    }
   }
 
   /** Starts a subscriber again from here: it is still sent what was handed on before. */
@@ -328,8 +369,17 @@ export function openSubscriptions(
   }
 
   function keep(subscriber: Subscriber, sent: Sent): void {
-    if (subscriber.pending.length < mostPending) subscriber.pending.push(sent);
-    else subscriber.stale = true;
+    const isRoom =
+      subscriber.pending.length === 0 ||
+      (subscriber.pending.length < mostPending && subscriber.pendingSize + sent.text.length <= limits.maxBacklogBytes);
+    if (!isRoom) {
+      // What it could not hold is read from the log again.
+      subscriber.stale = true;
+      subscriber.pending = [];
+      return;
+    }
+    subscriber.pending.push(sent);
+    subscriber.pendingSize += sent.text.length;
   }
 
   function send(subscriber: Subscriber, sent: Sent): void {
@@ -343,6 +393,16 @@ export function openSubscriptions(
     end(subscriber, [new GraphQLError(message, { extensions }).toJSON()]);
   }
 
+  /** All listeners share some connections: who asks for much leaves room for the others. */
+  async function renderInTurn(group: Group, events: Numbered[], asked: Asked): Promise<Rendered> {
+    const endTurn = await takeTurn(asked.caller.claims.sub ?? '');
+    try {
+      return await render(engine(), group, events, asked, limits.maxEventBytes);
+    } finally {
+      endTurn();
+    }
+  }
+
   /** Renders as one of those it is for; as the next where the first has lost the right, and is told so. */
   async function renderForAll(
     group: Group,
@@ -354,7 +414,7 @@ export function openSubscriptions(
       if (!speaker) return new Map();
       const { asked } = speaker.wanted;
       try {
-        return await render(engine(), group, events, asked, limits.maxEventBytes);
+        return await renderInTurn(group, events, asked);
       } catch (error) {
         if (isTransient(error)) {
           await sleep(wait);
@@ -389,6 +449,11 @@ export function openSubscriptions(
       for (const subscriber of all) leave(subscriber);
     },
   };
+}
+
+/** What a topic is about: the id in `channel:<id>` and `typing:<id>`. */
+function subjectOf(topic: string): string {
+  return topic.slice(topic.indexOf(':') + 1);
 }
 
 function add(index: Map<string, Set<Subscriber>>, key: string, subscriber: Subscriber): void {

@@ -11,6 +11,8 @@ const protocol = 'graphql-transport-ws';
 const initTimeout = 10_000;
 // A client that does not take its last words is not waited for longer.
 const lastWords = 5_000;
+// Each result repeats the id of its operation.
+const longestId = 1000;
 
 type Message = { type?: unknown; id?: unknown; payload?: unknown };
 
@@ -19,6 +21,8 @@ export function openWebSockets(transport: Transport) {
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: transport.maxBodyBytes,
+    // A piece of one byte holds some hundred.
+    maxFragments: 256,
     handleProtocols: (offered) => (offered.has(protocol) ? protocol : false),
   });
   const silent = new Set<WebSocket>();
@@ -66,20 +70,27 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
   let requests = 0;
   let timer = setTimeout(() => close(socket, 4408, 'Connection initialisation timeout'), initTimeout);
 
-  const say = (message: object): void => socket.send(JSON.stringify(message));
+  /** Who asks on without reading the answers is not answered for ever. */
+  function say(message: object): void {
+    socket.send(JSON.stringify(message));
+    if (socket.bufferedAmount > transport.maxBacklogBytes) close(socket, 1013, 'Too slow');
+  }
 
   socket.on('close', () => {
     clearTimeout(timer);
     for (const stop of operations.values()) stop();
   });
   socket.on('message', (data: Buffer, isBinary: boolean) => {
+    // What comes after the last word (that the token has ended, say) is not done.
+    if (socket.readyState !== socket.OPEN) return;
     let message: Message;
     try {
       message = JSON.parse(isBinary ? '' : data.toString());
     } catch {
       return close(socket, 4400, 'A message is JSON text');
     }
-    void receive(message ?? {});
+    // What no other check foresaw, such as lists a hundred thousand deep, ends this connection and nothing else.
+    receive(message ?? {}).catch(() => close(socket, 4400, 'A message that cannot be understood'));
   });
 
   async function receive({ type, id, payload }: Message): Promise<unknown> {
@@ -101,8 +112,9 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
       case 'subscribe':
         return subscribe(id, payload);
       case 'complete': {
-        const stop = operations.get(String(id));
-        operations.delete(String(id));
+        if (typeof id !== 'string') return close(socket, 4400, 'A complete message has an id');
+        const stop = operations.get(id);
+        operations.delete(id);
         return stop?.();
       }
       default:
@@ -135,6 +147,7 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
     if (typeof id !== 'string' || id === '' || typeof payload !== 'object' || payload === null) {
       return close(socket, 4400, 'A subscribe message has an id and a payload');
     }
+    if (id.length > longestId) return close(socket, 4400, `An id has at most ${longestId} characters`);
     if (operations.has(id)) return close(socket, 4409, `Subscriber for ${id} already exists`);
     if (operations.size >= transport.maxSubscriptions) {
       const message = `A connection carries at most ${transport.maxSubscriptions} operations at once.`;
@@ -167,7 +180,6 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
       end(errors?: GraphQLFormattedError[]) {
         if (!operations.delete(id)) return;
         say(errors ? { id, type: 'error', payload: errors } : { id, type: 'complete' });
-        if (socket.bufferedAmount > transport.maxBacklogBytes) close(socket, 1013, 'Too slow');
       },
       backlog: () => socket.bufferedAmount,
     };
