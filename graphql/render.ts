@@ -35,7 +35,11 @@ export async function render(
   const call = callOf(compiled.selection, values);
   call.values[0] = JSON.stringify(events.map(({ event, cursor }) => ({ ...event, cursor })));
   const calls = [call, callOf(compiled.listen, values)];
-  const [rows = []] = await requests.run(asked.caller, calls, { readOnly: true, share: 'listeners' });
+  const [rows = []] = await requests.run(asked.caller, calls, {
+    readOnly: true,
+    share: 'listeners',
+    operation: 'subscriptions',
+  });
   return new Map(
     rows.map(([position, json]) => {
       const numbered = events[Number(position) - 1] as Numbered;
