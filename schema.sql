@@ -4006,7 +4006,7 @@ as $$
   )
   select 'connections used',
     round(100.0 * count(*) / current_setting('max_connections')::integer, 1),
-    format('%s of %s', count(*), current_setting('max_connections')), null::text
+    format('%s of %s', count(*), current_setting('max_connections')), (select missing from sessions)
   from activity
   union all
   select 'longest transaction', round(coalesce(max(transaction_seconds), 0), 1), (
@@ -4067,7 +4067,12 @@ as $$
     ('foreign keys without an index', 'missing')
   ) as named (name, finding)
   left join indexes
-    on indexes.finding::text = named.finding and (named.finding <> 'unused' or indexes.bytes >= 10 * 1024 * 1024)
+    on indexes.finding::text = named.finding
+    -- Of what was counted for a few days only, or is small, nobody need know.
+    and (named.finding <> 'unused' or indexes.bytes >= 10 * 1024 * 1024 and exists (
+      select from pg_catalog.pg_stat_database
+      where datname = current_database() and coalesce(stats_reset, '-infinity') < now() - interval '7 days'
+    ))
   group by named.name
   union all
   select 'slow queries', (totals).slow_percent,

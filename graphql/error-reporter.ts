@@ -18,9 +18,11 @@ export async function loadReporter(file: string | undefined, log: Logger): Promi
   });
   const { report } = loaded;
   if (typeof report !== 'function') throw new Refusal(`ERROR_REPORTER, ${file}, does not export report.`, { remedy });
-  return (error, id) => {
-    Promise.try(() => report(error, { id })).catch((failure: Error) => {
-      log.warn({ id, error: String(failure?.message ?? failure) }, 'an error could not be reported');
-    });
+  return async (error, id) => {
+    try {
+      await report(error, { id });
+    } catch (failure) {
+      log.warn({ id, error: String((failure as Error)?.message ?? failure) }, 'an error could not be reported');
+    }
   };
 }
