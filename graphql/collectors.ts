@@ -2,6 +2,7 @@ import type { StatsFs } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import type { Server as HttpServer } from 'node:http';
 import type { Socket } from 'node:net';
+import { availableParallelism, freemem, loadavg, totalmem } from 'node:os';
 import { Counter, Gauge } from 'prom-client';
 import type { LogState } from '../functions/event-log.ts';
 import type { QueryTimes } from '../functions/query-times.ts';
@@ -107,13 +108,20 @@ export function collectNetwork(server: HttpServer): Collector {
   ]);
 }
 
-/** The disk that a folder is on; nothing where there is no such folder. */
-export function collectDisk(folder: string): Collector {
+/** The machine, and the disk that a folder is on; nothing of that where there is no such folder (C18). */
+export function collectMachine(folder: string): Collector {
+  const machine = readings([
+    ['plinth_machine_load', 'Processes that run or wait to, the average of a minute.', () => loadavg()[0] ?? 0],
+    ['plinth_machine_processors', 'Processors that this process may use.', availableParallelism],
+    ['plinth_machine_memory_bytes', 'The memory of the machine.', totalmem],
+    ['plinth_machine_memory_free_bytes', 'What is free of it.', freemem],
+  ]);
   const read = async (gauge: Gauge, of: (disk: StatsFs) => number): Promise<void> => {
     const disk = await statfs(folder).catch(() => undefined);
     if (disk) gauge.set(of(disk));
   };
   return (registry) => {
+    machine(registry);
     const registers = [registry];
     new Gauge({
       name: 'plinth_disk_size_bytes',

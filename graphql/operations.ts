@@ -76,7 +76,7 @@ export function openOperations(schema: GraphQLSchema, limits: DocumentLimits) {
     number += 1;
     const own = `${number} `;
     const hash = createHash('sha256').update(text).digest('hex').slice(0, 8);
-    const label = `${operation.name?.value ?? operation.operation} ${hash}`;
+    const label = `${(operation.name?.value ?? operation.operation).slice(0, 100)} ${hash}`;
     return openOperation(schema, document, operation, label, limits, (shape, make) => compiled(own + shape, make));
   }
 }

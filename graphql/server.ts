@@ -10,7 +10,7 @@ import type { SigningKey } from '../functions/signing-keys.ts';
 import type { Span } from '../functions/span.ts';
 import { openTokens } from '../functions/tokens.ts';
 import { openAdmin } from './admin.ts';
-import { collectDisk, collectEvents, collectNetwork, collectQueries } from './collectors.ts';
+import { collectEvents, collectMachine, collectNetwork, collectQueries } from './collectors.ts';
 import { corsHeaders } from './cors.ts';
 import { loadReporter } from './error-reporter.ts';
 import { unforeseenTo } from './errors.ts';
@@ -112,7 +112,7 @@ export async function startServer({
         collectQueries(requests.connections, times),
         collectEvents(eventLog.state, subscriptions),
         collectNetwork(server),
-        collectDisk(settings.plinthData),
+        collectMachine(settings.plinthData),
         collectHealth(requests),
         ...collectors,
       ])

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   type Context,
   type Span as OtelSpan,
@@ -37,6 +38,7 @@ export function openTracer(endpoint: string, serviceName: string): Tracer {
   const provider = new TracerProvider({
     resource: resourceOf(serviceName),
     spanProcessors: [new BatchSpanProcessor({ exporter, scheduledDelayMillis: 1000 })],
+    spanLimits: { attributeValueLengthLimit: 8192 },
     // Who sends a traceparent decides; what begins here is traced.
     sampler: new ParentBasedSampler({ root: new AlwaysOnSampler() }),
   });
@@ -69,7 +71,8 @@ export function openTracer(endpoint: string, serviceName: string): Tracer {
       const kind = SpanKind.SERVER;
       return spanOf(tracer.startSpan(`${request.method} ${path}`, { kind, attributes }, parent), parent);
     },
-    close: () => provider.shutdown(),
+    // A receiver that does not answer holds nobody up.
+    close: () => Promise.race([provider.shutdown().catch(() => {}), delay(2000, undefined, { ref: false })]),
   };
 }
 

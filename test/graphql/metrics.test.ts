@@ -78,6 +78,7 @@ t.test('C18 D10 /metrics tells Prometheus what the server does', async (t) => {
       'process_cpu_seconds_total',
       'process_resident_memory_bytes',
       'nodejs_eventloop_lag_seconds',
+      'plinth_machine_memory_free_bytes',
       'plinth_disk_size_bytes',
       'plinth_pool_connections',
       'plinth_pool_waiting_requests',
@@ -241,6 +242,11 @@ t.test('D10 a trace of a request: the request, its operation, each round trip', 
     'who says not to be traced is not, a mistake begins anew',
   );
   t.notMatch(JSON.stringify(receiver.spans), /secret/, 'no values');
+});
+
+t.test('D10 a receiver of traces that is not there fails no request, and holds no end up', async (t) => {
+  const world = await openWorld(t, { env: { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9' } });
+  t.match(await world.ask('{ me { username } }'), { data: { me: null } });
 });
 
 t.test('D10 errors that nobody foresaw are reported, and reporting fails no request', async (t) => {
