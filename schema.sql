@@ -56,8 +56,10 @@ begin
     end if;
   end loop;
 
-  -- Whoever applies this file makes the objects as their owner.
-  if not pg_has_role('plinth_owner', 'member') then
+  -- Whoever applies this file makes the objects as their owner. Since 16 who made a role is a member that may not take it.
+  if not pg_has_role(
+    'plinth_owner', case when current_setting('server_version_num')::integer >= 160000 then 'set' else 'member' end
+  ) then
     execute format('grant plinth_owner to %I', current_user);
   end if;
   execute format('grant create on database %I to plinth_owner', current_database());

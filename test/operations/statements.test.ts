@@ -1,17 +1,65 @@
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import pg from 'pg';
 import t from 'tap';
+import { applySchema } from '../../functions/apply.ts';
 import { readCatalog } from '../../functions/catalog.ts';
 import { startEmbedded } from '../../functions/embedded.ts';
 import { temporaryFolder } from '../running-plinth.ts';
-import { openWorld } from '../world.ts';
+import { openWorld, schemaFile } from '../world.ts';
 
 // The embedded Postgres, whatever the other tests run on: it has loaded pg_stat_statements.
 const dataDirectory = path.join(temporaryFolder(t), 'data');
 const { url, stop } = await startEmbedded({ dataDirectory, log() {}, flags: ['-c', 'fsync=off'] });
 process.env.TEST_DATABASE_URL = url;
 t.teardown(stop);
+
+/** Applies schema.sql to a database as someone who is no superuser: they own the database and may make roles. */
+async function applyAsPlainOwner(): Promise<string> {
+  const admin = new pg.Client({ connectionString: url });
+  await admin.connect();
+  await admin.query("create role landlord login createrole password 'secret'");
+  await admin.query('create database rented owner landlord');
+  await admin.end();
+  const rented = new URL(url);
+  Object.assign(rented, { username: 'landlord', password: 'secret', pathname: '/rented' });
+  const client = new pg.Client({ connectionString: rented.href });
+  await client.connect();
+  await applySchema(client, readFileSync(schemaFile, 'utf8'), 'schema.sql').finally(() => client.end());
+  return rented.href;
+}
+
+// First of all: the roles are the cluster's, and a superuser who comes later grants what is missing.
+const rented = await applyAsPlainOwner();
+const unseen = await healthOf(rented);
 const { owner, ask, person } = await openWorld(t);
 const operator = await person('operator', { operator: true });
+
+async function healthOf(databaseUrl: string): Promise<{ name: string; verdict: string; remedy: string | null }[]> {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  return (await client.query('select * from operations.health()').finally(() => client.end())).rows;
+}
+
+t.test('T8 who is no superuser applies the schema, and health says what it cannot see', async (t) => {
+  const unknown = unseen.filter(({ verdict }) => verdict === 'unknown').map(({ name, remedy }) => ({ name, remedy }));
+  const grant = /^As a superuser: .*grant pg_monitor to plinth_owner/;
+  t.match(unknown, [
+    { name: 'connections used', remedy: grant },
+    { name: 'slow queries', remedy: 'As a superuser: create extension pg_stat_statements;' },
+    { name: 'lag of a replica', remedy: grant },
+    { name: 'longest idle in transaction', remedy: grant },
+    { name: 'longest transaction', remedy: grant },
+    { name: 'longest wait for a lock', remedy: grant },
+  ]);
+  const seen = await healthOf(rented);
+  const stillUnknown = seen.filter(({ verdict }) => verdict === 'unknown');
+  t.match(
+    stillUnknown,
+    [{ name: 'slow queries', remedy: /create extension/ }],
+    'once a superuser has granted it, all of it',
+  );
+});
 
 t.test('T8 slow queries are seen with what they cost, and without any value in them', async (t) => {
   await owner.query("select pg_sleep(1.05), 'a secret word' as said, 4111111111111111 as card");
