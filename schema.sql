@@ -56,7 +56,8 @@ begin
     end if;
   end loop;
 
-  -- Whoever applies this file makes the objects as their owner. Since 16 who made a role is a member that may not take it.
+  -- Whoever applies this file makes the objects as their owner. From 16 on, who made a role may be a member of it that
+  -- may not take it.
   if not pg_has_role(
     'plinth_owner', case when current_setting('server_version_num')::integer >= 160000 then 'set' else 'member' end
   ) then
