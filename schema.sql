@@ -3625,6 +3625,9 @@ comment on function operations.analyze_messages is
 -- Functions: health
 -- --------------------------------------------------------------------------------------------
 
+-- Over a catalog with many partitions some of these are worth compiling, by their estimated cost: that takes a second,
+-- and running them as they are a tenth of it. Hence `set jit = off`.
+
 -- Why what others do cannot be seen, as a remedy; null where it can.
 create function operations._blind_to_sessions() returns text
 language sql stable security definer set search_path = ''
@@ -3719,7 +3722,7 @@ comment on function operations.query_totals is
 Needs pg_stat_statements.';
 
 create function operations.table_sizes() returns setof operations.table_size
-language sql stable security definer rows 50 set search_path = ''
+language sql stable security definer rows 50 set search_path = '' set jit = off
 as $$
   with leaves as (
     select coalesce(pg_partition_root(class.oid), class.oid::regclass) as root, class.oid, class.relispartition,
@@ -3760,7 +3763,7 @@ comment on function operations.table_sizes is
 
 -- What so many rows, so wide, would take at the table's fillfactor, with 24 bytes of header and 4 of pointer each.
 create function operations.bloat() returns setof operations.table_bloat
-language sql stable security definer rows 50 set search_path = ''
+language sql stable security definer rows 50 set search_path = '' set jit = off
 as $$
   with measured as (
     select namespace.nspname as schema, class.relname as name, class.relpages::bigint * block.size as bytes,
@@ -3792,7 +3795,7 @@ comment on function operations.bloat is
   'Tables of 1 MB and more, and about how much of each is empty space, by its statistics; the most first.';
 
 create function operations.index_usage() returns setof operations.index_use
-language sql stable security definer rows 100 set search_path = ''
+language sql stable security definer rows 100 set search_path = '' set jit = off
 as $$
   with indexes as (
     -- Partitions of an index are counted with it.
@@ -4130,7 +4133,7 @@ as $$
 $$;
 
 create function operations.health() returns setof operations.health_check
-language sql stable security definer rows 50 set search_path = ''
+language sql stable security definer rows 50 set search_path = '' set jit = off
 as $$
   with judged as (
     select checked.name, checked.area, found.value, checked.unit, checked.warn, checked.critical, found.detail,
