@@ -5,7 +5,7 @@
 --   events       what has happened, in a log; who may listen                       (schema events)
 --   jobs         work that is done later: queues, tasks, schedules, runs            (schema jobs)
 --   chat         channels, members, messages, unread, search, import               (schema chat)
---   operations   upkeep: partitions made ahead, what has expired removed           (schema operations)
+--   operations   upkeep, and the health of the database                            (schema operations)
 --
 -- A section is one Postgres schema. Inside it, always in this order: types, tables with their indexes,
 -- functions, triggers, policies, grants; the comment stands beside its object. What is granted to one of the
@@ -57,11 +57,41 @@ begin
     end if;
   end loop;
 
-  -- Whoever applies this file makes the objects as their owner.
-  if not pg_has_role('plinth_owner', 'member') then
+  -- Whoever applies this file makes the objects as their owner. From 16 on, who made a role may be a member of it that
+  -- may not take it.
+  if not pg_has_role(
+    'plinth_owner', case when current_setting('server_version_num')::integer >= 160000 then 'set' else 'member' end
+  ) then
     execute format('grant plinth_owner to %I', current_user);
   end if;
   execute format('grant create on database %I to plinth_owner', current_database());
+end;
+$$;
+
+-- What health tells of Postgres is read from its statistics (section operations). Who applies this file may lack the
+-- right to grant that, or the library may not be loaded: the checks say so, and what to do.
+do $$
+begin
+  if not pg_has_role('plinth_owner', 'pg_monitor', 'usage') then
+    -- Of a role that it does not inherit from, a security definer function has no rights.
+    alter role plinth_owner inherit;
+    grant pg_monitor to plinth_owner;
+  end if;
+exception when insufficient_privilege then
+  raise notice 'Health will not see everything: grant pg_monitor to plinth_owner.';
+end;
+$$;
+
+do $$
+begin
+  -- The setting is there where the library is loaded.
+  if current_setting('pg_stat_statements.max', true) is not null then
+    create extension if not exists pg_stat_statements with schema public;
+    -- Its texts are of everyone's statements: they go through operations.slow_queries alone.
+    revoke all on public.pg_stat_statements, public.pg_stat_statements_info from public;
+  end if;
+exception when insufficient_privilege or undefined_file or feature_not_supported then
+  raise notice 'Health will not see statements: create extension pg_stat_statements.';
 end;
 $$;
 
@@ -4163,15 +4193,335 @@ grant execute on function chat.typing, chat.presence, chat.set_typing, chat.set_
 grant execute on function chat.ensure_month, chat.import_messages to service;
 
 -- ============================================================================================
--- operations: upkeep: partitions made ahead, what has expired removed
+-- operations: upkeep, and the health of the database
 -- ============================================================================================
 
 create schema operations;
-comment on schema operations is 'Upkeep: partitions made ahead, what has expired removed.';
-grant usage on schema operations to service;
+comment on schema operations is 'Upkeep, and the health of the database.';
+grant usage on schema operations to operator, service;
 
 -- --------------------------------------------------------------------------------------------
--- Functions
+-- Types: what health tells
+-- --------------------------------------------------------------------------------------------
+
+create type operations.health_verdict as enum ('ok', 'warn', 'critical', 'unknown');
+comment on type operations.health_verdict is
+  'What a check came to; unknown where a right or a library is missing that it needs.';
+
+create type operations.health_check as (
+  name      text,
+  area      text,
+  value     numeric,
+  unit      text,
+  threshold numeric,
+  verdict   operations.health_verdict,
+  detail    text,
+  remedy    text
+);
+comment on type   operations.health_check           is 'One thing that was looked at, and what it came to.';
+comment on column operations.health_check.name      is 'What was looked at.';
+comment on column operations.health_check.area      is 'What it belongs to: connections, storage, replication, …';
+comment on column operations.health_check.value     is 'What was found, in `unit`; null: nothing to measure.';
+comment on column operations.health_check.unit      is 'What the value is counted in.';
+comment on column operations.health_check.threshold is 'The bound that was crossed, or else the first one.';
+comment on column operations.health_check.verdict   is 'What it came to.';
+comment on column operations.health_check.detail    is 'Where it was found; null where nothing stands out.';
+comment on column operations.health_check.remedy    is 'What to do about it; null where it is ok.';
+
+create type operations.slow_query as (
+  query              text,
+  query_id           bigint,
+  role               text,
+  calls              bigint,
+  total_milliseconds numeric,
+  mean_milliseconds  numeric,
+  max_milliseconds   numeric,
+  rows               bigint,
+  cache_hit_percent  numeric,
+  temporary_bytes    bigint
+);
+comment on type   operations.slow_query                    is 'A statement that took long at least once.';
+comment on column operations.slow_query.query              is 'Its text, without any value in it.';
+comment on column operations.slow_query.query_id           is 'What Postgres knows it by.';
+comment on column operations.slow_query.role               is 'The role that it ran as.';
+comment on column operations.slow_query.calls              is 'How often it ran.';
+comment on column operations.slow_query.total_milliseconds is 'How long it ran, all together.';
+comment on column operations.slow_query.mean_milliseconds  is 'How long it ran on average.';
+comment on column operations.slow_query.max_milliseconds   is 'How long the slowest of them ran.';
+comment on column operations.slow_query.rows               is 'How many rows it gave, all together.';
+comment on column operations.slow_query.cache_hit_percent  is 'The share of its blocks that memory held; null: none.';
+comment on column operations.slow_query.temporary_bytes    is 'What it wrote to disk for want of memory.';
+
+create type operations.query_totals as (
+  since                timestamptz,
+  total_queries        bigint,
+  slow_queries         bigint,
+  total_milliseconds   numeric,
+  average_milliseconds numeric,
+  slow_percent         numeric,
+  is_flagged           boolean
+);
+comment on type   operations.query_totals                      is 'What all statements came to, as Postgres counts.';
+comment on column operations.query_totals.since                is 'When the counting began.';
+comment on column operations.query_totals.total_queries        is 'How many statements ran.';
+comment on column operations.query_totals.slow_queries         is 'How many of them were slow, at least.';
+comment on column operations.query_totals.total_milliseconds   is 'How long they ran, all together.';
+comment on column operations.query_totals.average_milliseconds is 'How long one ran on average.';
+comment on column operations.query_totals.slow_percent         is 'The share of slow ones.';
+comment on column operations.query_totals.is_flagged           is 'Whether more than 1 % were slow.';
+
+create type operations.table_size as (
+  schema            text,
+  name              text,
+  partitions        integer,
+  rows              bigint,
+  total_bytes       bigint,
+  table_bytes       bigint,
+  index_bytes       bigint,
+  dead_rows         bigint,
+  dead_percent      numeric,
+  sequential_scans  bigint,
+  index_scans       bigint,
+  written_rows      bigint,
+  cache_hit_percent numeric,
+  vacuumed_at       timestamptz,
+  analyzed_at       timestamptz
+);
+comment on type   operations.table_size                   is 'The size and the use of a table with its partitions.';
+comment on column operations.table_size.schema            is 'The schema of the table.';
+comment on column operations.table_size.name              is 'The name of the table.';
+comment on column operations.table_size.partitions        is 'How many partitions hold its rows; 0: it has none.';
+comment on column operations.table_size.rows              is 'About how many rows it has.';
+comment on column operations.table_size.total_bytes       is 'All of it on disk.';
+comment on column operations.table_size.table_bytes       is 'The rows, with their long values (TOAST).';
+comment on column operations.table_size.index_bytes       is 'The indexes.';
+comment on column operations.table_size.dead_rows         is 'About how many rows wait for a vacuum.';
+comment on column operations.table_size.dead_percent      is 'Their share of all rows.';
+comment on column operations.table_size.sequential_scans  is 'How often it was read from one end to the other.';
+comment on column operations.table_size.index_scans       is 'How often it was read by an index.';
+comment on column operations.table_size.written_rows      is 'Rows inserted, updated and deleted.';
+comment on column operations.table_size.cache_hit_percent is 'The share of blocks that memory held; null: none read.';
+comment on column operations.table_size.vacuumed_at       is 'When it, or the last of its partitions, was vacuumed.';
+comment on column operations.table_size.analyzed_at       is 'When it, or the last of its partitions, was analyzed.';
+
+create type operations.table_bloat as (
+  schema          text,
+  name            text,
+  table_bytes     bigint,
+  bloat_bytes     bigint,
+  bloat_percent   numeric
+);
+comment on type   operations.table_bloat               is 'About how much of a table is empty space.';
+comment on column operations.table_bloat.schema        is 'The schema of the table or partition.';
+comment on column operations.table_bloat.name          is 'The name of the table or partition.';
+comment on column operations.table_bloat.table_bytes   is 'What its rows take on disk.';
+comment on column operations.table_bloat.bloat_bytes   is 'What they would not need, estimated from its statistics.';
+comment on column operations.table_bloat.bloat_percent is 'The share of that.';
+
+create type operations.index_finding as enum ('unused', 'duplicate', 'invalid', 'missing');
+comment on type operations.index_finding is
+  'unused: no query has read it since counting began. duplicate: another index of the table serves all that it does.
+invalid: a build that failed left it; writes keep it, queries do not use it. missing: a foreign key without one.';
+
+create type operations.index_use as (
+  schema     text,
+  table_name text,
+  name       text,
+  columns    text,
+  bytes      bigint,
+  scans      bigint,
+  finding    operations.index_finding,
+  detail     text
+);
+comment on type   operations.index_use            is 'The use of an index with its partitions.';
+comment on column operations.index_use.schema     is 'The schema of the table.';
+comment on column operations.index_use.table_name is 'The table.';
+comment on column operations.index_use.name       is 'The index; null where a foreign key has none.';
+comment on column operations.index_use.columns    is 'What it is over, in order.';
+comment on column operations.index_use.bytes      is 'Its size on disk.';
+comment on column operations.index_use.scans      is 'How often queries have read it.';
+comment on column operations.index_use.finding    is 'What is wrong with it; null: nothing.';
+comment on column operations.index_use.detail     is 'The other index of a duplicate, or the foreign key without one.';
+
+create type operations.long_transaction as (
+  pid                 integer,
+  role                text,
+  application         text,
+  state               text,
+  wait                text,
+  transaction_seconds numeric,
+  state_seconds       numeric,
+  query_id            bigint,
+  held_transactions   bigint
+);
+comment on type   operations.long_transaction                     is 'A transaction that has been open for long.';
+comment on column operations.long_transaction.pid                 is 'The process: pg_terminate_backend(pid) ends it.';
+comment on column operations.long_transaction.role                is 'The role that logged in.';
+comment on column operations.long_transaction.application         is 'What the client calls itself.';
+comment on column operations.long_transaction.state               is 'What it does; idle in transaction: nothing.';
+comment on column operations.long_transaction.wait                is 'What it waits for; null: nothing.';
+comment on column operations.long_transaction.transaction_seconds is 'How long it has been open.';
+comment on column operations.long_transaction.state_seconds       is 'How long it has been in that state.';
+comment on column operations.long_transaction.query_id            is 'Its last statement, as in slowQueries.';
+comment on column operations.long_transaction.held_transactions   is
+  'How many later transactions no vacuum can clean up after, because of it; null: it holds none.';
+
+create type operations.blocked_session as (
+  pid                          integer,
+  role                         text,
+  application                  text,
+  query_id                     bigint,
+  waiting_seconds              numeric,
+  lock                         text,
+  relation                     text,
+  blocking_pid                 integer,
+  blocking_role                text,
+  blocking_application         text,
+  blocking_state               text,
+  blocking_query_id            bigint,
+  blocking_transaction_seconds numeric
+);
+comment on type   operations.blocked_session                              is 'Who waits for a lock, and who holds it.';
+comment on column operations.blocked_session.pid                          is 'The process that waits.';
+comment on column operations.blocked_session.role                         is 'The role that it logged in as.';
+comment on column operations.blocked_session.application                  is 'What its client calls itself.';
+comment on column operations.blocked_session.query_id                     is 'Its statement, as in slowQueries.';
+comment on column operations.blocked_session.waiting_seconds              is 'How long it has been waiting.';
+comment on column operations.blocked_session.lock                         is 'The kind of lock, and its mode.';
+comment on column operations.blocked_session.relation                     is 'What the lock is on; null: no relation.';
+comment on column operations.blocked_session.blocking_pid                 is 'The process that it waits for.';
+comment on column operations.blocked_session.blocking_role                is 'The role of that one.';
+comment on column operations.blocked_session.blocking_application         is 'What that client calls itself.';
+comment on column operations.blocked_session.blocking_state               is 'What that one does.';
+comment on column operations.blocked_session.blocking_query_id            is 'Its last statement.';
+comment on column operations.blocked_session.blocking_transaction_seconds is 'How long its transaction has been open.';
+
+create type operations.connection_count as (
+  role            text,
+  application     text,
+  state           text,
+  connections     bigint,
+  longest_seconds numeric
+);
+comment on type   operations.connection_count                 is 'Connections to this database of one kind.';
+comment on column operations.connection_count.role            is 'The role that logged in.';
+comment on column operations.connection_count.application     is 'What the client calls itself.';
+comment on column operations.connection_count.state           is 'What they do.';
+comment on column operations.connection_count.connections     is 'How many there are.';
+comment on column operations.connection_count.longest_seconds is 'How long the longest has been in that state.';
+
+create type operations.number_headroom as (
+  kind         text,
+  name         text,
+  used         numeric,
+  most         numeric,
+  used_percent numeric
+);
+comment on type   operations.number_headroom              is 'Numbers that run out, and how far they are used.';
+comment on column operations.number_headroom.kind         is
+  'sequence, transactions of a database or of a table, multixacts of a database.';
+comment on column operations.number_headroom.name         is 'The sequence, database or table.';
+comment on column operations.number_headroom.used         is 'How many are used.';
+comment on column operations.number_headroom.most         is 'How many there are.';
+comment on column operations.number_headroom.used_percent is 'The share that is used.';
+
+create type operations.replication_state as (
+  kind        text,
+  name        text,
+  state       text,
+  is_active   boolean,
+  lag_seconds numeric,
+  lag_bytes   numeric,
+  held_bytes  numeric
+);
+comment on type   operations.replication_state             is 'A replica that is connected, or a slot that keeps WAL.';
+comment on column operations.replication_state.kind        is 'replica or slot.';
+comment on column operations.replication_state.name        is 'What the replica calls itself, or the name of the slot.';
+comment on column operations.replication_state.state       is 'How it follows, or what became of its WAL.';
+comment on column operations.replication_state.is_active   is 'Whether someone is connected.';
+comment on column operations.replication_state.lag_seconds is 'How far a replica is behind in time; null: not known.';
+comment on column operations.replication_state.lag_bytes   is 'How far it is behind.';
+comment on column operations.replication_state.held_bytes  is 'How much WAL a slot keeps from being removed.';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+-- A DBA edits warn and critical here; applied again, the file leaves them. A row that is deleted is not looked at,
+-- until the file is applied again: null thresholds last.
+create table operations.health_thresholds (
+  name     text    primary key,
+  area     text    not null,
+  unit     text    not null,
+  warn     numeric,                         -- null: never
+  critical numeric,                         -- null: never
+  is_least boolean not null default false,  -- true: it is less than the threshold that is bad
+  remedy   text    not null
+);
+comment on table  operations.health_thresholds          is 'From when on a check of health is a warning, or critical.';
+comment on column operations.health_thresholds.is_least is 'Whether less than the thresholds is bad, instead of more.';
+insert into operations.health_thresholds (name, area, unit, warn, critical, is_least, remedy)
+values
+  ('connections used', 'connections', '%', 75, 90, false,
+   'See databaseConnections; lower POOL_SIZE, end what is idle, or raise max_connections.'),
+  ('longest transaction', 'transactions', 's', 300, 3600, false,
+   'See longTransactions; select pg_terminate_backend(pid) ends one. It keeps vacuum from cleaning up.'),
+  ('longest idle in transaction', 'transactions', 's', 60, 600, false,
+   'See longTransactions; mend the client, end it, or set idle_in_transaction_session_timeout.'),
+  ('oldest prepared transaction', 'transactions', 's', 300, 3600, false,
+   'Finish it: commit prepared or rollback prepared, by its name in pg_prepared_xacts.'),
+  ('longest wait for a lock', 'transactions', 's', 10, 60, false,
+   'See blockedSessions; select pg_terminate_backend(blocking_pid) ends who holds it.'),
+  ('transaction ids used', 'headroom', '%', 40, 75, false,
+   'Vacuum the oldest tables of headroom: vacuum (freeze); end long transactions and unused slots first.'),
+  ('multixact ids used', 'headroom', '%', 40, 75, false,
+   'Vacuum the oldest tables: vacuum (freeze); end long transactions first.'),
+  ('sequence used', 'headroom', '%', 75, 90, false,
+   'Make the column and its sequence bigint before it runs out.'),
+  ('cache hits', 'storage', '%', 95, 80, true,
+   'Raise shared_buffers, or find what reads so much: slowQueries, tableSizes.'),
+  ('bloat of a table', 'storage', '%', 50, 80, false,
+   'See bloat; vacuum full or pg_repack gives the space back. Autovacuum may be too rare for the table.'),
+  ('tables to vacuum', 'storage', 'tables', 1, 10, false,
+   'Vacuum them; where it does not help, something holds old rows: longTransactions, replication.'),
+  ('tables to analyze', 'storage', 'tables', 1, 10, false,
+   'Analyze them: autovacuum is off, or does not keep up.'),
+  ('broken checksums', 'storage', 'blocks', 1, 1, false,
+   'The disk returned other bytes than were written: restore from a backup, and replace it.'),
+  ('autovacuum off', 'storage', 'settings', 1, 1, false,
+   'alter system set autovacuum = on; alter system set track_counts = on; select pg_reload_conf().'),
+  ('invalid indexes', 'indexes', 'indexes', 1, null, false,
+   'See indexUsage; drop them and build them again: drop index concurrently, create index concurrently.'),
+  ('duplicate indexes', 'indexes', 'indexes', 1, null, false,
+   'See indexUsage; drop the one that another index serves for.'),
+  ('unused indexes', 'indexes', 'indexes', 1, null, false,
+   'See indexUsage; drop them, unless a replica reads them or a rare job needs them.'),
+  ('foreign keys without an index', 'indexes', 'keys', 1, null, false,
+   'See indexUsage; index the columns, or every delete of what they refer to reads the whole table.'),
+  ('slow queries', 'queries', '%', 1, 10, false,
+   'See slowQueries; ask for an explanation of the operation (docs/schema.md), and index what it filters by.'),
+  ('notification queue', 'events', '%', 10, 50, false,
+   'Someone who listens is in a transaction that does not end: longTransactions.'),
+  ('days of the log missing ahead', 'events', 'days', 1, 5, false,
+   'Run operations.ensure_partitions, and see why its schedule did not.'),
+  ('days of the log overdue', 'events', 'days', 2, 14, false,
+   'Run operations.expire_events, and see why its schedule did not.'),
+  ('months of messages ahead', 'events', 'months', 2, 1, true,
+   'Run operations.ensure_partitions, and see why its schedule did not.'),
+  ('lag of a replica', 'replication', 's', 30, 300, false,
+   'See replication; look for a long query on the replica, its disk, and the network.'),
+  ('WAL held by a slot', 'replication', 'bytes', 1073741824, 10737418240, false,
+   'See replication; bring its reader back, or select pg_drop_replication_slot(name).'),
+  ('WAL archiving failed', 'replication', 'failures', 1, 1, false,
+   'See pg_stat_archiver and the log of Postgres; until it succeeds WAL fills the disk.')
+on conflict (name) do update
+  set area = excluded.area, unit = excluded.unit, is_least = excluded.is_least, remedy = excluded.remedy;
+
+-- No policy, no grant: operations.health reads it, and who is plinth_owner.
+alter table operations.health_thresholds enable row level security;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: upkeep
 -- --------------------------------------------------------------------------------------------
 
 create function operations.ensure_partitions(since timestamptz default now(), months_ahead integer default 3)
@@ -4242,6 +4592,545 @@ comment on function operations.analyze_messages is
   'Renews the statistics of messages as a whole: autovacuum does so for each month, never for all of them together.';
 
 -- --------------------------------------------------------------------------------------------
+-- Functions: health
+-- --------------------------------------------------------------------------------------------
+
+-- Over a catalog with many partitions some of these are worth compiling, by their estimated cost: that takes a second,
+-- and running them as they are a tenth of it. Hence `set jit = off`.
+
+-- Why what others do cannot be seen, as a remedy; null where it can.
+create function operations._blind_to_sessions() returns text
+language sql stable security definer set search_path = ''
+return case
+  when not pg_has_role(current_user, 'pg_read_all_stats', 'usage')
+    then 'As a superuser: alter role plinth_owner inherit; grant pg_monitor to plinth_owner;'
+end;
+
+-- The same of statements. The setting is there when the library is loaded.
+create function operations._blind_to_statements() returns text
+language sql stable security definer set search_path = ''
+return case
+  when current_setting('pg_stat_statements.max', true) is null
+    then 'Add pg_stat_statements to shared_preload_libraries, restart Postgres, create extension pg_stat_statements;'
+  when not exists (select from pg_catalog.pg_extension where extname = 'pg_stat_statements')
+    then 'As a superuser: create extension pg_stat_statements;'
+  else operations._blind_to_sessions()
+end;
+
+-- Postgres keeps texts with $1 in place of values, of what it plans; of anything else (alter role … password) it keeps
+-- them whole, and of what it plans as well where it forgot an entry too soon: no value leaves this function.
+create function operations._without_values(query text) returns text
+language sql immutable set search_path = ''
+return case
+  when query ~* '^[\s(]*(select|insert|update|delete|merge|with|values)\M' then regexp_replace(
+    regexp_replace(query, '(''|\$[a-z_]*\$).*$', '''…', 'i'), '(?<![\w$."])\d[\w.]*', '…', 'g'
+  )
+  else coalesce(substring(query from '^\s*([a-zA-Z]+(?:\s+[a-zA-Z]+)?)'), '') || ' …'
+end;
+
+-- Of this database. Raises where they cannot be seen. Dynamic, as the extension may come later and in any schema.
+create function operations._statements() returns table (
+  query text, query_id bigint, role text, calls bigint, total double precision, mean double precision,
+  longest double precision, rows bigint, hit bigint, read bigint, temporary bigint, since timestamptz
+)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  place  text := (
+    select extnamespace::regnamespace::text from pg_catalog.pg_extension where extname = 'pg_stat_statements'
+  );
+  remedy text := operations._blind_to_statements();
+begin
+  if remedy is not null then
+    raise exception using errcode = 'PT409', message = 'Postgres does not tell of statements.', hint = remedy;
+  end if;
+  return query execute format(
+    'select statement.query, statement.queryid, pg_get_userbyid(statement.userid)::text, statement.calls,
+      statement.total_exec_time, statement.mean_exec_time, statement.max_exec_time, statement.rows,
+      statement.shared_blks_hit, statement.shared_blks_read, statement.temp_blks_written, info.stats_reset
+    from %1$s.pg_stat_statements(true) as statement, %1$s.pg_stat_statements_info() as info
+    where statement.dbid = (select oid from pg_catalog.pg_database where datname = current_database())', place
+  );
+end;
+$$;
+
+create function operations.slow_queries(slow_milliseconds integer default 1000)
+returns setof operations.slow_query
+language sql stable security definer rows 50 set search_path = ''
+as $$
+  select operations._without_values(query), query_id, role, calls, round(total::numeric, 1), round(mean::numeric, 1),
+    round(longest::numeric, 1), rows, round(100.0 * hit / nullif(hit + read, 0), 1),
+    temporary * current_setting('block_size')::bigint
+  from operations._statements()
+  where longest >= slow_milliseconds
+  order by total desc, query_id;
+$$;
+comment on function operations.slow_queries is
+  'Statements that took `slow_milliseconds` (1000) or more at least once, those that cost most first; without values.
+Needs pg_stat_statements.';
+
+create function operations.query_totals(slow_milliseconds integer default 1000) returns operations.query_totals
+language sql stable security definer set search_path = ''
+as $$
+  select since, total_queries, slow, round(milliseconds::numeric, 1),
+    round((milliseconds / nullif(total_queries, 0))::numeric, 3), percent, coalesce(percent > 1, false)
+  from (
+    select *, round(100.0 * slow / nullif(total_queries, 0), 2) as percent
+    from (
+      select min(since) as since, coalesce(sum(calls), 0)::bigint as total_queries,
+        coalesce(sum(total), 0) as milliseconds,
+        -- Postgres keeps the mean and the longest of a statement: of a fast one that was slow, once is certain.
+        coalesce(sum(
+          case when mean >= slow_milliseconds then calls when longest >= slow_milliseconds then 1 else 0 end
+        ), 0)::bigint as slow
+      from operations._statements()
+    ) as counted
+  ) as shared;
+$$;
+comment on function operations.query_totals is
+  'All statements since Postgres began to count: how many, how long, how many took `slow_milliseconds` (1000) or more.
+Needs pg_stat_statements.';
+
+create function operations.table_sizes() returns setof operations.table_size
+language sql stable security definer rows 50 set search_path = '' set jit = off
+as $$
+  with leaves as (
+    select coalesce(pg_partition_root(class.oid), class.oid::regclass) as root, class.oid, class.relispartition,
+      greatest(class.reltuples, 0) as reltuples
+    from pg_catalog.pg_class as class
+    join pg_catalog.pg_namespace as namespace on namespace.oid = class.relnamespace
+    where class.relkind in ('r', 'm') and namespace.nspname !~ '^pg_(catalog|toast|temp)|^information_schema$'
+  ), summed as (
+    select leaves.root,
+      count(*) filter (where leaves.relispartition) as partitions,
+      sum(greatest(leaves.reltuples, used.n_live_tup)) as rows,
+      sum(pg_total_relation_size(leaves.oid)) as total_bytes,
+      sum(pg_table_size(leaves.oid)) as table_bytes,
+      sum(pg_indexes_size(leaves.oid)) as index_bytes,
+      sum(used.n_dead_tup) as dead, sum(used.n_live_tup) as live,
+      sum(used.seq_scan) as sequential_scans, sum(used.idx_scan) as index_scans,
+      sum(used.n_tup_ins + used.n_tup_upd + used.n_tup_del) as written,
+      sum(blocks.heap_blks_hit) as hit, sum(blocks.heap_blks_read) as read,
+      max(greatest(used.last_vacuum, used.last_autovacuum)) as vacuumed_at,
+      max(greatest(used.last_analyze, used.last_autoanalyze)) as analyzed_at
+    from leaves
+    left join pg_catalog.pg_stat_all_tables as used on used.relid = leaves.oid
+    left join pg_catalog.pg_statio_all_tables as blocks on blocks.relid = leaves.oid
+    group by leaves.root
+  )
+  select namespace.nspname::text, class.relname::text, summed.partitions::integer, summed.rows::bigint,
+    summed.total_bytes::bigint, summed.table_bytes::bigint, summed.index_bytes::bigint, summed.dead::bigint,
+    round(100.0 * summed.dead / nullif(summed.dead + summed.live, 0), 1), summed.sequential_scans::bigint,
+    coalesce(summed.index_scans, 0)::bigint, summed.written::bigint,
+    round(100.0 * summed.hit / nullif(summed.hit + summed.read, 0), 1), summed.vacuumed_at, summed.analyzed_at
+  from summed
+  join pg_catalog.pg_class as class on class.oid = summed.root
+  join pg_catalog.pg_namespace as namespace on namespace.oid = class.relnamespace
+  order by summed.total_bytes desc, 1, 2;
+$$;
+comment on function operations.table_sizes is
+  'Every table with its partitions: rows, bytes, dead rows, scans, writes, cache hits, last vacuum; the largest first.';
+
+-- What so many rows, so wide, would take at the table's fillfactor, with 24 bytes of header and 4 of pointer each.
+create function operations.bloat() returns setof operations.table_bloat
+language sql stable security definer rows 50 set search_path = '' set jit = off
+as $$
+  with measured as (
+    select namespace.nspname as schema, class.relname as name, class.relpages::bigint * block.size as bytes,
+      ceil(
+        class.reltuples * (28 + 8 * ceil(widths.width / 8.0))
+        / ((block.size - 24) * coalesce(filled.factor, 100) / 100.0)
+      ) * block.size as needed
+    from pg_catalog.pg_class as class
+    join pg_catalog.pg_namespace as namespace on namespace.oid = class.relnamespace
+    cross join (select current_setting('block_size')::bigint as size) as block
+    join lateral (
+      select sum((1 - stats.null_frac) * stats.avg_width) as width
+      from pg_catalog.pg_stats as stats
+      where stats.schemaname = namespace.nspname and stats.tablename = class.relname and not stats.inherited
+    ) as widths on widths.width is not null
+    left join lateral (
+      select substring(option from 'fillfactor=(\d+)')::numeric as factor
+      from unnest(class.reloptions) as option where option like 'fillfactor=%'
+    ) as filled on true
+    where class.relkind in ('r', 'm') and class.relpages > 128 and class.reltuples > 0
+      and namespace.nspname !~ '^pg_(catalog|toast|temp)|^information_schema$'
+  )
+  select schema::text, name::text, bytes, greatest(bytes - needed, 0)::bigint,
+    round((100 * greatest(bytes - needed, 0) / bytes)::numeric, 1)
+  from measured
+  order by 4 desc, 1, 2;
+$$;
+comment on function operations.bloat is
+  'Tables of 1 MB and more, and about how much of each is empty space, by its statistics; the most first.';
+
+create function operations.index_usage() returns setof operations.index_use
+language sql stable security definer rows 100 set search_path = '' set jit = off
+as $$
+  with indexes as (
+    -- Partitions of an index are counted with it.
+    select coalesce(pg_partition_root(index.indexrelid), index.indexrelid::regclass) as root,
+      sum(pg_relation_size(index.indexrelid))::bigint as bytes, coalesce(sum(used.idx_scan), 0)::bigint as scans,
+      bool_and(index.indisvalid) as is_valid
+    from pg_catalog.pg_index as index
+    left join pg_catalog.pg_stat_all_indexes as used on used.indexrelid = index.indexrelid
+    group by 1
+  ), described as (
+    select indexes.*, index.*, namespace.nspname as schema, parent.relname as table_name, class.relname as name,
+      class.relam, (
+        select string_agg(pg_get_indexdef(index.indexrelid, place, true), ', ' order by place)
+        from generate_series(1, index.indnkeyatts) as place
+      ) as columns,
+      exists (select from pg_catalog.pg_constraint where conindid = index.indexrelid) as is_constraint
+    from indexes
+    join pg_catalog.pg_index as index on index.indexrelid = indexes.root
+    join pg_catalog.pg_class as class on class.oid = index.indexrelid
+    join pg_catalog.pg_class as parent on parent.oid = index.indrelid
+    join pg_catalog.pg_namespace as namespace on namespace.oid = parent.relnamespace
+    where namespace.nspname !~ '^pg_(catalog|toast|temp)|^information_schema$'
+  ), known as (
+    select described.*, twin.name as twin
+    from described
+    left join lateral (
+      select other.name
+      from described as other
+      where other.indrelid = described.indrelid and other.indexrelid <> described.indexrelid
+        and other.relam = described.relam and other.is_valid and described.is_valid
+        and not described.is_constraint and not (described.indisunique and not other.indisunique)
+        and described.indnatts = described.indnkeyatts
+        and described.indexprs is null and other.indexprs is null
+        and described.indpred is not distinct from other.indpred
+        and (
+          -- The same columns: the one that was made later is the duplicate.
+          described.indkey = other.indkey and described.indclass = other.indclass
+            and described.indcollation = other.indcollation and described.indoption = other.indoption
+            and (other.is_constraint or described.indexrelid > other.indexrelid)
+          -- The first columns of another B-tree.
+          or not described.indisunique and described.relam = (select oid from pg_catalog.pg_am where amname = 'btree')
+            and other.indkey::text like described.indkey::text || ' %'
+            and other.indclass::text like described.indclass::text || ' %'
+            and other.indcollation::text like described.indcollation::text || ' %'
+            and other.indoption::text like described.indoption::text || ' %'
+        )
+      order by other.name
+      limit 1
+    ) as twin on true
+  )
+  select schema::text, table_name::text, name::text, columns, bytes, scans,
+    case
+      when not is_valid then 'invalid'
+      when twin is not null then 'duplicate'
+      when scans = 0 and not indisunique and not is_constraint then 'unused'
+    end::operations.index_finding as finding,
+    twin::text as detail
+  from known
+  union all
+  select namespace.nspname::text, class.relname::text, null, keys.columns, 0, 0, 'missing', key.conname::text
+  from pg_catalog.pg_constraint as key
+  join pg_catalog.pg_class as class on class.oid = key.conrelid
+  join pg_catalog.pg_namespace as namespace on namespace.oid = class.relnamespace
+  cross join lateral (
+    select string_agg(attribute.attname, ', ' order by part.place) as columns
+    from unnest(key.conkey) with ordinality as part (attnum, place)
+    join pg_catalog.pg_attribute as attribute
+      on attribute.attrelid = key.conrelid and attribute.attnum = part.attnum
+  ) as keys
+  where key.contype = 'f' and key.conparentid = 0
+    and namespace.nspname !~ '^pg_(catalog|toast|temp)|^information_schema$'
+    and not exists (
+      select
+      from pg_catalog.pg_index as index
+      where index.indrelid = key.conrelid and index.indisvalid
+        -- Every column of the key stands among the first of the index, in whichever order.
+        and key.conkey <@ (index.indkey::smallint[])[0:cardinality(key.conkey) - 1]
+    )
+  order by finding, bytes desc, schema, name;
+$$;
+comment on function operations.index_usage is
+  'Every index, how often it is read, and what is wrong with it; foreign keys without one. What is wrong comes first.';
+
+create function operations.long_transactions(seconds integer default 60)
+returns setof operations.long_transaction
+language sql stable security definer rows 10 set search_path = ''
+as $$
+  select pid, usename::text, application_name, state, concat_ws(' ', wait_event_type, wait_event),
+    round(extract(epoch from clock_timestamp() - xact_start), 1),
+    round(extract(epoch from clock_timestamp() - state_change), 1), query_id,
+    greatest(age(backend_xid), age(backend_xmin))
+  from pg_catalog.pg_stat_activity
+  where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()
+    and xact_start < clock_timestamp() - make_interval(secs => seconds)
+  order by xact_start;
+$$;
+comment on function operations.long_transactions is
+  'Transactions that have been open for `seconds` (60) or more, also those that do nothing; the oldest first.';
+
+create function operations.blocked_sessions() returns setof operations.blocked_session
+language sql stable security definer rows 10 set search_path = ''
+as $$
+  select waiting.pid, waiting.usename::text, waiting.application_name, waiting.query_id,
+    round(extract(epoch from clock_timestamp() - coalesce(wanted.waitstart, waiting.state_change)), 1),
+    concat_ws(' ', wanted.locktype, wanted.mode), wanted.relation::regclass::text, holder.pid, holding.usename::text,
+    holding.application_name, holding.state, holding.query_id,
+    round(extract(epoch from clock_timestamp() - holding.xact_start), 1)
+  from pg_catalog.pg_stat_activity as waiting
+  cross join lateral unnest(pg_blocking_pids(waiting.pid)) as holder (pid)
+  left join pg_catalog.pg_stat_activity as holding on holding.pid = holder.pid
+  left join lateral (
+    select * from pg_catalog.pg_locks as asked where asked.pid = waiting.pid and not asked.granted limit 1
+  ) as wanted on true
+  where waiting.datname = current_database() and waiting.wait_event_type = 'Lock'
+  order by 5 desc, 1, 8;
+$$;
+comment on function operations.blocked_sessions is
+  'Who waits for a lock and who holds it, whoever waits longest first.';
+
+create function operations.database_connections() returns setof operations.connection_count
+language sql stable security definer rows 20 set search_path = ''
+as $$
+  select usename::text, application_name, state, count(*),
+    round(extract(epoch from clock_timestamp() - min(state_change)), 1)
+  from pg_catalog.pg_stat_activity
+  where datname = current_database() and backend_type = 'client backend'
+  group by 1, 2, 3
+  order by 4 desc, 1, 2, 3;
+$$;
+comment on function operations.database_connections is
+  'Connections to this database by role, application and state; the most first.';
+
+create function operations.headroom() returns setof operations.number_headroom
+language sql stable security definer rows 50 set search_path = ''
+as $$
+  with counted (kind, name, used, most) as (
+    select 'transactions of a database', datname::text, age(datfrozenxid)::numeric, 2147483647::numeric
+    from pg_catalog.pg_database
+    union all
+    select 'multixacts of a database', datname::text, mxid_age(datminmxid), 2147483647 from pg_catalog.pg_database
+    union all
+    (select 'transactions of a table', oid::regclass::text, age(relfrozenxid), 2147483647
+    from pg_catalog.pg_class
+    where relkind in ('r', 'm', 't') and relfrozenxid <> '0'
+    order by 3 desc
+    limit 10)
+    union all
+    -- One that counts down, or starts over at its end, does not run out so.
+    select 'sequence', format('%I.%I', schemaname, sequencename), last_value, max_value
+    from pg_catalog.pg_sequences
+    where last_value is not null and increment_by > 0 and not cycle
+  )
+  select kind, name, used, most, round(100 * used / most, 2)
+  from counted
+  order by 5 desc, 1, 2;
+$$;
+comment on function operations.headroom is
+  'Numbers that run out (transaction ids, multixacts, sequences), and how far they are used; the furthest first.';
+
+create function operations.replication() returns setof operations.replication_state
+language sql stable security definer rows 10 set search_path = ''
+as $$
+  with here (lsn) as (
+    select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end
+  )
+  select 'replica', application_name, state, true, round(extract(epoch from replay_lag), 3),
+    pg_wal_lsn_diff(here.lsn, replay_lsn), null::numeric
+  from pg_catalog.pg_stat_replication, here
+  union all
+  select 'slot', slot_name::text, wal_status, active, null, null, pg_wal_lsn_diff(here.lsn, restart_lsn)
+  from pg_catalog.pg_replication_slots, here
+  order by 1, 2;
+$$;
+comment on function operations.replication is
+  'Replicas that are connected, with their lag, and slots, with the WAL that they keep.';
+
+-- What each check of health_thresholds measures. `missing` is the remedy where it cannot be seen.
+create function operations._measured()
+returns table (name text, value numeric, detail text, missing text)
+language sql stable security definer set search_path = ''
+as $$
+  with activity as materialized (
+    select *, extract(epoch from clock_timestamp() - xact_start) as transaction_seconds,
+      extract(epoch from clock_timestamp() - state_change) as state_seconds
+    from pg_catalog.pg_stat_activity
+    where backend_type = 'client backend'
+  ), sessions as (
+    select operations._blind_to_sessions() as missing
+  ), indexes as materialized (
+    select * from operations.index_usage() where finding is not null
+  ), numbers as materialized (
+    select distinct on (kind) * from operations.headroom() order by kind, used_percent desc
+  ), bloated as materialized (
+    select * from operations.bloat() where table_bytes >= 10 * 1024 * 1024 order by bloat_percent desc limit 1
+  ), settings as (
+    select current_setting('autovacuum_vacuum_threshold')::numeric as vacuum_rows,
+      current_setting('autovacuum_vacuum_scale_factor')::numeric as vacuum_share,
+      current_setting('autovacuum_analyze_threshold')::numeric as analyze_rows,
+      current_setting('autovacuum_analyze_scale_factor')::numeric as analyze_share
+  ), upkeep as materialized (
+    -- Twice of what wakes autovacuum: it should have been there.
+    select used.relid::regclass::text as name,
+      used.n_dead_tup > 1000 + 2 * (settings.vacuum_rows + settings.vacuum_share * used.n_live_tup) as to_vacuum,
+      used.n_mod_since_analyze > 1000 + 2 * (settings.analyze_rows + settings.analyze_share * used.n_live_tup)
+        as to_analyze
+    from pg_catalog.pg_stat_user_tables as used, settings
+  ), log_days as materialized (
+    select day.relname as name, known.kind, known.kept, to_date(right(day.relname, 10), 'YYYY_MM_DD') as day
+    from events.topic_kinds as known
+    join pg_catalog.pg_class as parent
+      on parent.relname = 'log_' || known.kind and parent.relnamespace = 'events'::regnamespace
+    join pg_catalog.pg_inherits as inherits on inherits.inhparent = parent.oid
+    join pg_catalog.pg_class as day on day.oid = inherits.inhrelid
+  )
+  select 'connections used',
+    round(100.0 * count(*) / current_setting('max_connections')::integer, 1),
+    format('%s of %s', count(*), current_setting('max_connections')), (select missing from sessions)
+  from activity
+  union all
+  select 'longest transaction', round(coalesce(max(transaction_seconds), 0), 1), (
+    select format('pid %s, %s, %s', pid, usename, application_name) from activity
+    where transaction_seconds > 1 and pid <> pg_backend_pid() order by transaction_seconds desc limit 1
+  ), (select missing from sessions)
+  from activity where pid <> pg_backend_pid()
+  union all
+  select 'longest idle in transaction', round(coalesce(max(state_seconds), 0), 1), (
+    select format('pid %s, %s, %s', pid, usename, application_name) from activity
+    where state ~ '^idle in transaction' order by state_seconds desc limit 1
+  ), (select missing from sessions)
+  from activity where state ~ '^idle in transaction'
+  union all
+  select 'oldest prepared transaction', round(coalesce(max(extract(epoch from now() - prepared)), 0), 1),
+    (array_agg(gid order by prepared))[1], null
+  from pg_catalog.pg_prepared_xacts where database = current_database()
+  union all
+  select 'longest wait for a lock', coalesce(max(waiting_seconds), 0), (
+    select format('pid %s waits for pid %s', pid, blocking_pid) from operations.blocked_sessions() limit 1
+  ), (select missing from sessions)
+  from operations.blocked_sessions()
+  union all
+  select named.name, coalesce(numbers.used_percent, 0), numbers.name, null
+  from (values
+    ('transaction ids used', 'transactions of a database'), ('multixact ids used', 'multixacts of a database'),
+    ('sequence used', 'sequence')
+  ) as named (name, kind)
+  left join numbers on numbers.kind = named.kind
+  union all
+  -- Of a few blocks the share says nothing.
+  select 'cache hits',
+    case when blks_hit + blks_read > 100000 then round(100.0 * blks_hit / (blks_hit + blks_read), 2) end,
+    case when blks_hit + blks_read <= 100000 then 'Too little was read to tell.' end, null
+  from pg_catalog.pg_stat_database where datname = current_database()
+  union all
+  select 'bloat of a table', coalesce(max(bloat_percent), 0),
+    max(format('%s.%s, %s', schema, bloated.name, pg_size_pretty(bloat_bytes))), null
+  from bloated
+  union all
+  select 'tables to vacuum', count(*), string_agg(upkeep.name, ', ' order by upkeep.name), null
+  from upkeep where to_vacuum
+  union all
+  select 'tables to analyze', count(*), string_agg(upkeep.name, ', ' order by upkeep.name), null
+  from upkeep where to_analyze
+  union all
+  select 'broken checksums', coalesce(sum(checksum_failures), 0),
+    case when current_setting('data_checksums') = 'off' then 'Checksums are off.' end, null
+  from pg_catalog.pg_stat_database
+  union all
+  select 'autovacuum off', count(*), string_agg(setting.name, ', '), null
+  from unnest(array['autovacuum', 'track_counts']) as setting (name) where current_setting(setting.name) = 'off'
+  union all
+  select named.name, count(indexes.finding),
+    string_agg(indexes.schema || '.' || coalesce(indexes.name, indexes.detail), ', ' order by indexes.bytes desc), null
+  from (values
+    ('invalid indexes', 'invalid'), ('duplicate indexes', 'duplicate'), ('unused indexes', 'unused'),
+    ('foreign keys without an index', 'missing')
+  ) as named (name, finding)
+  left join indexes
+    on indexes.finding::text = named.finding
+    -- Of what was counted for a few days only, or is small, nobody need know.
+    and (named.finding <> 'unused' or indexes.bytes >= 10 * 1024 * 1024 and exists (
+      select from pg_catalog.pg_stat_database
+      where datname = current_database() and coalesce(stats_reset, '-infinity') < now() - interval '7 days'
+    ))
+  group by named.name
+  union all
+  select 'slow queries', (totals).slow_percent,
+    case when missing is null then format(
+      '%s of %s, %s ms on average',
+      (totals).slow_queries, (totals).total_queries, (totals).average_milliseconds
+    ) end, missing
+  from (
+    -- Not asked where it would refuse.
+    select missing, case when missing is null then (select sums from operations.query_totals() as sums) end as totals
+    from (select operations._blind_to_statements() as missing) as statements
+    offset 0
+  ) as asked
+  union all
+  select 'notification queue', round(100 * pg_notification_queue_usage()::numeric, 3), null, null
+  union all
+  select 'days of the log missing ahead', count(*), string_agg(wanted.name, ', ' order by wanted.name), null
+  from (
+    select format('log_%s_%s', known.kind, to_char(day, 'YYYY_MM_DD')) as name
+    from events.topic_kinds as known
+    cross join generate_series(now() at time zone 'UTC', now() at time zone 'UTC' + interval '2 days', '1 day') as day
+  ) as wanted
+  where not exists (select from log_days where log_days.name = wanted.name)
+  union all
+  select 'days of the log overdue',
+    coalesce(max(((now() - kept) at time zone 'UTC')::date - day), 0), min(log_days.name), null
+  from log_days where day + 1 < (now() - kept) at time zone 'UTC'
+  union all
+  select 'months of messages ahead', count(*), null, null
+  from generate_series(1, 12) as ahead
+  where not exists (
+    select from generate_series(1, ahead) as month
+    where to_regclass(
+      'chat.messages_' || to_char(now() at time zone 'UTC' + make_interval(months => month), 'YYYY_MM')
+    ) is null
+  )
+  union all
+  select 'lag of a replica', coalesce(max(lag_seconds), 0),
+    (array_agg(state.name order by lag_seconds desc nulls last))[1],
+    (select missing from sessions)
+  from operations.replication() as state where kind = 'replica'
+  union all
+  select 'WAL held by a slot', coalesce(max(held_bytes), 0),
+    (array_agg(state.name order by held_bytes desc nulls last))[1],
+    null
+  from operations.replication() as state where kind = 'slot'
+  union all
+  select 'WAL archiving failed',
+    case when last_failed_time > coalesce(last_archived_time, '-infinity') then failed_count else 0 end,
+    case when last_failed_time > coalesce(last_archived_time, '-infinity') then last_failed_wal end, null
+  from pg_catalog.pg_stat_archiver;
+$$;
+
+create function operations.health() returns setof operations.health_check
+language sql stable security definer rows 50 set search_path = '' set jit = off
+as $$
+  with judged as (
+    select checked.name, checked.area, found.value, checked.unit, checked.warn, checked.critical, found.detail,
+      coalesce(found.missing, checked.remedy) as remedy,
+      case
+        when found.missing is not null then 'unknown'
+        when found.value is null then 'ok'
+        when checked.is_least and found.value < checked.critical then 'critical'
+        when checked.is_least and found.value < checked.warn then 'warn'
+        when checked.is_least then 'ok'
+        when found.value >= checked.critical then 'critical'
+        when found.value >= checked.warn then 'warn'
+        else 'ok'
+      end::operations.health_verdict as verdict
+    from operations.health_thresholds as checked
+    join operations._measured() as found on found.name = checked.name
+  )
+  select name, area, case when verdict <> 'unknown' then value end, unit,
+    case when verdict = 'critical' then critical else coalesce(warn, critical) end, verdict, detail,
+    case when verdict <> 'ok' then remedy end
+  from judged
+  order by array_position(array['critical', 'warn', 'unknown', 'ok'], verdict::text), area, name;
+$$;
+comment on function operations.health is
+  'All that is looked at, whatever is worst first, with what to do. Thresholds stand in operations.health_thresholds.';
+
+-- --------------------------------------------------------------------------------------------
 -- Grants: this is the API
 -- --------------------------------------------------------------------------------------------
 
@@ -4249,5 +5138,9 @@ revoke execute on all functions in schema operations from public;
 grant execute on function operations.ensure_partitions, operations.expire_codes to service;
 grant execute on function operations.expire_events to service;
 grant execute on function operations.expire_nonces, operations.analyze_messages to service;
+grant execute on function
+  operations.health, operations.slow_queries, operations.query_totals, operations.table_sizes, operations.bloat,
+  operations.index_usage, operations.long_transactions, operations.blocked_sessions,
+  operations.database_connections, operations.headroom, operations.replication to operator, service;
 
 select operations.ensure_partitions();

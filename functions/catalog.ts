@@ -181,6 +181,10 @@ with roles as (
   join schemas on schemas.oid = class.relnamespace
   where class.relkind in ('r', 'p', 'v', 'm', 'f') and not class.relispartition and class.relname !~ '^_'
     and exists (select from columns where columns.attrelid = class.oid and columns.roles is not null)
+    and not exists (
+      select from pg_catalog.pg_depend as dependency
+      where dependency.objid = class.oid and dependency.classid = 'pg_catalog.pg_class'::regclass and dependency.deptype = 'e'
+    )
   order by schemas.nspname, class.relname
 ), functions as (
   select json_build_object(

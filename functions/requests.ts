@@ -3,12 +3,20 @@ import pg from 'pg';
 import { cancel } from './cancel.ts';
 import type { ApiRole } from './catalog.ts';
 import { type Call, type PipelineError, pipeline, prepare, type Rows } from './pipeline.ts';
+import type { QueryTimes } from './query-times.ts';
+import type { Span } from './span.ts';
 import { openTurns } from './turns.ts';
 
 /** Who a request comes from: a role and the claims of a verified token, with what the server knows of the connection. */
 export type Caller = { role: ApiRole; claims: Record<string, string> };
 
-type RunOptions = { readOnly: boolean; signal?: AbortSignal; share?: string };
+type RunOptions = {
+  readOnly: boolean;
+  signal?: AbortSignal;
+  share?: string;
+  operation?: string;
+  span?: Span | undefined;
+};
 
 /** Statements run as API roles. */
 export type Requests = {
@@ -17,6 +25,8 @@ export type Requests = {
    *
    * @param options.readOnly refuse writes; also lets it be tried again when the connection is lost.
    * @param options.signal cancels the statement that runs.
+   * @param options.operation what its time is counted under.
+   * @param options.span what its time is a part of.
    * @param options.share whose share of the connections it counts against, where that is not the caller.
    * @throws PipelineError; `at` counts from the first of the calls, and is -1 where the caller was refused.
    */
@@ -24,6 +34,7 @@ export type Requests = {
   /** The longest a statement of each role may run; told anew when the catalog is. */
   setTimeouts(timeouts: Record<ApiRole, string>): void;
   pool: pg.Pool;
+  connections(): { total: number; idle: number; waiting: number };
   close(): Promise<void>;
 };
 
@@ -52,26 +63,28 @@ const begin = prepare(
  *
  * @param url the database, as plinth_server.
  * @param log told of connections that were lost.
+ * @param times told of every round trip.
  */
 export function openRequests(
   url: string,
-  { size, log }: { size: number; log: { warn(details: object, message: string): void } },
+  { size, log, times }: { size: number; log: { warn(details: object, message: string): void }; times?: QueryTimes },
 ): Requests {
   const config = { connectionString: url, options: connectionOptions, application_name: 'plinth', keepAlive: true };
   const pool = new pg.Pool({ ...config, max: size, connectionTimeoutMillis: 10_000, idleTimeoutMillis: 60_000 });
   // A client that is in use says it twice when its connection is lost: to its query, and as an event that would end the process.
   pool.on('connect', (client) => void client.on('error', () => {}));
   pool.on('error', (error) => log.warn({ error: error.message }, 'A database connection was lost.'));
-  const takeTurn = openTurns(size);
+  const turns = openTurns(size);
   let timeouts: Partial<Record<ApiRole, string>> = {};
 
   async function once(
-    { role, claims }: Caller,
+    caller: Caller,
     calls: Call[],
-    { readOnly, signal, share }: RunOptions,
+    { readOnly, signal, share, operation = 'other', span }: RunOptions,
   ): Promise<Rows[]> {
+    const { role, claims } = caller;
     signal?.throwIfAborted();
-    const endTurn = await takeTurn(share ?? claims.sub ?? claims.address ?? role, signal);
+    const endTurn = await turns.take(share ?? claims.sub ?? claims.address ?? role, signal);
     const client = await pool.connect().catch((error) => {
       endTurn();
       throw error;
@@ -79,15 +92,23 @@ export function openRequests(
     const values = [role, JSON.stringify(claims), timeouts[role] ?? '10s', readOnly ? 'on' : 'off'];
     const cancelled = signal && cancelOn(signal, client);
     let lost: Error | undefined;
+    let sentAt = 0;
+    let within: Span | undefined;
+    let failure: unknown;
     try {
       signal?.throwIfAborted();
+      within = span?.child('postgres', { 'db.system.name': 'postgresql', 'db.query.text': textOf(calls) });
+      sentAt = performance.now();
       const [, ...results] = await pipeline(client, [{ statement: begin, values }, ...calls]);
       return results;
     } catch (error) {
+      failure = error;
       if (isLost(error)) lost = error as Error;
       if (typeof (error as PipelineError).at === 'number') (error as PipelineError & { at: number }).at -= 1;
       throw error;
     } finally {
+      within?.end(failure);
+      if (sentAt > 0) times?.add(performance.now() - sentAt, operation, caller, calls);
       // A cancellation under way would hit whatever runs next on this connection.
       const isClean = (await cancelled?.()) ?? true;
       client.release(lost ?? !isClean);
@@ -117,6 +138,11 @@ export function openRequests(
 
   return {
     pool,
+    connections: () => ({
+      total: pool.totalCount,
+      idle: pool.idleCount,
+      waiting: pool.waitingCount + turns.waiting(),
+    }),
     setTimeouts(each) {
       timeouts = each;
     },
@@ -130,6 +156,11 @@ export function openRequests(
     },
     close: () => pool.end(),
   };
+}
+
+/** The statements of a round trip. Values are not in them. */
+function textOf(calls: Call[]): string {
+  return calls.map(({ statement }) => statement.text).join(';\n');
 }
 
 /** Whether the connection itself failed, so that nothing is known of what it ran. */

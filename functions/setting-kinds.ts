@@ -31,6 +31,13 @@ export function postgresUrl() {
   });
 }
 
+/** The address of something that speaks HTTP. Its error says nothing of the value: that may hold a password. */
+export function httpUrl() {
+  return z.string().refine((text) => /^https?:$/.test(URL.parse(text)?.protocol ?? ''), {
+    error: 'must be a URL such as http://localhost:4318',
+  });
+}
+
 /** Web origins separated by commas. */
 export function origins() {
   return z.string().transform((text, context) => {

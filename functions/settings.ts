@@ -3,7 +3,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { nearestName } from './nearest-name.ts';
 import { Refusal } from './refusal.ts';
-import { choice, integer, origins, postgresUrl, signingKeys, yesOrNo } from './setting-kinds.ts';
+import { choice, httpUrl, integer, origins, postgresUrl, signingKeys, yesOrNo } from './setting-kinds.ts';
 import { isDevelopmentKey } from './signing-keys.ts';
 
 const repository = path.dirname(import.meta.dirname);
@@ -105,6 +105,32 @@ export const settingsSchema = z.object({
     .optional()
     .describe('How a message is logged: a line of JSON for machines, or a line to read.')
     .meta({ default: 'pretty on a terminal, else json' }),
+  SLOW_QUERY_MS: integer(1)
+    .default(1000)
+    .describe('From how many milliseconds on what the server waits for Postgres is slow: it is counted, and logged.'),
+  LOG_PARAMETERS: yesOrNo()
+    .default(false)
+    .describe('Whether a slow query is logged with the values that were sent, secrets among them. Not in production.'),
+  METRICS: yesOrNo()
+    .optional()
+    .describe('Whether /metrics tells Prometheus what the server does; /metrics is not there otherwise.')
+    .meta({ default: 'on in development; in production on where METRICS_TOKEN is set, else off' }),
+  METRICS_TOKEN: z
+    .string()
+    .min(16, { error: 'must have at least 16 characters' })
+    .optional()
+    .describe('What Prometheus has to send (Authorization: Bearer …) to read /metrics. Without it, anyone may.'),
+  OTEL_EXPORTER_OTLP_ENDPOINT: httpUrl()
+    .optional()
+    .describe('Where traces are sent by OTLP over HTTP, such as http://localhost:4318. Without it nothing is traced.'),
+  OTEL_SERVICE_NAME: z.string().default('plinth').describe('What the server is called in traces.'),
+  ERROR_REPORTER: z
+    .string()
+    .refine((file) => existsSync(file), { error: ({ input }) => `must name a file that exists, not "${input}"` })
+    .optional()
+    .describe(
+      'A module that exports report(error, {id}): called for every error that nobody foresaw, with the id that the client was told.',
+    ),
   OUTBOX: z
     .string()
     .optional()
@@ -116,7 +142,7 @@ type Camel<Name extends string> = Name extends `${infer First}_${infer Rest}`
   ? `${Lowercase<First>}${Capitalize<Camel<Rest>>}`
   : Lowercase<Name>;
 type Given = z.output<typeof settingsSchema>;
-type Decided = 'PLINTH_ENV' | 'PLINTH_DATA' | 'INTROSPECTION' | 'GRAPHIQL' | 'LOG_FORMAT' | 'OUTBOX';
+type Decided = 'PLINTH_ENV' | 'PLINTH_DATA' | 'INTROSPECTION' | 'GRAPHIQL' | 'LOG_FORMAT' | 'METRICS' | 'OUTBOX';
 type Complete = Omit<Given, Decided> & { [Name in Decided]-?: NonNullable<Given[Name]> };
 
 /** The settings under camelCase names: DATABASE_URL is databaseUrl. Folders are absolute paths. */
@@ -148,7 +174,7 @@ type Mistake = { name: string; problem: string };
 /** What is wrong between settings. Each is read by itself, so that a mistake elsewhere does not hide these. */
 function contradictions(set: Record<string, string | undefined>): Mistake[] {
   const production = environmentOf(set) === 'production';
-  const { JWT_KEYS: keys, TRUSTED_DOCUMENTS_ONLY: only } = settingsSchema.shape;
+  const { JWT_KEYS: keys, TRUSTED_DOCUMENTS_ONLY: only, LOG_PARAMETERS: parameters } = settingsSchema.shape;
   const isOpen = (key: Uint8Array) => production && isDevelopmentKey(dataFolder(set.PLINTH_DATA), key);
   const mistakes: [boolean, string, string][] = [
     [
@@ -161,6 +187,11 @@ function contradictions(set: Record<string, string | undefined>): Mistake[] {
       'JWT_KEYS',
       `key ${kid} is a development key of PLINTH_DATA; production needs its own`,
     ]),
+    [
+      production && parameters.safeParse(set.LOG_PARAMETERS).data === true,
+      'LOG_PARAMETERS',
+      'must not be true in production: a log is no place for what people send',
+    ],
     [!!set.SERVER_DATABASE_URL && !set.DATABASE_URL, 'SERVER_DATABASE_URL', 'must not be set without DATABASE_URL'],
     [
       only.safeParse(set.TRUSTED_DOCUMENTS_ONLY).data === true && !set.TRUSTED_DOCUMENTS,
@@ -182,6 +213,7 @@ function complete(given: Given, nodeEnv: string | undefined): Settings {
     INTROSPECTION: given.INTROSPECTION ?? development,
     GRAPHIQL: given.GRAPHIQL ?? development,
     LOG_FORMAT: given.LOG_FORMAT ?? (process.stdout.isTTY ? 'pretty' : 'json'),
+    METRICS: given.METRICS ?? (development || given.METRICS_TOKEN !== undefined),
     OUTBOX: path.resolve(given.OUTBOX ?? path.join(data, 'outbox')),
   };
   const named = Object.entries(decided).map(([name, value]) => [camelCase(name), value]);

@@ -4,7 +4,9 @@ export class Overloaded extends Error {
 }
 
 /** Gives a turn, now or later, and with it what ends it. @throws Overloaded; the reason of the signal */
-export type TakeTurn = (caller: string, signal?: AbortSignal) => Promise<() => void>;
+type TakeTurn = (caller: string, signal?: AbortSignal) => Promise<() => void>;
+
+export type Turns = { take: TakeTurn; waiting(): number };
 
 const mostWaiting = 1000;
 const mostWaitingOfOne = 200;
@@ -13,7 +15,7 @@ const mostWaitingOfOne = 200;
  * Turns of which `size` run at once, shared out among callers. One caller may run as many as it leaves free, so that alone it has half of
  * them, and one is there for who comes next; the others of it wait. Of those who wait, who runs least is next.
  */
-export function openTurns(size: number): TakeTurn {
+export function openTurns(size: number): Turns {
   const running = new Map<string, number>();
   const waiting = new Map<string, Set<() => void>>();
   let free = size;
@@ -44,7 +46,7 @@ export function openTurns(size: number): TakeTurn {
     }
   }
 
-  return (caller, signal) => {
+  const take: TakeTurn = (caller, signal) => {
     if (runs(caller) < free && !waiting.has(caller)) return Promise.resolve(begin(caller));
     const own = waiting.get(caller) ?? new Set();
     if (waitingCount >= mostWaiting || own.size >= mostWaitingOfOne) {
@@ -72,4 +74,5 @@ export function openTurns(size: number): TakeTurn {
       signal?.addEventListener('abort', onAbort, { once: true });
     });
   };
+  return { take, waiting: () => waitingCount };
 }

@@ -12,11 +12,14 @@ export type Unforeseen = (error: unknown, id: string) => void;
 
 const insufficientPrivilege = '42501';
 
-export function unforeseenTo(log: Logger): Unforeseen {
+export function unforeseenTo(log: Logger, report?: Unforeseen): Unforeseen {
   return (error, id) => {
     const { code, message } = error as PostgresError;
     if (code === insufficientPrivilege) log.warn({ id, code, error: message }, 'Postgres refused it');
-    else log.error({ id, err: error }, 'an unforeseen error');
+    else {
+      log.error({ id, err: error }, 'an unforeseen error');
+      report?.(error, id);
+    }
   };
 }
 

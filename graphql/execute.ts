@@ -3,6 +3,7 @@ import type { ErrorCode } from '../functions/catalog.ts';
 import type { LoggedEvent } from '../functions/event-log.ts';
 import { hashPassword } from '../functions/passwords.ts';
 import { type Caller, type Requests, refusedError } from '../functions/requests.ts';
+import type { Span } from '../functions/span.ts';
 import type { Claims } from '../functions/tokens.ts';
 import type { Compiled, CompiledMutation, CompiledOperation } from './compile.ts';
 import { tellError, type Unforeseen } from './errors.ts';
@@ -24,7 +25,7 @@ export type Engine = {
 };
 
 /** A request of one caller. */
-export type Asked = { caller: Caller; id: string; signal: AbortSignal };
+export type Asked = { caller: Caller; id: string; signal: AbortSignal; span?: Span | undefined };
 
 /** An answer: `data` is the JSON text that Postgres wrote, null where it wrote none. */
 export type Answer = { data: string | null; errors?: GraphQLFormattedError[]; rows: number };
@@ -41,6 +42,26 @@ export async function executeOperation(
   variables: Record<string, unknown>,
   asked: Asked,
 ): Promise<Answer> {
+  if (!asked.span) return execute(engine, operation, variables, asked);
+  const { kind, name = '' } = operation;
+  const attributes = { 'graphql.operation.type': kind, 'graphql.operation.name': name };
+  const span = asked.span.child(`${kind} ${name}`.trimEnd(), attributes);
+  try {
+    const answer = await execute(engine, operation, variables, { ...asked, span });
+    span.end(answer.errors?.[0]);
+    return answer;
+  } catch (error) {
+    span.end(error);
+    throw error;
+  }
+}
+
+async function execute(
+  engine: Engine,
+  operation: Operation,
+  variables: Record<string, unknown>,
+  asked: Asked,
+): Promise<Answer> {
   const values = operation.variables(variables);
   const compiled = operation.compiled(asked.caller.role, values);
   if (compiled.subscription) {
@@ -48,14 +69,20 @@ export async function executeOperation(
     throw new GraphQLError(message, { extensions: { code: 'BAD_REQUEST' } });
   }
   return compiled.query
-    ? executeQuery(engine, compiled.query, values, asked)
-    : executeMutations(engine, compiled.mutations, values, asked);
+    ? executeQuery(engine, operation, compiled.query, values, asked)
+    : executeMutations(engine, operation, compiled.mutations, values, asked);
 }
 
-async function executeQuery(engine: Engine, query: Compiled, values: VariableValues, asked: Asked): Promise<Answer> {
+async function executeQuery(
+  engine: Engine,
+  operation: Operation,
+  query: Compiled,
+  values: VariableValues,
+  asked: Asked,
+): Promise<Answer> {
   const call = callOf(query, values);
   try {
-    const [rows] = await engine.requests.run(asked.caller, [call], { readOnly: true, signal: asked.signal });
+    const [rows] = await engine.requests.run(asked.caller, [call], optionsOf(operation, asked, true));
     const [data = null, count] = rows?.[0] ?? [];
     return { data: await signed(engine, data, query), rows: Number(count) };
   } catch (error) {
@@ -66,6 +93,7 @@ async function executeQuery(engine: Engine, query: Compiled, values: VariableVal
 /** The fields of a mutation one after another, each a transaction of its own: what one of them fails at undoes no other. */
 async function executeMutations(
   engine: Engine,
+  operation: Operation,
   mutations: CompiledOperation['mutations'],
   values: VariableValues,
   asked: Asked,
@@ -78,7 +106,7 @@ async function executeMutations(
     try {
       if (typeof mutation === 'string') data = JSON.stringify(mutation);
       else {
-        const done = await executeMutation(engine, mutation, values, asked);
+        const done = await executeMutation(engine, operation, mutation, values, asked);
         data = done.data;
         rows += done.rows;
       }
@@ -92,16 +120,17 @@ async function executeMutations(
 
 async function executeMutation(
   engine: Engine,
+  operation: Operation,
   mutation: CompiledMutation,
   values: VariableValues,
   asked: Asked,
 ): Promise<{ data: string | null; rows: number }> {
-  const effect = await effectOf(engine, mutation, values, asked);
+  const effect = await effectOf(engine, operation, mutation, values, asked);
   const selection = callOf(mutation.selection, values);
   // A selection that may fail runs before the function as well, on nothing: what it has no right to, or a value that does not fit,
   // is told then, and cannot undo what the function was to keep (a counted try), which would make counting worthless.
   const calls = mutation.mayFail ? [selection, effect, selection] : [effect, selection];
-  const results = await engine.requests.run(asked.caller, calls, { readOnly: false, signal: asked.signal });
+  const results = await engine.requests.run(asked.caller, calls, optionsOf(operation, asked, false));
 
   // Committed. What the function refused is told now; what it left to the server is done now.
   const [data = null, rows, refused, deliveries, signals] = results.at(-1)?.[0] ?? [];
@@ -113,21 +142,29 @@ async function executeMutation(
   return { data: await signed(engine, data, mutation.selection), rows: Number(rows) };
 }
 
+function optionsOf({ label }: Operation, { signal, span }: Asked, readOnly: boolean) {
+  return { readOnly, signal, span, operation: label };
+}
+
 /** A compiled statement with its values. */
 export function callOf({ statement, reads }: Compiled, values: VariableValues) {
   return { statement, values: reads.map((read) => read(values)) };
 }
 
 /** The call of what a mutation does, its password hashed: Postgres compares hashes, and no log of it ever holds a password. */
-async function effectOf(engine: Engine, { effect, hash }: CompiledMutation, values: VariableValues, asked: Asked) {
+async function effectOf(
+  engine: Engine,
+  operation: Operation,
+  { effect, hash }: CompiledMutation,
+  values: VariableValues,
+  asked: Asked,
+) {
   const call = callOf(effect, values);
   if (!hash) return call;
   let like: string | undefined;
   if (hash.salt) {
-    const [rows] = await engine.requests.run(asked.caller, [callOf(hash.salt, values)], {
-      readOnly: true,
-      signal: asked.signal,
-    });
+    const salt = callOf(hash.salt, values);
+    const [rows] = await engine.requests.run(asked.caller, [salt], optionsOf(operation, asked, true));
     like = rows?.[0]?.[0] ?? undefined;
   }
   call.values[hash.index] = await hashPassword(call.values[hash.index] as string, like);

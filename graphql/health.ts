@@ -1,5 +1,5 @@
-import type pg from 'pg';
 import type { LogState } from '../functions/event-log.ts';
+import type { Requests } from '../functions/requests.ts';
 import manifest from '../package.json' with { type: 'json' };
 import type { LiveApi } from './live.ts';
 
@@ -9,7 +9,8 @@ type Readiness = {
   /** The schema that is served; the fingerprint is of what the catalog grants. */
   schema: { applied: boolean; fingerprint: string; fields: number };
   connections: { total: number; idle: number; waiting: number };
-  events: LogState & { subscribers: number };
+  /** Of subscribers: how many there are, what was sent to all since the start, and how many read too slowly. */
+  events: LogState & { subscribers: number; deliveries: number; cutOff: number };
   versions: { plinth: string; postgres?: string; runtime: string };
 };
 
@@ -21,26 +22,30 @@ const runtime = 'Deno' in globalThis ? `deno ${process.versions.deno}` : `node $
  * asked gets the same answer: however many ask, it is one query.
  */
 export function openReadiness(
-  pool: pg.Pool,
+  requests: Pick<Requests, 'pool' | 'connections'>,
   live: LiveApi,
   events: () => Readiness['events'],
 ): () => Promise<[number, Readiness]> {
   let asked: Promise<[number, Readiness]> | undefined;
   return () => {
-    asked ??= readinessOf(pool, live, events()).finally(() => {
+    asked ??= readinessOf(requests, live, events()).finally(() => {
       asked = undefined;
     });
     return asked;
   };
 }
 
-async function readinessOf(pool: pg.Pool, live: LiveApi, events: Readiness['events']): Promise<[number, Readiness]> {
+async function readinessOf(
+  { pool, connections }: Pick<Requests, 'pool' | 'connections'>,
+  live: LiveApi,
+  events: Readiness['events'],
+): Promise<[number, Readiness]> {
   const { schema, fingerprint } = live.current;
   const roots = [schema.getQueryType(), schema.getMutationType()];
   const fields = roots.flatMap((type) => Object.keys(type?.getFields() ?? {})).length;
   const shared = {
     schema: { applied: fields > 0, fingerprint, fields },
-    connections: { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount },
+    connections: connections(),
     events,
   };
   const started = performance.now();

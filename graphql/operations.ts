@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   type DocumentNode,
   GraphQLError,
@@ -27,6 +28,8 @@ import { openMemory, type Remember } from './remember.ts';
 export type Operation = {
   document: DocumentNode;
   name: string | undefined;
+  /** What its time is counted under: its name, and the beginning of the hash of its document. */
+  label: string;
   kind: 'query' | 'mutation' | 'subscription';
   /** The variables of one execution, checked. @throws a list of GraphQLErrors */
   variables(given: Record<string, unknown>): VariableValues;
@@ -72,7 +75,9 @@ export function openOperations(schema: GraphQLSchema, limits: DocumentLimits) {
     }
     number += 1;
     const own = `${number} `;
-    return openOperation(schema, document, operation, limits, (shape, make) => compiled(own + shape, make));
+    const hash = createHash('sha256').update(text).digest('hex').slice(0, 8);
+    const label = `${(operation.name?.value ?? operation.operation).slice(0, 100)} ${hash}`;
+    return openOperation(schema, document, operation, label, limits, (shape, make) => compiled(own + shape, make));
   }
 }
 
@@ -122,6 +127,7 @@ function openOperation(
   schema: GraphQLSchema,
   document: DocumentNode,
   operation: OperationDefinitionNode,
+  label: string,
   limits: DocumentLimits,
   remember: Remember<CompiledOperation>,
 ): Operation {
@@ -131,6 +137,7 @@ function openOperation(
   return {
     document,
     name: operation.name?.value,
+    label,
     kind: operation.operation,
     variables(given) {
       if (definitions.length === 0) return none;

@@ -41,7 +41,11 @@ export async function render(
     call.values[0] = JSON.stringify(some.map(({ event, cursor }) => ({ ...event, cursor })));
     call.values[1] = String(most);
     const calls = [call, callOf(compiled.listen, values)];
-    const [rows = []] = await requests.run(asked.caller, calls, { readOnly: true, share: 'listeners' });
+    const [rows = []] = await requests.run(asked.caller, calls, {
+      readOnly: true,
+      share: 'listeners',
+      operation: 'subscriptions',
+    });
     for (const [position, json] of rows) {
       const numbered = some[Number(position) - 1] as Numbered;
       const text = json === null || json === undefined ? tooLarge(numbered, most) : `{"data":${json}}`;

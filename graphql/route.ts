@@ -3,11 +3,13 @@ import { isIP } from 'node:net';
 import { GraphQLError } from 'graphql';
 import type { Logger } from 'pino';
 import type { Settings } from '../functions/settings.ts';
+import type { Span } from '../functions/span.ts';
 import type { Claims, Tokens } from '../functions/tokens.ts';
 import { openBodies } from './bodies.ts';
 import { tellError } from './errors.ts';
 import { openEventStreams } from './event-stream.ts';
 import type { Asked, Engine } from './execute.ts';
+import type { Metrics } from './metrics.ts';
 import type { Operation } from './operations.ts';
 import { bodyOf, type GoodParams, goodParams, type Outcome, type Params, respond } from './respond.ts';
 import type { Listener, Subscriptions } from './subscriptions.ts';
@@ -31,7 +33,14 @@ export function openRoute(
     verify,
     trusted,
     log,
-  }: { settings: Settings; verify: Tokens['verify']; trusted: ReturnType<typeof readTrustedDocuments>; log: Logger },
+    metrics,
+  }: {
+    settings: Settings;
+    verify: Tokens['verify'];
+    trusted: ReturnType<typeof readTrustedDocuments>;
+    log: Logger;
+    metrics: Metrics | undefined;
+  },
 ) {
   /** With a trusted document in place of its name; nothing where they are malformed. */
   function readParams(params: Params): GoodParams | GraphQLError | undefined {
@@ -47,7 +56,8 @@ export function openRoute(
       good instanceof GraphQLError
         ? { executed: false, data: null, errors: [good.toJSON()], rows: 0 }
         : await respond(engine(), operations, good, asked, { readOnly });
-    const code = outcome.errors?.[0]?.extensions?.code;
+    const code = outcome.errors && String(outcome.errors[0]?.extensions?.code ?? 'BAD_REQUEST');
+    metrics?.executed(outcome.operation?.kind ?? 'none', code ?? 'OK', outcome.rows);
     log.info(
       {
         id: asked.id,
@@ -55,7 +65,7 @@ export function openRoute(
         role: asked.caller.role,
         ms: Math.round((performance.now() - started) * 100) / 100,
         rows: outcome.rows,
-        ...(outcome.errors && { code: code ?? 'BAD_REQUEST' }),
+        ...(code !== undefined && { code }),
       },
       'request',
     );
@@ -80,6 +90,7 @@ export function openRoute(
     if (good && !(good instanceof GraphQLError) && kindOf(params) === 'subscription') {
       const { query, operationName, variables } = good;
       log.info({ id: asked.id, operation: operationName ?? 'subscription', role: asked.caller.role }, 'subscription');
+      metrics?.executed('subscription', 'OK', 0);
       return subscriptions.subscribe(
         { open: () => operations(query, operationName), variables, asked, after },
         listener,
@@ -114,7 +125,12 @@ export function openRoute(
   const eventStreams = openEventStreams(transport);
 
   /** Answers a request; nothing where nobody is there to be answered, or a stream has begun. */
-  async function handle(request: IncomingMessage, response: ServerResponse, id: string): Promise<Sent | undefined> {
+  async function handle(
+    request: IncomingMessage,
+    response: ServerResponse,
+    id: string,
+    span: Span | undefined,
+  ): Promise<Sent | undefined> {
     // Listened for from the first: who went away while the token was checked is not told of later.
     const gone = new AbortController();
     response.on('close', () => {
@@ -173,6 +189,7 @@ export function openRoute(
       caller: callerOf(address, request, claims, id),
       id,
       signal: gone.signal,
+      span,
     };
     return (await answerPlain(request, body.text, asked)) ?? yoga(request, body.text, asked);
   }

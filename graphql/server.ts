@@ -2,22 +2,32 @@ import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import { followLog, type LogFollower } from '../functions/event-log.ts';
+import { openQueryTimes, type QueryTimes } from '../functions/query-times.ts';
 import { openRequests } from '../functions/requests.ts';
 import { serverUrl } from '../functions/server-role.ts';
 import type { Settings } from '../functions/settings.ts';
 import type { SigningKey } from '../functions/signing-keys.ts';
+import type { Span } from '../functions/span.ts';
 import { openTokens } from '../functions/tokens.ts';
+import { openAdmin } from './admin.ts';
+import { collectEvents, collectMachine, collectNetwork, collectQueries } from './collectors.ts';
 import { corsHeaders } from './cors.ts';
+import { loadReporter } from './error-reporter.ts';
 import { unforeseenTo } from './errors.ts';
 import type { Deliver, Engine } from './execute.ts';
 import { openReadiness } from './health.ts';
+import { collectHealth } from './health-metrics.ts';
 import { followDatabase } from './live.ts';
+import { type Collector, openMetrics } from './metrics.ts';
 import { type Operation, openOperations } from './operations.ts';
 import { json, openRoute, refuse, type Sent } from './route.ts';
 import { openSubscriptions } from './subscriptions.ts';
 import { readTrustedDocuments } from './trusted.ts';
 
 export type Server = { url: string; close(): Promise<void> };
+
+// What answers are counted by: never by what clients write.
+const routes = new Set(['/', '/graphql', '/health', '/ready', '/metrics', '/admin/db_metrics']);
 
 // A client has 15 s to send a request; proxies keep connections for a minute, so ours are kept a little longer.
 const timeouts = {
@@ -31,6 +41,7 @@ const timeouts = {
  * Serves the API of a database: GraphQL at /graphql, the health of the process at /health and of all at /ready.
  *
  * @param databaseUrl the owner's connection; the server logs in as plinth_server.
+ * @param collectors what else /metrics tells, such as of jobs.
  * @param deliver sends the texts and mails that functions ask for.
  * @throws Refusal where the database does not let it in, or the catalog cannot be served.
  */
@@ -40,17 +51,32 @@ export async function startServer({
   databaseUrl,
   log,
   deliver,
+  collectors = [],
 }: {
   settings: Settings;
   keys: SigningKey[];
   databaseUrl: string;
   log: Logger;
   deliver: Deliver;
+  collectors?: Collector[];
 }): Promise<Server> {
   const url = settings.serverDatabaseUrl ?? (await serverUrl(databaseUrl));
   const tokens = openTokens(keys);
   const trusted = readTrustedDocuments(settings.trustedDocuments, settings.trustedDocumentsOnly);
-  const requests = openRequests(url, { size: settings.poolSize, log });
+  const unforeseen = unforeseenTo(log, await loadReporter(settings.errorReporter, log));
+  const tracer = settings.otelExporterOtlpEndpoint
+    ? (await import('./tracing.ts')).openTracer(settings.otelExporterOtlpEndpoint, settings.otelServiceName)
+    : undefined;
+  const server = createServer(timeouts);
+  const counted = openQueryTimes(settings, log);
+  const times: QueryTimes = {
+    ...counted,
+    add(milliseconds, ...roundTrip) {
+      counted.add(milliseconds, ...roundTrip);
+      metrics?.roundTrip(milliseconds / 1000);
+    },
+  };
+  const requests = openRequests(url, { size: settings.poolSize, log, times });
   let engine: Engine;
   let operations: (text: string, name: string | undefined) => Operation;
   let eventLog: LogFollower;
@@ -68,7 +94,7 @@ export async function startServer({
       requests,
       sign: tokens.sign,
       deliver,
-      unforeseen: unforeseenTo(log),
+      unforeseen,
       signal: (signals) => eventLog.signal(signals),
     };
     subscriptions.changed();
@@ -81,47 +107,73 @@ export async function startServer({
     throw error;
   });
 
-  const readiness = openReadiness(requests.pool, live, () => ({
-    ...eventLog.state(),
-    subscribers: subscriptions.count(),
-  }));
+  const metrics = settings.metrics
+    ? openMetrics([
+        collectQueries(requests.connections, times),
+        collectEvents(eventLog.state, subscriptions),
+        collectNetwork(server),
+        collectMachine(settings.plinthData),
+        collectHealth(requests),
+        ...collectors,
+      ])
+    : undefined;
+  const readiness = openReadiness(requests, live, () => {
+    const { deliveries, cutOff } = subscriptions.totals();
+    return { ...eventLog.state(), subscribers: subscriptions.count(), deliveries, cutOff };
+  });
+  const { slowQueryMs, metricsToken } = settings;
+  const admin = openAdmin({ verify: tokens.verify, requests, times, metrics, slowQueryMs, metricsToken });
   const route = openRoute({ engine: () => engine, operations: (text, name) => operations(text, name) }, subscriptions, {
     settings,
     verify: tokens.verify,
     trusted,
     log,
+    metrics,
   });
 
-  async function handle(request: IncomingMessage, response: ServerResponse): Promise<Sent | undefined> {
-    const id = requestId(request);
+  async function handle(
+    request: IncomingMessage,
+    response: ServerResponse,
+    id: string,
+    path: string,
+    span: Span | undefined,
+  ): Promise<Sent | undefined> {
     response.setHeader('x-request-id', id);
     for (const [name, value] of corsHeaders(request, settings.corsOrigins)) response.setHeader(name, value);
-    const path = (request.url ?? '/').split('?', 1)[0];
     if (path === '/health') return json(200, { status: 'ok', uptime: Math.round(process.uptime()) });
     if (path === '/ready') return json(...(await readiness()));
+    if (path === '/metrics') return admin.prometheus(request);
+    if (path === '/admin/db_metrics') return admin.dbMetrics(request, id);
     if (path === '/') return { status: 302, headers: { location: '/graphql' }, body: '' };
     if (path !== '/graphql') return refuse(404, 'NOT_FOUND', `There is nothing at ${path}; GraphQL is at /graphql.`);
-    return route.handle(request, response, id);
+    return route.handle(request, response, id, span);
   }
 
-  const server = createServer(timeouts, (request, response) => {
-    handle(request, response)
+  server.on('request', (request, response) => {
+    const started = performance.now();
+    const id = requestId(request);
+    const path = pathOf(request);
+    const span = tracer?.request(request);
+    handle(request, response, id, path, span)
       .catch((error): Sent | undefined => {
-        log.error({ err: error }, 'a request failed');
+        unforeseen(error, id);
         return refuse(500, 'INTERNAL', 'Something went wrong on our side.');
       })
       .then((sent) => {
         // Nobody is there to be answered, or a stream has begun.
-        if (!sent) return;
+        if (!sent) return span?.end();
         const { status, headers, body } = sent;
         response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
         response.end(body);
+        metrics?.answered(routes.has(path) ? path : 'other', status, (performance.now() - started) / 1000);
+        span?.note({ 'http.response.status_code': status });
+        span?.end(status >= 500 ? status : undefined);
       })
       // A stream that had begun: there is no other way to tell it.
       .catch(() => response.destroy());
   });
   server.on('upgrade', (request, stream, head) => {
-    if ((request.url ?? '').split('?', 1)[0] === '/graphql') return route.upgrade(request, stream, head);
+    if (pathOf(request) === '/graphql') return route.upgrade(request, stream, head);
     // Node hands the connection over as it is: nobody else hears of its errors, or ends it.
     stream.on('error', () => {});
     stream.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n', () => stream.destroy());
@@ -148,8 +200,13 @@ export async function startServer({
       await live.close();
       await eventLog.close();
       await requests.close();
+      await tracer?.close();
     },
   };
+}
+
+function pathOf({ url = '/' }: IncomingMessage): string {
+  return url.split('?', 1)[0] as string;
 }
 
 /** The id that the client gave, if it is a plain one, else a new one. */

@@ -41,6 +41,8 @@ export type Subscriptions = {
   /** To be called when the API has changed: everything is compiled anew. */
   changed(): void;
   count(): number;
+  /** Since the process began: events that were read, texts that were sent, and clients who read too slowly. */
+  totals(): { events: number; deliveries: number; cutOff: number };
   /** Forgets them all without a word: they come back, to another process. */
   close(): void;
 };
@@ -100,11 +102,12 @@ export function openSubscriptions(
 ): Subscriptions {
   const all = new Set<Subscriber>();
   const joining = new Set<Subscriber>();
-  const takeTurn = openTurns(Math.ceil(limits.poolSize / 2));
+  const { take: takeTurn } = openTurns(Math.ceil(limits.poolSize / 2));
   const byTopic = new Map<string, Set<Subscriber>>();
   const byUser = new Map<string, Set<Subscriber>>();
   const groups = new Map<string, Group>();
   let batches = 0;
+  const totals = { events: 0, deliveries: 0, cutOff: 0 };
   // The last cursor handed on of a batch that came in parts and is not complete yet.
   let within: string | undefined;
 
@@ -186,7 +189,10 @@ export function openSubscriptions(
     const compiled = operation.compiled(asked.caller.role, values).subscription;
     if (!compiled) throw new GraphQLError('Only a subscription can be listened to.');
     const [positions = []] = await patiently(subscriber, () =>
-      engine().requests.run(asked.caller, [callOf(compiled.listen, values)], { readOnly: true }),
+      engine().requests.run(asked.caller, [callOf(compiled.listen, values)], {
+        readOnly: true,
+        operation: operation.label,
+      }),
     );
     const topics = positions.map(([topic]) => topic as string);
     const isIn = (): boolean => subscriber.state !== 'ended' && !subscriber.stale;
@@ -310,6 +316,7 @@ export function openSubscriptions(
 
   /** Hands events to the groups that listen to them. */
   function spread(events: Numbered[]): void {
+    totals.events += events.length;
     const work = new Map<Group, Numbered[]>();
     for (const numbered of events) {
       const listening = new Set<Group>();
@@ -386,8 +393,10 @@ export function openSubscriptions(
     const { listener } = subscriber;
     if (subscriber.state === 'ended') return;
     listener.next(sent);
+    totals.deliveries += 1;
     const share = Math.max(leastShare, mostTogether / all.size);
     if (listener.backlog() <= Math.min(limits.maxBacklogBytes, share)) return;
+    totals.cutOff += 1;
     const message = 'You read more slowly than events come. Subscribe again after this cursor.';
     const extensions = { code: 'TOO_SLOW', ...(sent.cursor && { cursor: sent.cursor }) };
     end(subscriber, [new GraphQLError(message, { extensions }).toJSON()]);
@@ -445,6 +454,7 @@ export function openSubscriptions(
       for (const subscriber of all) restart(subscriber);
     },
     count: () => all.size,
+    totals: () => totals,
     close: () => {
       for (const subscriber of all) leave(subscriber);
     },

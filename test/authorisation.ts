@@ -17,7 +17,7 @@ export const schemas: Record<string, string[]> = {
   events: ['plinth_server', 'anonymous', 'member', 'operator', 'service'],
   chat: ['member', 'operator', 'service'],
   jobs: ['member', 'operator', 'service'],
-  operations: ['service'],
+  operations: ['operator', 'service'],
 };
 
 /** Tables and views: who reads which columns. Nobody writes one: only functions do. */
@@ -82,6 +82,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'chat.deletions': { readers: [], columns: '' },
   'chat.nonces': { readers: [], columns: '' },
   'chat.common_words': { readers: [], columns: '' },
+  'operations.health_thresholds': { readers: [], columns: '' },
 };
 
 /** Functions that someone may call. */
@@ -157,6 +158,17 @@ export const functions: Record<string, string[]> = {
   'operations.expire_events()': ['service'],
   'operations.expire_nonces()': ['service'],
   'operations.analyze_messages()': ['service'],
+  'operations.health()': ['operator', 'service'],
+  'operations.slow_queries(integer)': ['operator', 'service'],
+  'operations.query_totals(integer)': ['operator', 'service'],
+  'operations.table_sizes()': ['operator', 'service'],
+  'operations.bloat()': ['operator', 'service'],
+  'operations.index_usage()': ['operator', 'service'],
+  'operations.long_transactions(integer)': ['operator', 'service'],
+  'operations.blocked_sessions()': ['operator', 'service'],
+  'operations.database_connections()': ['operator', 'service'],
+  'operations.headroom()': ['operator', 'service'],
+  'operations.replication()': ['operator', 'service'],
 };
 
 /** Functions that only other functions call. */
@@ -239,4 +251,9 @@ export const privateFunctions = [
   'chat._import_room(text,jsonb)',
   'chat._import_message(text,chat.channels,jsonb)',
   'chat._leave_everything()',
+  'operations._blind_to_sessions()',
+  'operations._blind_to_statements()',
+  'operations._without_values(text)',
+  'operations._statements()',
+  'operations._measured()',
 ];

@@ -42,6 +42,9 @@ export function launch(place: Place, port: number, logFile: string, flags: strin
     timezone: 'UTC',
     log_timezone: 'UTC',
     lc_messages: 'C',
+    // What health tells of statements. Others than queries it would keep with their values, passwords too.
+    shared_preload_libraries: 'pg_stat_statements',
+    'pg_stat_statements.track_utility': 'off',
   };
   const options = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const args = [program(place.binaries, 'postgres'), '-D', clusterOf(place.base), ...options, ...flags];

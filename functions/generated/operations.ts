@@ -1,9 +1,268 @@
 // Made from schema.sql by `npm run generate`.
-import { mutation } from '../callers.ts';
-import { optional, pg } from '../kinds.ts';
+import { mutation, query } from '../callers.ts';
+import { as, oneOf, optional, orNull, pg, row, setOf, type ValueOf } from '../kinds.ts';
+
+/** About how much of a table is empty space. */
+export const TableBloat = row('operations.table_bloat', {
+  /** The schema of the table or partition. */
+  schema: orNull(pg.text),
+  /** The name of the table or partition. */
+  name: orNull(pg.text),
+  /** What its rows take on disk. */
+  tableBytes: orNull(pg.int8),
+  /** What they would not need, estimated from its statistics. */
+  bloatBytes: orNull(pg.int8),
+  /** The share of that. */
+  bloatPercent: orNull(pg.numeric),
+});
+export type TableBloat = ValueOf<typeof TableBloat>;
+
+/** Who waits for a lock, and who holds it. */
+export const BlockedSession = row('operations.blocked_session', {
+  /** The process that waits. */
+  pid: orNull(pg.int4),
+  /** The role that it logged in as. */
+  role: orNull(pg.text),
+  /** What its client calls itself. */
+  application: orNull(pg.text),
+  /** Its statement, as in slowQueries. */
+  queryId: orNull(pg.int8),
+  /** How long it has been waiting. */
+  waitingSeconds: orNull(pg.numeric),
+  /** The kind of lock, and its mode. */
+  lock: orNull(pg.text),
+  /** What the lock is on; null: no relation. */
+  relation: orNull(pg.text),
+  /** The process that it waits for. */
+  blockingPid: orNull(pg.int4),
+  /** The role of that one. */
+  blockingRole: orNull(pg.text),
+  /** What that client calls itself. */
+  blockingApplication: orNull(pg.text),
+  /** What that one does. */
+  blockingState: orNull(pg.text),
+  /** Its last statement. */
+  blockingQueryId: orNull(pg.int8),
+  /** How long its transaction has been open. */
+  blockingTransactionSeconds: orNull(pg.numeric),
+});
+export type BlockedSession = ValueOf<typeof BlockedSession>;
+
+/** Connections to this database of one kind. */
+export const ConnectionCount = row('operations.connection_count', {
+  /** The role that logged in. */
+  role: orNull(pg.text),
+  /** What the client calls itself. */
+  application: orNull(pg.text),
+  /** What they do. */
+  state: orNull(pg.text),
+  /** How many there are. */
+  connections: orNull(pg.int8),
+  /** How long the longest has been in that state. */
+  longestSeconds: orNull(pg.numeric),
+});
+export type ConnectionCount = ValueOf<typeof ConnectionCount>;
+
+/** Numbers that run out, and how far they are used. */
+export const NumberHeadroom = row('operations.number_headroom', {
+  /** sequence, transactions of a database or of a table, multixacts of a database. */
+  kind: orNull(pg.text),
+  /** The sequence, database or table. */
+  name: orNull(pg.text),
+  /** How many are used. */
+  used: orNull(pg.numeric),
+  /** How many there are. */
+  most: orNull(pg.numeric),
+  /** The share that is used. */
+  usedPercent: orNull(pg.numeric),
+});
+export type NumberHeadroom = ValueOf<typeof NumberHeadroom>;
+
+/** What a check came to; unknown where a right or a library is missing that it needs. */
+export const HealthVerdict = oneOf('operations.health_verdict', ['ok', 'warn', 'critical', 'unknown']);
+export type HealthVerdict = ValueOf<typeof HealthVerdict>;
+
+/** One thing that was looked at, and what it came to. */
+export const HealthCheck = row('operations.health_check', {
+  /** What was looked at. */
+  name: orNull(pg.text),
+  /** What it belongs to: connections, storage, replication, … */
+  area: orNull(pg.text),
+  /** What was found, in `unit`; null: nothing to measure. */
+  value: orNull(pg.numeric),
+  /** What the value is counted in. */
+  unit: orNull(pg.text),
+  /** The bound that was crossed, or else the first one. */
+  threshold: orNull(pg.numeric),
+  /** What it came to. */
+  verdict: orNull(HealthVerdict),
+  /** Where it was found; null where nothing stands out. */
+  detail: orNull(pg.text),
+  /** What to do about it; null where it is ok. */
+  remedy: orNull(pg.text),
+});
+export type HealthCheck = ValueOf<typeof HealthCheck>;
+
+/**
+ * unused: no query has read it since counting began. duplicate: another index of the table serves all that it does.
+ * invalid: a build that failed left it; writes keep it, queries do not use it. missing: a foreign key without one.
+ */
+export const IndexFinding = oneOf('operations.index_finding', ['unused', 'duplicate', 'invalid', 'missing']);
+export type IndexFinding = ValueOf<typeof IndexFinding>;
+
+/** The use of an index with its partitions. */
+export const IndexUse = row('operations.index_use', {
+  /** The schema of the table. */
+  schema: orNull(pg.text),
+  /** The table. */
+  tableName: orNull(pg.text),
+  /** The index; null where a foreign key has none. */
+  name: orNull(pg.text),
+  /** What it is over, in order. */
+  columns: orNull(pg.text),
+  /** Its size on disk. */
+  bytes: orNull(pg.int8),
+  /** How often queries have read it. */
+  scans: orNull(pg.int8),
+  /** What is wrong with it; null: nothing. */
+  finding: orNull(IndexFinding),
+  /** The other index of a duplicate, or the foreign key without one. */
+  detail: orNull(pg.text),
+});
+export type IndexUse = ValueOf<typeof IndexUse>;
+
+/** A transaction that has been open for long. */
+export const LongTransaction = row('operations.long_transaction', {
+  /** The process: pg_terminate_backend(pid) ends it. */
+  pid: orNull(pg.int4),
+  /** The role that logged in. */
+  role: orNull(pg.text),
+  /** What the client calls itself. */
+  application: orNull(pg.text),
+  /** What it does; idle in transaction: nothing. */
+  state: orNull(pg.text),
+  /** What it waits for; null: nothing. */
+  wait: orNull(pg.text),
+  /** How long it has been open. */
+  transactionSeconds: orNull(pg.numeric),
+  /** How long it has been in that state. */
+  stateSeconds: orNull(pg.numeric),
+  /** Its last statement, as in slowQueries. */
+  queryId: orNull(pg.int8),
+  /** How many later transactions no vacuum can clean up after, because of it; null: it holds none. */
+  heldTransactions: orNull(pg.int8),
+});
+export type LongTransaction = ValueOf<typeof LongTransaction>;
+
+/** What all statements came to, as Postgres counts. */
+export const QueryTotals = row('operations.query_totals', {
+  /** When the counting began. */
+  since: orNull(pg.timestamptz),
+  /** How many statements ran. */
+  totalQueries: orNull(pg.int8),
+  /** How many of them were slow, at least. */
+  slowQueries: orNull(pg.int8),
+  /** How long they ran, all together. */
+  totalMilliseconds: orNull(pg.numeric),
+  /** How long one ran on average. */
+  averageMilliseconds: orNull(pg.numeric),
+  /** The share of slow ones. */
+  slowPercent: orNull(pg.numeric),
+  /** Whether more than 1 % were slow. */
+  isFlagged: orNull(pg.bool),
+});
+export type QueryTotals = ValueOf<typeof QueryTotals>;
+
+/** A replica that is connected, or a slot that keeps WAL. */
+export const ReplicationState = row('operations.replication_state', {
+  /** replica or slot. */
+  kind: orNull(pg.text),
+  /** What the replica calls itself, or the name of the slot. */
+  name: orNull(pg.text),
+  /** How it follows, or what became of its WAL. */
+  state: orNull(pg.text),
+  /** Whether someone is connected. */
+  isActive: orNull(pg.bool),
+  /** How far a replica is behind in time; null: not known. */
+  lagSeconds: orNull(pg.numeric),
+  /** How far it is behind. */
+  lagBytes: orNull(pg.numeric),
+  /** How much WAL a slot keeps from being removed. */
+  heldBytes: orNull(pg.numeric),
+});
+export type ReplicationState = ValueOf<typeof ReplicationState>;
+
+/** A statement that took long at least once. */
+export const SlowQuery = row('operations.slow_query', {
+  /** Its text, without any value in it. */
+  query: orNull(pg.text),
+  /** What Postgres knows it by. */
+  queryId: orNull(pg.int8),
+  /** The role that it ran as. */
+  role: orNull(pg.text),
+  /** How often it ran. */
+  calls: orNull(pg.int8),
+  /** How long it ran, all together. */
+  totalMilliseconds: orNull(pg.numeric),
+  /** How long it ran on average. */
+  meanMilliseconds: orNull(pg.numeric),
+  /** How long the slowest of them ran. */
+  maxMilliseconds: orNull(pg.numeric),
+  /** How many rows it gave, all together. */
+  rows: orNull(pg.int8),
+  /** The share of its blocks that memory held; null: none. */
+  cacheHitPercent: orNull(pg.numeric),
+  /** What it wrote to disk for want of memory. */
+  temporaryBytes: orNull(pg.int8),
+});
+export type SlowQuery = ValueOf<typeof SlowQuery>;
+
+/** The size and the use of a table with its partitions. */
+export const TableSize = row('operations.table_size', {
+  /** The schema of the table. */
+  schema: orNull(pg.text),
+  /** The name of the table. */
+  name: orNull(pg.text),
+  /** How many partitions hold its rows; 0: it has none. */
+  partitions: orNull(pg.int4),
+  /** About how many rows it has. */
+  rows: orNull(pg.int8),
+  /** All of it on disk. */
+  totalBytes: orNull(pg.int8),
+  /** The rows, with their long values (TOAST). */
+  tableBytes: orNull(pg.int8),
+  /** The indexes. */
+  indexBytes: orNull(pg.int8),
+  /** About how many rows wait for a vacuum. */
+  deadRows: orNull(pg.int8),
+  /** Their share of all rows. */
+  deadPercent: orNull(pg.numeric),
+  /** How often it was read from one end to the other. */
+  sequentialScans: orNull(pg.int8),
+  /** How often it was read by an index. */
+  indexScans: orNull(pg.int8),
+  /** Rows inserted, updated and deleted. */
+  writtenRows: orNull(pg.int8),
+  /** The share of blocks that memory held; null: none read. */
+  cacheHitPercent: orNull(pg.numeric),
+  /** When it, or the last of its partitions, was vacuumed. */
+  vacuumedAt: orNull(pg.timestamptz),
+  /** When it, or the last of its partitions, was analyzed. */
+  analyzedAt: orNull(pg.timestamptz),
+});
+export type TableSize = ValueOf<typeof TableSize>;
 
 /** Renews the statistics of messages as a whole: autovacuum does so for each month, never for all of them together. */
 export const analyzeMessages = mutation('operations.analyze_messages', {});
+
+/** Tables of 1 MB and more, and about how much of each is empty space, by its statistics; the most first. */
+export const bloat = query('operations.bloat', {}, setOf(TableBloat));
+
+/** Who waits for a lock and who holds it, whoever waits longest first. */
+export const blockedSessions = query('operations.blocked_sessions', {}, setOf(BlockedSession));
+
+/** Connections to this database by role, application and state; the most first. */
+export const databaseConnections = query('operations.database_connections', {}, setOf(ConnectionCount));
 
 /**
  * Makes the monthly partitions of messages that are missing from `since` until `months_ahead`; returns how many. Makes
@@ -25,3 +284,37 @@ export const expireEvents = mutation('operations.expire_events', {}, pg.int4);
  * Those of imported users stay, since an import relies on them. Returns how many.
  */
 export const expireNonces = mutation('operations.expire_nonces', {}, pg.int8);
+
+/** Numbers that run out (transaction ids, multixacts, sequences), and how far they are used; the furthest first. */
+export const headroom = query('operations.headroom', {}, setOf(NumberHeadroom));
+
+/** All that is looked at, whatever is worst first, with what to do. Thresholds stand in operations.health_thresholds. */
+export const health = query('operations.health', {}, setOf(HealthCheck));
+
+/** Every index, how often it is read, and what is wrong with it; foreign keys without one. What is wrong comes first. */
+export const indexUsage = query('operations.index_usage', {}, setOf(IndexUse));
+
+/** Transactions that have been open for `seconds` (60) or more, also those that do nothing; the oldest first. */
+export const longTransactions = query('operations.long_transactions', {
+  seconds: optional(pg.int4),
+}, setOf(LongTransaction));
+
+/**
+ * All statements since Postgres began to count: how many, how long, how many took `slow_milliseconds` (1000) or more.
+ * Needs pg_stat_statements.
+ */
+export const queryTotals = query('operations.query_totals', {
+  slowMilliseconds: optional(pg.int4),
+}, orNull(QueryTotals));
+
+/** Replicas that are connected, with their lag, and slots, with the WAL that they keep. */
+export const replication = query('operations.replication', {}, setOf(ReplicationState));
+
+/**
+ * Statements that took `slow_milliseconds` (1000) or more at least once, those that cost most first; without values.
+ * Needs pg_stat_statements.
+ */
+export const slowQueries = query('operations.slow_queries', { slowMilliseconds: optional(pg.int4) }, setOf(SlowQuery));
+
+/** Every table with its partitions: rows, bytes, dead rows, scans, writes, cache hits, last vacuum; the largest first. */
+export const tableSizes = query('operations.table_sizes', {}, setOf(TableSize));

@@ -64,6 +64,13 @@ t.test('every variable is read under its camelCase name', async (t) => {
     MAX_EVENT_BYTES: '1002',
     LOG_LEVEL: 'silent',
     LOG_FORMAT: 'json',
+    SLOW_QUERY_MS: '250',
+    LOG_PARAMETERS: 'no',
+    METRICS: 'off',
+    METRICS_TOKEN: 'sixteen letters!',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318',
+    OTEL_SERVICE_NAME: 'harbour',
+    ERROR_REPORTER: documents,
     OUTBOX: path.join(folder, 'mail'),
   };
   t.same(Object.keys(env).sort(), Object.keys(settingsSchema.shape).sort(), 'this test sets every setting');
@@ -100,6 +107,13 @@ t.test('every variable is read under its camelCase name', async (t) => {
     maxEventBytes: 1002,
     logLevel: 'silent',
     logFormat: 'json',
+    slowQueryMs: 250,
+    logParameters: false,
+    metrics: false,
+    metricsToken: 'sixteen letters!',
+    otelExporterOtlpEndpoint: 'http://collector:4318',
+    otelServiceName: 'harbour',
+    errorReporter: documents,
     outbox: path.join(folder, 'mail'),
   });
 });

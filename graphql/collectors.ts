@@ -1,0 +1,143 @@
+import type { StatsFs } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import type { Server as HttpServer } from 'node:http';
+import type { Socket } from 'node:net';
+import { availableParallelism, freemem, loadavg, totalmem } from 'node:os';
+import { Counter, Gauge } from 'prom-client';
+import type { LogState } from '../functions/event-log.ts';
+import type { QueryTimes } from '../functions/query-times.ts';
+import type { Collector } from './metrics.ts';
+
+type Reading = [name: string, help: string, value: () => number];
+
+/** Numbers that are kept elsewhere: those that end in _total only grow. */
+function readings(list: Reading[]): Collector {
+  return (registry) => {
+    for (const [name, help, value] of list) {
+      const registers = [registry];
+      if (!name.endsWith('_total'))
+        new Gauge({
+          name,
+          help,
+          registers,
+          collect() {
+            this.set(value());
+          },
+        });
+      else {
+        new Counter({
+          name,
+          help,
+          registers,
+          collect() {
+            this.reset();
+            this.inc(value());
+          },
+        });
+      }
+    }
+  };
+}
+
+/** The connections to Postgres, and what the server waited for it. */
+export function collectQueries(
+  connections: () => { total: number; idle: number; waiting: number },
+  times: QueryTimes,
+): Collector {
+  return readings([
+    ['plinth_pool_connections', 'Connections of the API to Postgres.', () => connections().total],
+    ['plinth_pool_idle_connections', 'Those that nobody uses.', () => connections().idle],
+    ['plinth_pool_waiting_requests', 'Requests that wait for a connection.', () => connections().waiting],
+    ['plinth_postgres_slow_queries_total', 'Round trips over SLOW_QUERY_MS.', () => times.totals().slow],
+  ]);
+}
+
+/** The event log, and who listens to it. */
+export function collectEvents(
+  state: () => LogState,
+  subscriptions: { count(): number; totals(): { events: number; deliveries: number; cutOff: number } },
+): Collector {
+  return readings([
+    ['plinth_subscribers', 'Subscriptions that are open.', subscriptions.count],
+    ['plinth_events_total', 'Events that were read from the log.', () => subscriptions.totals().events],
+    ['plinth_event_deliveries_total', 'Texts that were sent to subscribers.', () => subscriptions.totals().deliveries],
+    [
+      'plinth_subscribers_cut_off_total',
+      'Clients who read more slowly than events came.',
+      () => subscriptions.totals().cutOff,
+    ],
+    ['plinth_event_log_lag_seconds', 'How long the oldest event of the last batch had waited.', () => state().lag],
+    ['plinth_event_log_last_read_seconds', 'How long ago the log was last read.', () => state().lastRead],
+    ['plinth_event_log_connected', 'Whether the log can be read: 0 or 1.', () => Number(state().connected)],
+    ['plinth_event_log_leader', 'Whether this process leads: 0 or 1; one of all does.', () => Number(state().leader)],
+    ['plinth_event_log_processes', 'Processes that follow the log.', () => state().processes],
+    [
+      'plinth_oldest_transaction_seconds',
+      'How long the oldest transaction that writes has run.',
+      () => state().oldestTransaction,
+    ],
+    ['plinth_notify_queue_ratio', 'The share of the queue of NOTIFY that is in use.', () => state().notifyQueue],
+  ]);
+}
+
+/** Connections of clients, and what went over them (C18). */
+export function collectNetwork(server: HttpServer): Collector {
+  const open = new Set<Socket>();
+  const closed = { read: 0, written: 0 };
+  server.on('connection', (socket: Socket) => {
+    open.add(socket);
+    socket.on('close', () => {
+      open.delete(socket);
+      closed.read += socket.bytesRead;
+      closed.written += socket.bytesWritten;
+    });
+  });
+  const sum = (of: (socket: Socket) => number): number => [...open].reduce((total, socket) => total + of(socket), 0);
+  return readings([
+    ['plinth_http_connections', 'Connections of clients.', () => open.size],
+    [
+      'plinth_network_received_bytes_total',
+      'Bytes from clients.',
+      () => closed.read + sum(({ bytesRead }) => bytesRead),
+    ],
+    [
+      'plinth_network_sent_bytes_total',
+      'Bytes to clients.',
+      () => closed.written + sum(({ bytesWritten }) => bytesWritten),
+    ],
+  ]);
+}
+
+/** The machine, and the disk that a folder is on; nothing of that where there is no such folder (C18). */
+export function collectMachine(folder: string): Collector {
+  const machine = readings([
+    ['plinth_machine_load', 'Processes that run or wait to, the average of a minute.', () => loadavg()[0] ?? 0],
+    ['plinth_machine_processors', 'Processors that this process may use.', availableParallelism],
+    ['plinth_machine_memory_bytes', 'The memory of the machine.', totalmem],
+    ['plinth_machine_memory_free_bytes', 'What is free of it.', freemem],
+  ]);
+  const read = async (gauge: Gauge, of: (disk: StatsFs) => number): Promise<void> => {
+    const disk = await statfs(folder).catch(() => undefined);
+    if (disk) gauge.set(of(disk));
+  };
+  return (registry) => {
+    machine(registry);
+    const registers = [registry];
+    new Gauge({
+      name: 'plinth_disk_size_bytes',
+      help: 'The size of the disk of PLINTH_DATA, where the embedded database is.',
+      registers,
+      collect() {
+        return read(this, ({ blocks, bsize }) => blocks * bsize);
+      },
+    });
+    new Gauge({
+      name: 'plinth_disk_free_bytes',
+      help: 'What is free of it.',
+      registers,
+      collect() {
+        return read(this, ({ bavail, bsize }) => bavail * bsize);
+      },
+    });
+  };
+}
