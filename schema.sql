@@ -5,6 +5,7 @@
 --   events       what has happened, in a log; who may listen                       (schema events)
 --   jobs         work that is done later: queues, tasks, schedules, runs            (schema jobs)
 --   chat         channels, members, messages, unread, search, import               (schema chat)
+--   stats        figures of each day and each minute                               (schema stats)
 --   operations   upkeep, and the health of the database                            (schema operations)
 --
 -- A section is one Postgres schema. Inside it, always in this order: types, tables with their indexes,
@@ -1602,29 +1603,42 @@ comment on function events._missed is
 -- Functions: upkeep
 -- --------------------------------------------------------------------------------------------
 
--- A day goes whole, and what was newest in it is remembered, so that a cursor from before it is told so.
+create function events._expired_days() returns table (kind text, name text, is_detaching boolean)
+language sql stable set search_path = ''
+as $$
+  select known.kind, day.relname::text, inherits.inhdetachpending
+  from events.topic_kinds as known
+  join pg_catalog.pg_class as parent
+    on parent.relname = 'log_' || known.kind and parent.relnamespace = 'events'::regnamespace
+  join pg_catalog.pg_inherits as inherits on inherits.inhparent = parent.oid
+  join pg_catalog.pg_class as day on day.oid = inherits.inhrelid
+  where to_date(right(day.relname, 10), 'YYYY_MM_DD') + 1 < (now() - known.kept) at time zone 'UTC'
+  order by 2;
+$$;
+
+-- What was newest in a day is remembered before it goes, so that a cursor from before it is told so.
+create function events._forget_day(kind text, name text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  newest xid8;
+begin
+  execute format('select max(xid) from events.%I', name) into newest;
+  update events.topic_kinds as known
+  set forgotten = greatest(known.forgotten, coalesce(newest, known.forgotten))
+  where known.kind = _forget_day.kind;
+end;
+$$;
+
 create function events.expire() returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   old     record;
-  newest  xid8;
   dropped integer := 0;
 begin
-  for old in
-    select day.relname as name, known.kind
-    from events.topic_kinds as known
-    join pg_catalog.pg_class as parent
-      on parent.relname = 'log_' || known.kind and parent.relnamespace = 'events'::regnamespace
-    join pg_catalog.pg_inherits as inherits on inherits.inhparent = parent.oid
-    join pg_catalog.pg_class as day on day.oid = inherits.inhrelid
-    where to_date(right(day.relname, 10), 'YYYY_MM_DD') + 1 < (now() - known.kept) at time zone 'UTC'
-    order by 1
-  loop
-    execute format('select max(xid) from events.%I', old.name) into newest;
-    update events.topic_kinds as known
-    set forgotten = greatest(known.forgotten, coalesce(newest, known.forgotten))
-    where known.kind = old.kind;
+  for old in select day.kind, day.name from events._expired_days() as day loop
+    perform events._forget_day(old.kind, old.name);
     execute format('drop table events.%I', old.name);
     dropped := dropped + 1;
   end loop;
@@ -1632,7 +1646,8 @@ begin
 end;
 $$;
 comment on function events.expire is
-  'Drops the days of the log that are kept no longer; returns how many.
+  'Drops the days of the log that are kept no longer; returns how many. Readers of the log wait for a moment: the
+workers do it without (the task retire_partitions).
 
 @hide';
 
@@ -1719,6 +1734,25 @@ grant usage on schema jobs to member, operator, service;
 
 create type jobs.run_state as enum ('queued', 'running', 'succeeded', 'failed', 'cancelled');
 comment on type jobs.run_state is 'Waiting for its time or its turn, at work, or how it ended.';
+
+create type jobs.task_state as (
+  task                   text,
+  queue                  text,
+  is_paused              boolean,
+  waiting                bigint,
+  running                bigint,
+  failed_today           bigint,
+  oldest_waiting_seconds double precision
+);
+comment on type   jobs.task_state                        is 'How the runs of a task stand.';
+comment on column jobs.task_state.task                   is 'The task.';
+comment on column jobs.task_state.queue                  is 'Its queue of pg-boss; null: graphile-worker.';
+comment on column jobs.task_state.is_paused              is 'Whether its runs wait for someone to let them go on.';
+comment on column jobs.task_state.waiting                is 'Runs that wait for their time or their turn.';
+comment on column jobs.task_state.running                is 'Runs at work.';
+comment on column jobs.task_state.failed_today           is 'Runs that failed for good in the last 24 hours.';
+comment on column jobs.task_state.oldest_waiting_seconds is
+  'How long the run has been due that waits longest; null: none is due.';
 
 -- --------------------------------------------------------------------------------------------
 -- Tables
@@ -2070,7 +2104,7 @@ again with the same `nonce`, it is the first run that is returned. Not before `r
 create function jobs._may_see(run jobs.runs) returns boolean
 language sql stable set search_path = ''
 return current_setting('role') in ('operator', 'service', 'none', 'plinth_owner')
-  or run.asked_by = identity.current_user_id();
+  or coalesce(run.asked_by = identity.current_user_id(), false);
 
 create function jobs._lock(run_id uuid) returns jobs.runs
 language plpgsql volatile set search_path = ''
@@ -2591,6 +2625,33 @@ comment on function jobs.expire_runs is
 
 @hide';
 
+create function jobs.overview() returns setof jobs.task_state
+language sql stable security definer rows 20 set search_path = ''
+as $$
+  with counted as (
+    select
+      run.task, count(*) filter (where run.state = 'queued') as waiting,
+      count(*) filter (where run.state = 'running') as running,
+      extract(epoch from now() - min(run.run_at) filter (where run.state = 'queued' and run.run_at <= now())) as oldest
+    from jobs.runs as run
+    where run.state in ('queued', 'running')
+    group by run.task
+  ), failed as (
+    select run.task, count(*) as runs
+    from jobs.runs as run
+    where run.state = 'failed' and run.finished_at > now() - interval '24 hours'
+    group by run.task
+  )
+  select
+    task.name, task.queue, task.is_paused, coalesce(counted.waiting, 0), coalesce(counted.running, 0),
+    coalesce(failed.runs, 0), counted.oldest::double precision
+  from jobs.tasks as task
+  left join counted on counted.task = task.name
+  left join failed on failed.task = task.name
+  order by task.name;
+$$;
+comment on function jobs.overview is 'How the runs of each task stand.';
+
 create function jobs.listen_to_run(run_id uuid) returns setof events.position
 language plpgsql stable security definer rows 1 set search_path = ''
 as $$
@@ -2660,13 +2721,10 @@ create policy users_see_the_runs_they_asked_for on jobs.runs for select to membe
   using (asked_by = (select identity.current_user_id()));
 
 grant select on jobs.queues, jobs.tasks, jobs.schedules, jobs.workers to operator, service;
-grant select (
-  id, task, function, payload, state, key, priority, attempt, max_attempts, run_at, progress, note, result, error,
-  asked_by, schedule, scheduled_for, created_at, started_at, finished_at
-) on jobs.runs to member, service;
+grant select on jobs.runs to member, service;
 revoke execute on all functions in schema jobs from public;
 grant execute on function jobs.enqueue, jobs.redrive, jobs.pause, jobs.resume, jobs.set_schedule to operator, service;
-grant execute on function jobs.retry to operator, service;
+grant execute on function jobs.retry, jobs.overview to operator, service;
 grant execute on function jobs.cancel to member, service;
 grant execute on function jobs.listen_to_run, jobs.run_events to member, service;
 
@@ -4193,6 +4251,229 @@ grant execute on function chat.typing, chat.presence, chat.set_typing, chat.set_
 grant execute on function chat.ensure_month, chat.import_messages to service;
 
 -- ============================================================================================
+-- stats: figures of each day and each minute
+-- ============================================================================================
+
+create schema stats;
+comment on schema stats is 'Figures of each day and each minute.';
+grant usage on schema stats to plinth_server, operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type stats.metric_name as enum (
+  'cpu_usage', 'memory_usage', 'disk_usage', 'network_io', 'active_connections', 'message_rate', 'error_rate',
+  'response_time'
+);
+comment on type stats.metric_name is
+  'Shares from 0 to 1 (usage, error rate), bytes a second (network), messages a second, milliseconds (response time).';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+create table stats.daily_stats (
+  stat_date          date        primary key,
+  total_users        bigint      not null default 0,
+  active_users       bigint      not null default 0,
+  new_users          bigint      not null default 0,
+  total_rooms        bigint      not null default 0,
+  new_rooms          bigint      not null default 0,
+  total_messages     bigint      not null default 0,
+  new_messages       bigint      not null default 0,
+  storage_used_bytes bigint,                                        -- null: the day was over when it was first counted
+  counted_at         timestamptz not null default now()
+);
+comment on table  stats.daily_stats                    is 'What each day (UTC) brought, and what there was at its end.';
+comment on column stats.daily_stats.stat_date          is 'The day.';
+comment on column stats.daily_stats.total_users        is 'Users at its end.';
+comment on column stats.daily_stats.active_users       is 'Users who wrote a message or signed in.';
+comment on column stats.daily_stats.new_users          is 'Users who signed up.';
+comment on column stats.daily_stats.total_rooms        is 'Rooms that had been made by its end.';
+comment on column stats.daily_stats.new_rooms          is 'Rooms that were made.';
+comment on column stats.daily_stats.total_messages     is 'Messages that had been sent by its end.';
+comment on column stats.daily_stats.new_messages       is 'Messages that were sent.';
+comment on column stats.daily_stats.storage_used_bytes is
+  'The size of the database when the day was first counted; null where that was long after.';
+comment on column stats.daily_stats.counted_at         is 'When this was counted.';
+
+create table stats.system_metrics (
+  id           bigint            generated always as identity primary key,
+  metric_name  stats.metric_name not null,
+  metric_value double precision  not null,
+  server_id    text              not null,
+  measured_at  timestamptz       not null default now(),
+
+  constraint server_id_is_at_most_100_characters check (char_length(server_id) <= 100)
+);
+comment on table  stats.system_metrics              is 'What was measured each minute, for 30 days.';
+comment on column stats.system_metrics.id           is 'The key.';
+comment on column stats.system_metrics.metric_name  is 'What was measured.';
+comment on column stats.system_metrics.metric_value is 'What it was.';
+comment on column stats.system_metrics.server_id    is 'Where: a machine, a process, or the database.';
+comment on column stats.system_metrics.measured_at  is 'When.';
+-- A metric over time; what stats.expire_metrics looks for.
+create index system_metrics_metric_name_measured_at_id_idx
+  on stats.system_metrics (metric_name, measured_at desc, id desc);
+create index system_metrics_measured_at_idx on stats.system_metrics (measured_at);
+
+-- --------------------------------------------------------------------------------------------
+-- Functions
+-- --------------------------------------------------------------------------------------------
+
+-- The first day that anything happened.
+create function stats._first_day() returns date
+language sql stable set search_path = ''
+as $$
+  select least(
+    (select min(created_at) from identity.users),
+    (select public.uuid_v7_time(id) from chat.messages order by id limit 1)
+  )::date;
+$$;
+
+-- Counts from the rows themselves, so that a day may be counted again, and a day that nobody counted is made up for.
+-- Those who signed in are known only while their sessions are kept: a later count does not take them away.
+create function stats.update_daily_stats(since date default null) returns integer
+language plpgsql volatile security definer set search_path = '' set timezone = 'UTC' set jit = off
+as $$
+declare
+  last  date := (now() - interval '1 day')::date;
+  first date := coalesce(
+    since,
+    (
+      select min(day)::date
+      from generate_series(stats._first_day(), last, interval '1 day') as day
+      where not exists (select from stats.daily_stats as known where known.stat_date = day::date)
+    ),
+    last
+  );
+  counted integer;
+begin
+  first := greatest(first, stats._first_day());
+  perform pg_advisory_xact_lock(hashtext('stats.update_daily_stats'));
+  with sent as materialized (
+    select public.uuid_v7_time(message.id)::date as day, message.sender_id, count(*) as messages
+    from chat.messages as message
+    where message.id >= public.uuid_v7_floor(first) and message.id < public.uuid_v7_floor(last + 1)
+    group by 1, 2
+  ), written as (
+    select day, sum(messages) as messages from sent group by day
+  ), active as (
+    select day, count(distinct user_id) as users
+    from (
+      select day, sender_id as user_id from sent
+      union all
+      select created_at::date, user_id from identity.sessions where created_at >= first and created_at < last + 1
+    ) as doing
+    group by day
+  ), joined as (
+    select created_at::date as day, count(*) as users from identity.users where created_at < last + 1 group by 1
+  ), removed as (
+    select removed_at::date as day, count(*) as users from identity.users where removed_at < last + 1 group by 1
+  ), made as (
+    select created_at::date as day, count(*) as rooms
+    from chat.channels
+    where kind = 'room' and created_at < last + 1
+    group by 1
+  )
+  insert into stats.daily_stats as known (
+    stat_date, total_users, active_users, new_users, total_rooms, new_rooms, new_messages, storage_used_bytes
+  )
+  select
+    day::date,
+    coalesce((select sum(users) from joined where joined.day <= each.day), 0)
+      - coalesce((select sum(users) from removed where removed.day <= each.day), 0),
+    coalesce(active.users, 0), coalesce(joined.users, 0),
+    coalesce((select sum(rooms) from made where made.day <= each.day), 0),
+    coalesce(made.rooms, 0), coalesce(written.messages, 0),
+    case when each.day = last then pg_database_size(current_database()) end
+  from generate_series(first, last, interval '1 day') as each (day)
+  left join written using (day)
+  left join active using (day)
+  left join joined using (day)
+  left join made using (day)
+  on conflict on constraint daily_stats_pkey do update
+  set
+    total_users = excluded.total_users, new_users = excluded.new_users,
+    active_users = greatest(known.active_users, excluded.active_users),
+    total_rooms = excluded.total_rooms, new_rooms = excluded.new_rooms, new_messages = excluded.new_messages,
+    storage_used_bytes = coalesce(known.storage_used_bytes, excluded.storage_used_bytes), counted_at = now();
+  get diagnostics counted = row_count;
+
+  -- What came before counts for each day after it.
+  update stats.daily_stats as known
+  set total_messages = summed.messages
+  from (
+    select stat_date, sum(new_messages) over (order by stat_date) as messages from stats.daily_stats
+  ) as summed
+  where summed.stat_date = known.stat_date and summed.messages <> known.total_messages;
+  return counted;
+end;
+$$;
+comment on function stats.update_daily_stats is
+  'Counts the days since the last one that was counted, or those since a day again; returns how many.
+
+@notNull';
+
+create function stats.record_metrics(server_id text, metrics jsonb) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  insert into stats.system_metrics (metric_name, metric_value, server_id)
+  select known.name, (metrics ->> known.name::text)::double precision, left(record_metrics.server_id, 100)
+  from unnest(enum_range(null::stats.metric_name)) as known (name)
+  where jsonb_typeof(metrics -> known.name::text) = 'number';
+$$;
+comment on function stats.record_metrics is
+  'Writes what a process has measured: an object of metrics and their values.
+
+@hide';
+
+create function stats.measure_database() returns void
+language sql volatile security definer set search_path = ''
+as $$
+  select stats.record_metrics('database', jsonb_build_object(
+    'active_connections', (
+      select count(*) from pg_catalog.pg_stat_activity where datname = current_database()
+    ),
+    'message_rate', (
+      select count(*) / 60.0 from chat.messages where id >= public.uuid_v7_floor(now() - interval '1 minute')
+    )
+  ));
+$$;
+comment on function stats.measure_database is
+  'Measures the connections, and the messages of the last minute.
+
+@hide';
+
+create function stats.expire_metrics() returns bigint
+language sql volatile security definer set search_path = ''
+as $$
+  with expired as (
+    delete from stats.system_metrics where measured_at < now() - interval '30 days' returning 1
+  )
+  select count(*) from expired;
+$$;
+comment on function stats.expire_metrics is
+  'Removes what was measured more than 30 days ago; returns how many.
+
+@hide';
+
+-- --------------------------------------------------------------------------------------------
+-- Policies, grants
+-- --------------------------------------------------------------------------------------------
+
+alter table stats.daily_stats enable row level security;
+alter table stats.system_metrics enable row level security;
+create policy operators_see_days on stats.daily_stats for select to operator, service using (true);
+create policy operators_see_metrics on stats.system_metrics for select to operator, service using (true);
+
+grant select on stats.daily_stats, stats.system_metrics to operator, service;
+revoke execute on all functions in schema stats from public;
+grant execute on function stats.update_daily_stats to operator, service;
+grant execute on function stats.record_metrics to plinth_server, service;
+
+-- ============================================================================================
 -- operations: upkeep, and the health of the database
 -- ============================================================================================
 
@@ -5142,5 +5423,29 @@ grant execute on function
   operations.health, operations.slow_queries, operations.query_totals, operations.table_sizes, operations.bloat,
   operations.index_usage, operations.long_transactions, operations.blocked_sessions,
   operations.database_connections, operations.headroom, operations.replication to operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Schedules (UTC)
+-- --------------------------------------------------------------------------------------------
+
+insert into jobs.tasks (name, description, runs_alone)
+values ('retire_partitions', 'Drops partitions that are kept no longer, while others read and write.', true)
+on conflict (name) do update set description = excluded.description, runs_alone = excluded.runs_alone;
+
+insert into jobs.schedules (name, cron, task)
+values ('retire partitions', '30 2 * * *', 'retire_partitions')
+on conflict (name) do update set cron = excluded.cron, task = excluded.task;
+
+insert into jobs.schedules (name, cron, function)
+values
+  ('expire codes',     '7 * * * *',  'operations.expire_codes'),
+  ('make partitions',  '11 * * * *', 'operations.ensure_partitions'),
+  ('measure database', '* * * * *',  'stats.measure_database'),
+  ('daily stats',      '10 0 * * *', 'stats.update_daily_stats'),
+  ('expire nonces',    '20 3 * * *', 'operations.expire_nonces'),
+  ('expire metrics',   '25 3 * * *', 'stats.expire_metrics'),
+  ('expire runs',      '30 3 * * *', 'jobs.expire_runs'),
+  ('analyze messages', '40 3 * * *', 'operations.analyze_messages')
+on conflict (name) do update set cron = excluded.cron, function = excluded.function;
 
 select operations.ensure_partitions();

@@ -132,6 +132,9 @@ export function openJobs(pool: pg.Pool) {
         now() as now
       from jobs.schedules
       where not is_paused and problem is null and (next_at is null or next_at <= now())`),
+    /** What a machine measured: a row for each metric. */
+    recordMetrics: (server: string, metrics: object) =>
+      call('select stats.record_metrics($1, $2)', [server, JSON.stringify(metrics)]),
     fire: (name: string, times: Date[], nextAt: Date | undefined, problem: string | undefined) =>
       call('select jobs._fire($1, $2, $3, $4)', [name, times, nextAt ?? null, problem ?? null]),
   };
@@ -147,4 +150,28 @@ export async function letOwnerCreate(databaseUrl: string): Promise<void> {
         end if;
       end $$`),
   );
+}
+
+/** The runs at work, the oldest first, as a person reads them. */
+export async function runningJobs(client: pg.ClientBase): Promise<Record<string, unknown>[]> {
+  const { rows } =
+    await client.query(`select id, task, attempt as try, round(progress::numeric * 100) || ' %' as progress,
+      note, date_trunc('second', clock_timestamp() - started_at)::text as for
+    from jobs.runs
+    where state = 'running'
+    order by started_at
+    limit 50`);
+  return rows;
+}
+
+/** The last runs that failed for good. */
+export async function failures(client: pg.ClientBase): Promise<Record<string, unknown>[]> {
+  const { rows } =
+    await client.query(`select id, task, attempt as tries, to_char(finished_at, 'YYYY-MM-DD HH24:MI') as at,
+      left(split_part(error, E'\\n', 1), 80) as error
+    from jobs.runs
+    where state = 'failed'
+    order by created_at desc
+    limit 20`);
+  return rows;
 }

@@ -17,9 +17,11 @@ import { unforeseenTo } from './errors.ts';
 import type { Deliver, Engine } from './execute.ts';
 import { openReadiness } from './health.ts';
 import { collectHealth } from './health-metrics.ts';
+import { collectJobs } from './job-metrics.ts';
 import { followDatabase } from './live.ts';
 import { type Collector, openMetrics } from './metrics.ts';
 import { type Operation, openOperations } from './operations.ts';
+import { openRequestFigures } from './request-figures.ts';
 import { json, openRoute, refuse, type Sent } from './route.ts';
 import { openSubscriptions } from './subscriptions.ts';
 import { readTrustedDocuments } from './trusted.ts';
@@ -114,6 +116,7 @@ export async function startServer({
         collectNetwork(server),
         collectMachine(settings.plinthData),
         collectHealth(requests),
+        collectJobs(requests),
         ...collectors,
       ])
     : undefined;
@@ -121,6 +124,7 @@ export async function startServer({
     const { deliveries, cutOff } = subscriptions.totals();
     return { ...eventLog.state(), subscribers: subscriptions.count(), deliveries, cutOff };
   });
+  const figures = openRequestFigures(requests);
   const { slowQueryMs, metricsToken } = settings;
   const admin = openAdmin({ verify: tokens.verify, requests, times, metrics, slowQueryMs, metricsToken });
   const route = openRoute({ engine: () => engine, operations: (text, name) => operations(text, name) }, subscriptions, {
@@ -165,7 +169,9 @@ export async function startServer({
         const { status, headers, body } = sent;
         response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
         response.end(body);
-        metrics?.answered(routes.has(path) ? path : 'other', status, (performance.now() - started) / 1000);
+        const seconds = (performance.now() - started) / 1000;
+        metrics?.answered(routes.has(path) ? path : 'other', status, seconds);
+        figures.answered(status, seconds);
         span?.note({ 'http.response.status_code': status });
         span?.end(status >= 500 ? status : undefined);
       })
@@ -191,6 +197,7 @@ export async function startServer({
     url: `http://${settings.host}:${port}/`,
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
+      figures.close();
       subscriptions.close();
       route.close();
       server.closeIdleConnections();

@@ -17,6 +17,7 @@ export const schemas: Record<string, string[]> = {
   events: ['plinth_server', 'anonymous', 'member', 'operator', 'service'],
   chat: ['member', 'operator', 'service'],
   jobs: ['member', 'operator', 'service'],
+  stats: ['plinth_server', 'operator', 'service'],
   operations: ['operator', 'service'],
 };
 
@@ -75,9 +76,18 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'jobs.runs': {
     readers: ['member', 'service'],
     columns:
-      'id task function payload state key priority attempt max_attempts run_at progress note result error asked_by schedule scheduled_for created_at started_at finished_at',
+      'id task function payload state key nonce priority attempt max_attempts run_at progress note result error asked_by schedule scheduled_for worker created_at started_at finished_at event_seq',
   },
   'jobs.cancellations': { readers: [], columns: '' },
+  'stats.daily_stats': {
+    readers: ['operator', 'service'],
+    columns:
+      'stat_date total_users active_users new_users total_rooms new_rooms total_messages new_messages storage_used_bytes counted_at',
+  },
+  'stats.system_metrics': {
+    readers: ['operator', 'service'],
+    columns: 'id metric_name metric_value server_id measured_at',
+  },
   'chat.direct_pairs': { readers: [], columns: '' },
   'chat.deletions': { readers: [], columns: '' },
   'chat.nonces': { readers: [], columns: '' },
@@ -153,6 +163,9 @@ export const functions: Record<string, string[]> = {
   'jobs.retry(uuid)': ['operator', 'service'],
   'jobs.run_events(events.event)': ['member', 'service'],
   'jobs.set_schedule(text,text,text,text,jsonb,boolean)': ['operator', 'service'],
+  'stats.update_daily_stats(date)': ['operator', 'service'],
+  'stats.record_metrics(text,jsonb)': ['service', 'plinth_server'],
+  'jobs.overview()': ['operator', 'service'],
   'operations.ensure_partitions(timestamp with time zone,integer)': ['service'],
   'operations.expire_codes()': ['service'],
   'operations.expire_events()': ['service'],
@@ -173,6 +186,11 @@ export const functions: Record<string, string[]> = {
 
 /** Functions that only other functions call. */
 export const privateFunctions = [
+  'stats.expire_metrics()',
+  'stats.measure_database()',
+  'stats._first_day()',
+  'events._forget_day(text,text)',
+  'events._expired_days()',
   'jobs._beat(text,text,integer,uuid[])',
   'jobs._begin(uuid,integer,text,text,jsonb)',
   'jobs._fail(uuid,integer,text,text,boolean,timestamp with time zone)',

@@ -1,4 +1,13 @@
+import { z } from 'zod';
+import { retirePartitions } from '../functions/partitions.ts';
 import type { Task } from './task.ts';
 
-/** The tasks in TypeScript: those that touch the outside. Each has a row in jobs.tasks. */
-export const tasks: Task[] = [];
+const retire: Task = {
+  name: 'retire_partitions',
+  payload: z.looseObject({}),
+  run: (_, { databaseUrl, signal, progress }) =>
+    retirePartitions(databaseUrl, signal, (done, of) => progress(done / of, `${done} of ${of}`)),
+};
+
+/** The tasks in TypeScript: those that touch the outside, and what no function can do. Each has a row in jobs.tasks. */
+export const tasks: Task[] = [retire];

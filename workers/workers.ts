@@ -5,6 +5,7 @@ import { letOwnerCreate, openJobs, type Task as TaskRow } from '../functions/job
 import type { Settings } from '../functions/settings.ts';
 import { installBoss, startBoss } from './boss.ts';
 import { installGraphile, startGraphile } from './graphile.ts';
+import { openHostMetrics } from './host.ts';
 import { openRunner, type Runner } from './runner.ts';
 import { timesDue } from './schedule.ts';
 import type { Task } from './task.ts';
@@ -20,6 +21,7 @@ const beatEvery = 2000;
 // Many beats missed: the rest of the minute is for beginning again.
 const silentFor = '25 seconds';
 const followEvery = 1000;
+const measureEvery = 60_000;
 const stopsWithin = 7000;
 
 /** The owner's connection, acting as the role that owns everything. */
@@ -126,8 +128,11 @@ export async function startWorkers({
     await jobs.handOver();
   }
 
+  const hostMetrics = openHostMetrics('.');
+  const measure = async (): Promise<void> => jobs.recordMetrics(hostname(), await hostMetrics());
+
   await follow();
-  const repeated = [repeat(beatEvery, beat, log), repeat(followEvery, follow, log)];
+  const repeated = [repeat(beatEvery, beat, log), repeat(followEvery, follow, log), repeat(measureEvery, measure, log)];
   log.info({ worker: name, concurrency }, 'jobs are taken');
 
   return {

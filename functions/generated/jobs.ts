@@ -1,6 +1,6 @@
 // Made from schema.sql by `npm run generate`.
 import { mutation, query } from '../callers.ts';
-import { oneOf, optional, orNull, pg, row, type ValueOf } from '../kinds.ts';
+import { oneOf, optional, orNull, pg, row, setOf, type ValueOf } from '../kinds.ts';
 import { Position } from './events.ts';
 
 /** Waiting for its time or its turn, at work, or how it ended. */
@@ -21,6 +21,8 @@ export const Run = row('jobs.runs', {
   state: RunState,
   /** Runs of one key never overlap. */
   key: orNull(pg.text),
+  /** The name that the asker gave it: asked for again, it is the same run. */
+  nonce: orNull(pg.text),
   /** What is higher goes first. */
   priority: pg.int4,
   /** How often it was begun. */
@@ -43,6 +45,8 @@ export const Run = row('jobs.runs', {
   schedule: orNull(pg.text),
   /** The time that the schedule asked for it for. */
   scheduledFor: orNull(pg.timestamptz),
+  /** The process that runs it, or ran it last. */
+  worker: orNull(pg.text),
   /** When it was asked for. */
   createdAt: pg.timestamptz,
   /** When the last try began. */
@@ -51,6 +55,25 @@ export const Run = row('jobs.runs', {
   finishedAt: orNull(pg.timestamptz),
 });
 export type Run = ValueOf<typeof Run>;
+
+/** How the runs of a task stand. */
+export const TaskState = row('jobs.task_state', {
+  /** The task. */
+  task: orNull(pg.text),
+  /** Its queue of pg-boss; null: graphile-worker. */
+  queue: orNull(pg.text),
+  /** Whether its runs wait for someone to let them go on. */
+  isPaused: orNull(pg.bool),
+  /** Runs that wait for their time or their turn. */
+  waiting: orNull(pg.int8),
+  /** Runs at work. */
+  running: orNull(pg.int8),
+  /** Runs that failed for good in the last 24 hours. */
+  failedToday: orNull(pg.int8),
+  /** How long the run has been due that waits longest; null: none is due. */
+  oldestWaitingSeconds: orNull(pg.float8),
+});
+export type TaskState = ValueOf<typeof TaskState>;
 
 /** What can be asked for: a function, or a task of the workers. */
 export const Task = row('jobs.tasks', {
@@ -123,6 +146,9 @@ export const enqueue = mutation('jobs.enqueue', {
 
 /** The right to follow a run: for whoever asked for it, and for operators. */
 export const listenToRun = query('jobs.listen_to_run', { runId: pg.uuid }, orNull(Position));
+
+/** How the runs of each task stand. */
+export const overview = query('jobs.overview', {}, setOf(TaskState));
 
 /** Lets the runs of a task wait; those that run go on. */
 export const pause = mutation('jobs.pause', { task: pg.text }, Task);

@@ -21,7 +21,6 @@ const announced = [
   'plinth_backup_last_success_timestamp_seconds',
   'plinth_backup_failures_total',
   'plinth_backup_last_proven_timestamp_seconds',
-  'plinth_jobs_oldest_waiting_seconds',
 ];
 
 /** The metrics that an expression reads: names outside of strings. */

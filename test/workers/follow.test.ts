@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { listen } from '../events/listen.ts';
+import { runScript } from '../running-plinth.ts';
+import { openJobsWorld, taskOf } from './jobs-world.ts';
+
+const world = await openJobsWorld(t);
+const { sql, ended, ask } = world;
+const boss = await world.person('boss', { operator: true });
+const member = await world.person('somebody');
+const service = await world.service();
+
+await sql(`insert into jobs.tasks (name, max_attempts) values ('count', 2), ('mistaken', 2)`);
+await world.work([
+  taskOf('count', async (_, { progress }) => {
+    progress(0.4, 'two of five');
+    await sleep(300);
+    return { counted: 5 };
+  }),
+  taskOf('mistaken', async () => {
+    throw new Error('No.');
+  }),
+]);
+
+const enqueue = `mutation ($task: String!, $nonce: String) {
+  enqueue(input: {task: $task, nonce: $nonce}) { run { id state } }
+}`;
+const cancel = `mutation ($id: UUID!) { cancel(input: {runId: $id}) { run { id state } } }`;
+
+for (const over of ['ws', 'sse'] as const) {
+  t.test(`an operator asks for a run, and follows it to its end (${over})`, async (t) => {
+    await sql("select jobs.pause('count')");
+    await sleep(1500);
+    const { data } = await ask(enqueue, { task: 'count' }, boss.token);
+    const { id, state } = data.enqueue.run;
+    t.equal(state, 'QUEUED');
+    const ear = listen(t, world.server.url, {
+      over,
+      query: `subscription ($id: UUID!) { runEvents(runId: $id) { event { type } run { state progress note result } } }`,
+      variables: { id },
+      token: boss.token,
+    });
+    await sleep(300);
+    await sql("select jobs.resume('count')");
+    const told = await ear.take(3);
+    t.match(
+      told.map((each) => each.data?.runEvents.event.type),
+      ['run_running', 'run_running', 'run_succeeded'],
+    );
+    t.match(told[2]?.data?.runEvents.run, { state: 'SUCCEEDED', progress: 1, result: { counted: 5 } });
+    await ear.stop();
+  });
+}
+
+t.test('a member sees and ends no run of others, and asks for none', async (t) => {
+  const { data } = await ask(enqueue, { task: 'count', nonce: 'other' }, service);
+  const { id } = data.enqueue.run;
+  await ended(id);
+  t.match(await ask(enqueue, { task: 'count' }, member.token), { errors: [{ extensions: { code: 'FORBIDDEN' } }] });
+  t.match(await ask(cancel, { id }, member.token), { errors: [{ extensions: { code: 'NOT_FOUND' } }] });
+  t.match(await ask('query ($id: UUID!) { run(id: $id) { id } }', { id }, member.token), { data: { run: null } });
+  t.match(await ask('query ($id: UUID!) { run(id: $id) { state } }', { id }, boss.token), {
+    data: { run: { state: 'SUCCEEDED' } },
+  });
+  t.match(await ask('{ overview { nodes { task } } }', {}, member.token), { errors: [{}] });
+});
+
+t.test('what is wrong is said: a task that there is not, a run that has not failed', async (t) => {
+  t.match(await ask(enqueue, { task: 'nothing like it' }, service), {
+    errors: [{ extensions: { code: 'NOT_FOUND', argument: 'task' } }],
+  });
+  const { data } = await ask(enqueue, { task: 'count' }, service);
+  await ended(data.enqueue.run.id);
+  t.match(
+    await ask(
+      'mutation ($id: UUID!) { retry(input: {runId: $id}) { run { id } } }',
+      { id: data.enqueue.run.id },
+      service,
+    ),
+    { errors: [{ extensions: { code: 'CONFLICT' } }] },
+  );
+});
+
+t.test('npm run jobs shows what there is, asks for more, and refuses what it does not know', async (t) => {
+  const env = { DATABASE_URL: world.databaseUrl };
+  const asked = await runScript('jobs', ['run', 'count', '{"n": 1}'], env);
+  t.match(asked, { status: 0, stdout: /count +queued/ });
+  const [id = ''] = asked.stdout.split(' ');
+  t.match(await ended(id), { state: 'succeeded', payload: { n: 1 } });
+  const shown = await runScript('jobs', [], env);
+  t.match(shown, { status: 0, stdout: /count +graphile-worker/ });
+  t.match(await runScript('jobs', ['run', 'no_such'], env), { status: 1, stderr: /There is no task called no_such/ });
+  t.match(await runScript('jobs', ['run', 'count', '[1]'], env), { status: 1, stderr: /not a JSON object/ });
+  t.match(await runScript('jobs', ['fly'], env), { status: 1, stderr: /npm run jobs -- retry/ });
+});
