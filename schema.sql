@@ -1988,8 +1988,8 @@ begin
 end;
 $$;
 
--- Hands a run to its engine, in this transaction. False where a queue's policy does not let it in. An engine that was
--- never set up has no tables yet: its worker asks for what waits (jobs._hand_over).
+-- Hands a run to its engine, in this transaction. False where a queue's policy does not let it in. An engine whose
+-- tables the workers have not made yet (they make plinth_ready last) takes it as soon as they have (jobs._hand_over).
 create function jobs._hand_on(run jobs.runs) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -1998,7 +1998,7 @@ declare
 begin
   select * into strict task from jobs.tasks as known where known.name = run.task;
   if task.queue is null then
-    if to_regnamespace('graphile_worker') is null then
+    if to_regclass('graphile_worker.plinth_ready') is null then
       return true;
     end if;
     -- A job of this key that is just being taken makes add_job give nothing; it can be asked again.
@@ -2016,7 +2016,7 @@ begin
     end loop;
     raise exception using errcode = '40001', message = 'The run is being taken at this moment; try again.';
   end if;
-  if to_regnamespace('pgboss') is null then
+  if to_regclass('pgboss.plinth_ready') is null then
     return true;
   end if;
   return jobs._send(run, task.queue);

@@ -140,16 +140,33 @@ export function openJobs(pool: pg.Pool) {
   };
 }
 
+// Any number that no one else uses.
+const installing = 7547;
+
+/**
+ * Has the engines make their tables, one process at a time, and then says in their schemas that they are whole: before that nothing is
+ * handed to them (jobs._hand_on).
+ */
+export async function withEnginesLocked(databaseUrl: string, install: () => Promise<void>): Promise<void> {
+  await connected(databaseUrl, async (client) => {
+    await client.query('select pg_advisory_lock($1)', [installing]);
+    await letOwnerCreate(client);
+    await install();
+    await client.query('set role plinth_owner');
+    for (const engine of ['graphile_worker', 'pgboss']) {
+      await client.query(`create table if not exists ${engine}.plinth_ready ()`);
+    }
+  });
+}
+
 /** Lets plinth_owner make the schemas of the engines: a database that was copied or restored has not its right to. */
-export async function letOwnerCreate(databaseUrl: string): Promise<void> {
-  await connected(databaseUrl, (client) =>
-    client.query(`do $$
-      begin
-        if not has_database_privilege('plinth_owner', current_database(), 'create') then
-          execute format('grant create on database %I to plinth_owner', current_database());
-        end if;
-      end $$`),
-  );
+export async function letOwnerCreate(client: pg.ClientBase): Promise<void> {
+  await client.query(`do $$
+    begin
+      if not has_database_privilege('plinth_owner', current_database(), 'create') then
+        execute format('grant create on database %I to plinth_owner', current_database());
+      end if;
+    end $$`);
 }
 
 /** The runs at work, the oldest first, as a person reads them. */

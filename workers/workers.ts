@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import pg from 'pg';
 import type { Logger } from 'pino';
-import { letOwnerCreate, openJobs, type Task as TaskRow } from '../functions/jobs.ts';
+import { openJobs, type Task as TaskRow, withEnginesLocked } from '../functions/jobs.ts';
 import type { Settings } from '../functions/settings.ts';
 import { installBoss, startBoss } from './boss.ts';
 import { installGraphile, startGraphile } from './graphile.ts';
@@ -43,11 +43,12 @@ function openPool(config: pg.PoolConfig, log: Logger): pg.Pool {
 
 /** Makes what the engines need in the database: their own tables. */
 async function installEngines(databaseUrl: string, log: Logger): Promise<void> {
-  await letOwnerCreate(databaseUrl);
   const pool = openPool({ connectionString: asOwner(databaseUrl), max: 2 }, log);
   try {
-    await installGraphile(pool, log);
-    await installBoss(pool);
+    await withEnginesLocked(databaseUrl, async () => {
+      await installGraphile(pool, log);
+      await installBoss(pool);
+    });
   } finally {
     await pool.end();
   }

@@ -3,23 +3,39 @@ import { parseArgs } from 'node:util';
 import { Refusal, runScript } from '../../functions/refusal.ts';
 import { stopAsked } from '../stop-signal.ts';
 import { chaosEvents } from './events.ts';
+import { chaosJobs } from './jobs.ts';
 import { print } from './summary.ts';
 
-// npm run chaos -- events [--faults N] [--seed N] [--json]: kills and disturbs servers, Postgres and clients under load, and ends with
-// code 1 where anything was lost by it. What is being done goes to stderr.
+// npm run chaos -- events|jobs [--faults N] [--jobs N] [--seed N] [--json]: kills and disturbs servers, workers, Postgres and clients
+// under load, and ends with code 1 where anything was lost by it. What is being done goes to stderr.
 
-const usage = 'npm run chaos -- events [--faults N] [--seed N] [--json]';
+const usage =
+  'npm run chaos -- events [--faults N] [--seed N] [--json], or -- jobs [--faults N] [--jobs N] [--seed N] [--json]';
 
-function given(): { faults: number; seed: number; json: boolean } {
+type Given = { kind: 'events' | 'jobs'; faults: number; jobs: number; seed: number; json: boolean };
+
+function given(): Given {
   try {
     const { positionals, values } = parseArgs({
       allowPositionals: true,
-      options: { faults: { type: 'string' }, seed: { type: 'string' }, json: { type: 'boolean' } },
+      options: {
+        faults: { type: 'string' },
+        jobs: { type: 'string' },
+        seed: { type: 'string' },
+        json: { type: 'boolean' },
+      },
     });
     const faults = Number(values.faults ?? 20);
+    const jobs = Number(values.jobs ?? 2000);
     const seed = Number(values.seed ?? randomInt(2 ** 31));
-    if (positionals.join() === 'events' && faults > 0 && Number.isSafeInteger(faults) && Number.isSafeInteger(seed)) {
-      return { faults, seed, json: values.json ?? false };
+    const kind = positionals.join();
+    if (
+      (kind === 'events' || kind === 'jobs') &&
+      faults > 0 &&
+      jobs > 0 &&
+      [faults, jobs, seed].every(Number.isSafeInteger)
+    ) {
+      return { kind, faults, jobs, seed, json: values.json ?? false };
     }
   } catch (cause) {
     throw new Refusal((cause as Error).message, { remedy: usage, cause });
@@ -28,7 +44,14 @@ function given(): { faults: number; seed: number; json: boolean } {
 }
 
 await runScript(async () => {
-  const { json, ...chosen } = given();
+  const { json, kind, jobs, ...chosen } = given();
+  if (kind === 'jobs') {
+    const { faults: kills, seed } = chosen;
+    const summary = await chaosJobs({ jobs, kills, seed, report: (line) => process.stderr.write(`${line}\n`) });
+    console.log(json ? JSON.stringify({ chaos: 'jobs', ...summary }) : summary);
+    if (summary.wrong.length > 0) process.exitCode = 1;
+    return;
+  }
   const summary = await chaosEvents({
     ...{ ...chosen, rate: 150, openFor: 20_000, pausedFor: 6000, haste: 4 },
     report: (line) => process.stderr.write(`${line}\n`),

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Test } from 'tap';
 import { z } from 'zod';
+import { connected } from '../../functions/connection.ts';
 import { letOwnerCreate } from '../../functions/jobs.ts';
 import { makeLog } from '../../functions/log.ts';
 import { readSettings } from '../../functions/settings.ts';
@@ -22,7 +23,7 @@ export type JobsWorld = World & {
 
 export async function openJobsWorld(t: Test, options: Parameters<typeof openWorld>[1] = {}): Promise<JobsWorld> {
   const world = await openWorld(t, options);
-  await letOwnerCreate(world.databaseUrl);
+  await connected(world.databaseUrl, letOwnerCreate);
   const owner = new pg.Pool({ connectionString: `${world.databaseUrl}?options=-c%20role%3Dplinth_owner`, max: 3 });
   owner.on('error', () => {});
   const workers: Workers[] = [];
