@@ -129,7 +129,11 @@ async function count(owner: pg.Client, condition: string): Promise<number> {
   return rows[0].count;
 }
 
-async function judge(owner: pg.Client, known: Pick<JobsSummary, 'jobs' | 'kills' | 'seconds'>): Promise<JobsSummary> {
+async function judge(
+  owner: pg.Client,
+  held: Map<string, number>,
+  known: Pick<JobsSummary, 'jobs' | 'kills' | 'seconds'>,
+): Promise<JobsSummary> {
   const { rows: effects } = await owner.query(`select
       count(*) filter (where times = 1)::integer as once, count(*) filter (where times > 1)::integer as more
     from (select n, count(*) as times from chaos.effects group by n) as counted`);
