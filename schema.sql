@@ -3311,7 +3311,8 @@ comment on column operations.backups.state           is 'How far it is.';
 comment on column operations.backups.storage         is 'Where it is stored.';
 comment on column operations.backups.started_at      is 'When it began: it holds the data of that moment.';
 comment on column operations.backups.finished_at     is 'When all of it was stored; null if it was not.';
-comment on column operations.backups.proven_at       is 'When it had been restored and was found equal; null if it was not.';
+comment on column operations.backups.proven_at       is
+  'When it had been restored and was found equal; null if it was not.';
 comment on column operations.backups.removed_at      is 'When it was removed; null while it is there.';
 comment on column operations.backups.bytes           is 'Its size where it is stored.';
 comment on column operations.backups.row_count       is 'How many rows it holds.';
@@ -3411,7 +3412,7 @@ begin
   update operations.backups set state = 'failed', error = 'It was cut short.' where state = 'running';
   -- The first of a month is kept for ever, the first of a week for a month.
   select case
-    when parts <> 'all' then 'daily'
+    when backup_started.parts <> 'all' then 'daily'
     when not coalesce(bool_or(
       done.kind = 'monthly' and done.started_at >= date_trunc('month', now(), 'UTC')
     ), false) then 'monthly'
