@@ -31,6 +31,8 @@ export type Source = {
   /** Such as 15.4, and 15. */
   version: string;
   major: number;
+  /** The role that is connected. */
+  owner: string;
   /** schema.sql as it was last applied. */
   applied: { sha256: string; content: string };
   schemas: string[];
@@ -112,7 +114,7 @@ export async function readSource(client: pg.ClientBase, parts: string): Promise<
   }
   const schemas = parts === 'all' || parts === 'data' ? ['public', ...own] : [parts];
   const { rows: version } = await client.query(
-    "select current_setting('server_version_num')::integer / 10000 as major, split_part(current_setting('server_version'), ' ', 1) as version",
+    "select current_setting('server_version_num')::integer / 10000 as major, split_part(current_setting('server_version'), ' ', 1) as version, current_user as owner",
   );
   const { rows: tables } = await client.query<SourceTable>(
     `
@@ -159,7 +161,13 @@ export function tableName({ schema, name }: { schema: string; name: string }): s
 
 /** The rows of a table as text, a line each, in the columns' order. */
 export function copyOut(client: pg.ClientBase, table: Columns): ReturnType<typeof to> {
-  return client.query(to(`copy ${tableName(table)} (${table.columns.map(quote).join(', ')}) to stdout`));
+  return heard(client.query(to(`copy ${tableName(table)} (${table.columns.map(quote).join(', ')}) to stdout`)));
+}
+
+/** A stream that whoever reads or writes it has given up may still hear that its connection was ended: that is no news then. */
+export function heard<Copy extends NodeJS.EventEmitter>(copy: Copy): Copy {
+  copy.on('error', () => {});
+  return copy;
 }
 
 /** The sum of 64 bits of each row's MD5: it shows what was lost or altered, and does not protect from someone who means to. */

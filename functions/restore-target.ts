@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { from } from 'pg-copy-streams';
-import { openPlain, type Partition, type Sequence, type SourceTable, tableName } from './backup-source.ts';
+import { heard, openPlain, type Partition, type Sequence, type SourceTable, tableName } from './backup-source.ts';
 import { connected } from './connection.ts';
 import { quote } from './sql-names.ts';
 
@@ -249,13 +249,40 @@ export async function inOrder<T extends Table>(client: pg.ClientBase, tables: T[
 
 /** Takes the rows of a table as copyOut gives them. */
 export function copyIn(client: pg.ClientBase, table: Table): ReturnType<typeof from> {
-  return client.query(from(`copy ${tableName(table)} (${table.columns.map(quote).join(', ')}) from stdin`));
+  return heard(client.query(from(`copy ${tableName(table)} (${table.columns.map(quote).join(', ')}) from stdin`)));
 }
 
 export async function setSequences(client: pg.ClientBase, sequences: Sequence[]): Promise<void> {
   for (const { schema, name, value } of sequences) {
     if (value !== null) await client.query('select setval($1::regclass, $2)', [tableName({ schema, name }), value]);
   }
+}
+
+/**
+ * Runs `work` where a role exists that what it makes is to belong to. Where it has to be made for that, what belongs to it goes over to who is
+ * connected, and it is dropped again: on another cluster another role is the owner.
+ */
+export async function withOwner(databaseUrl: string, role: string, work: () => Promise<void>): Promise<void> {
+  const name = quote(role);
+  const isMissing = await connected(databaseUrl, async (client) => {
+    const { rowCount } = await client.query('select from pg_catalog.pg_roles where rolname = $1', [role]);
+    if (rowCount === 1) return false;
+    // What belongs to a superuser may be given to one only (an event trigger).
+    const { rows } = await client.query("select current_setting('is_superuser') = 'on' as super");
+    await client.query(`create role ${name} nologin ${rows[0].super ? 'superuser' : ''}`);
+    await client.query(`grant ${name} to current_user`);
+    return true;
+  });
+  if (!isMissing) return work();
+  const end = (first: string): Promise<unknown> =>
+    connected(databaseUrl, (client) => client.query(`${first}drop owned by ${name}; drop role ${name}`));
+  try {
+    await work();
+  } catch (error) {
+    await end('').catch(() => {});
+    throw error;
+  }
+  await end(`reassign owned by ${name} to current_user; `);
 }
 
 /** What schema.sql gives a database beside what is in it; pg_dump leaves it out. */

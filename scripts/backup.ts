@@ -1,4 +1,3 @@
-import { parseArgs } from 'node:util';
 import { withDatabase } from '../functions/database.ts';
 import { makeLog } from '../functions/log.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
@@ -7,6 +6,7 @@ import { type BackupWork, backUp } from '../workers/backup.ts';
 import { listBackups, proveBackup, pruneBackups } from '../workers/backup-care.ts';
 import { openStorage } from '../workers/storage.ts';
 import { sizeOf, workOnTerminal } from './backup-work.ts';
+import { readArguments } from './terminal.ts';
 
 // npm run backup: makes a backup; list, prove and prune what there is. It ends with 0 only where all went well, for cron and monitors.
 
@@ -70,15 +70,15 @@ async function list(): Promise<void> {
 }
 
 await runScript(async () => {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
+  const { values, positionals } = readArguments(
+    {
       'data-only': { type: 'boolean' },
       section: { type: 'string' },
       form: { type: 'string' },
       prove: { type: 'boolean' },
     },
-  });
+    usage,
+  );
   const [name = 'make', which] = positionals;
   if (name === 'list') return list();
   const command = commands[name];

@@ -1,4 +1,3 @@
-import { parseArgs } from 'node:util';
 import { openDatabase } from '../functions/database.ts';
 import { makeLog } from '../functions/log.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
@@ -8,7 +7,7 @@ import { readManifest } from '../workers/manifest.ts';
 import { restore } from '../workers/restore.ts';
 import { openStorage } from '../workers/storage.ts';
 import { sizeOf, workOnTerminal } from './backup-work.ts';
-import { askForYes } from './terminal.ts';
+import { askForYes, readArguments } from './terminal.ts';
 
 // npm run restore -- NAME: restores a backup, and asks before it overwrites. It ends with 0 only where all went well.
 
@@ -17,7 +16,7 @@ const usage = 'npm run restore -- NAME [--into DATABASE] [--keep] [--yes]; npm r
 async function run(name: string, { into, keep, yes }: { into?: string; keep?: boolean; yes?: boolean }): Promise<void> {
   const settings = readSettings(process.env);
   const storage = openStorage(settings.backupStorage, settings);
-  const { at, parts, version, rows, bytes } = await readManifest({
+  const { at, version, rows, bytes } = await readManifest({
     storage,
     backup: name,
     keys: settings.backupKey ?? [],
@@ -26,11 +25,6 @@ async function run(name: string, { into, keep, yes }: { into?: string; keep?: bo
   try {
     const target = into ?? databaseOf(databaseUrl);
     const former = await databaseSize(databaseUrl, target);
-    if (former !== undefined && parts !== 'all' && parts !== 'data') {
-      throw new Refusal(`${name} holds the section ${parts} alone, and the database ${target} exists.`, {
-        remedy: 'Restore it into a new one with --into, and take from there what you need.',
-      });
-    }
     console.log(`${name}: the data of ${at}, from Postgres ${version}, ${rows} rows, ${sizeOf(bytes)}`);
     if (former !== undefined && !yes) {
       const { host } = new URL(databaseUrl);
@@ -66,10 +60,10 @@ async function server(settings: Settings): Promise<{ url: string; stop(): Promis
 }
 
 await runScript(async () => {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: { into: { type: 'string' }, keep: { type: 'boolean' }, yes: { type: 'boolean' } },
-  });
+  const { values, positionals } = readArguments(
+    { into: { type: 'string' }, keep: { type: 'boolean' }, yes: { type: 'boolean' } },
+    usage,
+  );
   const [name] = positionals;
   if (!name) throw new Refusal('Restore which backup?', { remedy: usage });
   await run(name, values);

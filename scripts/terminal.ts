@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createInterface } from 'node:readline/promises';
+import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { Refusal } from '../functions/refusal.ts';
 
 /**
@@ -17,4 +18,16 @@ export async function askForYes(): Promise<void> {
   ]);
   terminal.close();
   if (answer.trim().toLowerCase() !== 'yes') throw new Refusal('Nothing was changed.');
+}
+
+/** The arguments of a script. @throws Refusal with its usage where there is one that it does not know. */
+export function readArguments<Options extends NonNullable<ParseArgsConfig['options']>>(
+  options: Options,
+  usage: string,
+) {
+  try {
+    return parseArgs({ allowPositionals: true, options });
+  } catch (cause) {
+    throw new Refusal((cause as Error).message, { remedy: usage, cause });
+  }
 }

@@ -11,6 +11,7 @@ import { Refusal } from '../functions/refusal.ts';
 import type { BackupWork } from './backup.ts';
 import { backupsIn, type Manifest, readManifest, removeBackup } from './manifest.ts';
 import { restoreAside } from './restore.ts';
+import { WrongKey } from './seal.ts';
 import { openStorage, type Storage } from './storage.ts';
 
 /** What is proven: the backup, and how long it took to restore, in seconds. */
@@ -35,7 +36,7 @@ export async function proveBackup(work: BackupWork, name?: string): Promise<Proo
     return { name: wanted, seconds, rows, bytes };
   } catch (error) {
     // That someone stopped it, or has not the key, says nothing of the backup.
-    if (!signal.aborted) {
+    if (!signal.aborted && !((error as Error).cause instanceof WrongKey)) {
       const problem = (error as Error).message;
       await noteFailed(databaseUrl, wanted, problem).catch((lost) => log.warn({ error: lost.message }, 'not noted'));
     }

@@ -106,7 +106,13 @@ async function write(work: BackupWork, shelf: Shelf, { tool, ...wanted }: Wanted
     const manifest: Manifest = {
       ...wanted,
       ...{ startedAt, at: moment.at.toISOString(), finishedAt: new Date().toISOString() },
-      ...{ version: source.version, major: source.major, dumpMajor: tool?.major ?? null, compression },
+      ...{
+        version: source.version,
+        major: source.major,
+        owner: source.owner,
+        dumpMajor: tool?.major ?? null,
+        compression,
+      },
       ...{ schemaHash: source.applied.sha256, schemaFile, schemas: source.schemas, tables },
       ...{ partitions: source.partitions, sequences: source.sequences, dump: dumped },
       rows: tables.reduce((sum, { rows }) => sum + rows, 0),

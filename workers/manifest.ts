@@ -26,6 +26,8 @@ const manifestSchema = z.object({
   /** Postgres's version, and its major; that of pg_dump where it wrote it. */
   version: z.string(),
   major: z.number(),
+  /** The role that it was made by, to which belongs what does not belong to Plinth's own roles. */
+  owner: z.string(),
   dumpMajor: z.number().nullable(),
   compression: z.enum(['zstd', 'gzip', 'none']),
   schemaHash: z.string(),

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { applySchema } from '../functions/apply.ts';
 import { connected } from '../functions/connection.ts';
 import { Refusal } from '../functions/refusal.ts';
-import { type Draft, dropDatabase, grantOwner, makeDraft } from '../functions/restore-target.ts';
+import { type Draft, dropDatabase, grantOwner, makeDraft, withOwner } from '../functions/restore-target.ts';
 import { type BackupWork, lanes } from './backup.ts';
 import { fetchFile, type Shelf, unfit } from './backup-files.ts';
 import type { Manifest } from './manifest.ts';
@@ -19,7 +19,7 @@ export async function restoreDump(
   schema: string,
   folder: string,
 ): Promise<void> {
-  const { name, major, dumpMajor, dump } = manifest;
+  const { name, major, owner, dumpMajor, dump } = manifest;
   if (major > draft.major) {
     throw new Refusal(`The backup ${name} was written by pg_dump from Postgres ${major}; this is ${draft.major}.`, {
       remedy: 'Restore it into that version or a newer one. One made with --form portable goes into any.',
@@ -52,9 +52,11 @@ export async function restoreDump(
     '--no-password',
     `--dbname=${draft.name}`,
   ];
-  await runTool(tool.program, [...options, target], draft.url, signal).catch((error: Error) => {
-    throw signal.aborted ? error : unfit(name, error.message, error);
-  });
+  await withOwner(draft.url, owner, () => runTool(tool.program, [...options, target], draft.url, signal)).catch(
+    (error: Error) => {
+      throw signal.aborted ? error : unfit(name, error.message, error);
+    },
+  );
   await connected(draft.url, (client) => grantOwner(client, draft.name));
   progress(0.9, 'restored');
 }

@@ -9,6 +9,7 @@ import {
   copyIn,
   type Draft,
   databaseOf,
+  databaseSize,
   doesNotFit,
   dropDatabase,
   inOrder,
@@ -46,6 +47,12 @@ export async function restore(
   const { databaseUrl, log } = work;
   const began = performance.now();
   const target = into ?? databaseOf(databaseUrl);
+  const { parts } = await readManifest(shelfOf(work, name));
+  if (parts !== 'all' && parts !== 'data' && (await databaseSize(databaseUrl, target)) !== undefined) {
+    throw new Refusal(`${name} holds the section ${parts} alone, and the database ${target} exists.`, {
+      remedy: 'Restore it into a new one with --into, and take from there what you need.',
+    });
+  }
   return inDraft(work, name, target, async (draft, manifest) => {
     const former = await putInPlace(databaseUrl, draft.name, target);
     if (former && !keep) {
@@ -68,6 +75,10 @@ export async function restoreAside(work: BackupWork, name: string): Promise<{ ma
   });
 }
 
+function shelfOf({ settings }: BackupWork, backup: string): Shelf {
+  return { storage: openStorage(settings.backupStorage, settings), backup, keys: settings.backupKey ?? [] };
+}
+
 /** Makes a database from a backup and hands it over; where anything fails, it is dropped. */
 async function inDraft<Result>(
   work: BackupWork,
@@ -77,8 +88,7 @@ async function inDraft<Result>(
 ): Promise<Result> {
   const { databaseUrl, settings, signal, progress } = work;
   const began = performance.now();
-  const storage = openStorage(settings.backupStorage, settings);
-  const shelf: Shelf = { storage, backup: name, keys: settings.backupKey ?? [] };
+  const shelf = shelfOf(work, name);
   const manifest = await readManifest(shelf);
   await checkFiles(shelf, manifest);
   const draft = await makeDraft(databaseUrl, target);

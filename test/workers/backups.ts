@@ -53,20 +53,16 @@ export async function fill(world: World, messages = 60): Promise<string> {
   );
   const batch = Array.from({ length: messages }, (_, index) => ({
     line: index,
-    id: `m${index}`,
+    message_id: `m${index}`,
     room_id: 'r1',
-    room_name: 'Old room',
+    room: 'Old room',
     user_id: `u${index % 3}`,
     username: `old${index % 3}`,
-    display_name: `Old ${index % 3}`,
     sent_at: new Date(Date.UTC(2025, index % 7, 3, 4, 5, index)).toISOString(),
     text: `line ${index}\nwith \\N and \ttabs, 'quotes' and 🙂`,
   })).sort((one, other) => (one.sent_at < other.sent_at ? -1 : 1));
-  const { rows } = await owner.query('select chat.import_messages($1, $2) as result', [
-    'gitter',
-    JSON.stringify(batch),
-  ]);
-  if (rows[0].result.added === 0) throw new Error(JSON.stringify(rows[0].result));
+  const { rows } = await owner.query('select * from chat.import_messages($1, $2)', ['gitter', JSON.stringify(batch)]);
+  if (rows[0].added !== messages) throw new Error(JSON.stringify(rows[0]));
   const send = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }';
   for (const [text, by] of [
     ['one', ann],
