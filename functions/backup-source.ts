@@ -118,7 +118,7 @@ export async function readSource(client: pg.ClientBase, parts: string): Promise<
   );
   const { rows: tables } = await client.query<SourceTable>(
     `
-    select nspname as schema, relname as name, pg_relation_size(class.oid)::float8 as bytes, array(
+    select nspname as schema, relname as name, relpages * 8192::float8 as bytes, array(
       select attname::text
       from pg_catalog.pg_attribute
       where attrelid = class.oid and attnum > 0 and not attisdropped and attgenerated = ''
@@ -127,7 +127,7 @@ export async function readSource(client: pg.ClientBase, parts: string): Promise<
     from pg_catalog.pg_class as class
     join pg_catalog.pg_namespace as namespace on namespace.oid = relnamespace
     where relkind = 'r' and nspname = any ($1) and ${notOfAnExtension}
-    order by pg_relation_size(class.oid) desc, 1, 2`,
+    order by relpages desc, 1, 2`,
     [schemas],
   );
   const { rows: partitions } = await client.query<Partition>(
