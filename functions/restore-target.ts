@@ -11,13 +11,13 @@ type Table = Pick<SourceTable, 'schema' | 'name' | 'columns'>;
 async function administrative(databaseUrl: string, avoid: string): Promise<string> {
   for (const name of ['postgres', 'template1']) {
     if (name === avoid) continue;
-    const url = withDatabase(databaseUrl, name);
+    const url = urlOf(databaseUrl, name);
     if (await connected(url, async () => true).catch(() => false)) return url;
   }
   return databaseUrl;
 }
 
-export function withDatabase(databaseUrl: string, name: string): string {
+function urlOf(databaseUrl: string, name: string): string {
   return Object.assign(new URL(databaseUrl), { pathname: encodeURIComponent(name) }).href;
 }
 
@@ -43,7 +43,7 @@ export async function makeDraft(databaseUrl: string, like: string): Promise<Draf
       [like],
     );
     await admin.query(`create database ${quote(name)} template template0 ${rows[0].options ?? ''}`);
-    return { name, url: withDatabase(databaseUrl, name), major: rows[0].major };
+    return { name, url: urlOf(databaseUrl, name), major: rows[0].major };
   });
 }
 
@@ -225,7 +225,7 @@ const triggersOf = `
 export async function inOrder<T extends Table>(client: pg.ClientBase, tables: T[]): Promise<T[][]> {
   const { rows } = await client.query<{ from: string[]; to: string }>(
     `
-    select array(select relid::text from pg_partition_tree(conrelid) where isleaf) as from, confrelid::regclass::text as to
+    select conrelid::regclass::text || array(select relid::text from pg_partition_tree(conrelid) where isleaf) as from, confrelid::regclass::text as to
     from pg_catalog.pg_constraint
     where contype = 'f' and conparentid = 0 and conrelid <> confrelid`,
   );
@@ -288,6 +288,8 @@ export async function withOwner(databaseUrl: string, role: string, work: () => P
 /** What schema.sql gives a database beside what is in it; pg_dump leaves it out. */
 export async function grantOwner(client: pg.ClientBase, name: string): Promise<void> {
   await client.query(`grant create on database ${quote(name)} to plinth_owner`);
+  // It comes with the rest, but only after objects were given to that role, which asks for it.
+  await client.query('grant usage, create on schema public to plinth_owner');
 }
 
 /** Tells a restored database that it is one, where its schema knows of that. */

@@ -45,6 +45,7 @@ export async function restoreDump(
   } finally {
     await dropDatabase(databaseUrl, roles.name);
   }
+  await connected(draft.url, (client) => grantOwner(client, draft.name));
   const options = [
     '--format=directory',
     `--jobs=${lanes}`,
@@ -57,6 +58,5 @@ export async function restoreDump(
       throw signal.aborted ? error : unfit(name, error.message, error);
     },
   );
-  await connected(draft.url, (client) => grantOwner(client, draft.name));
   progress(0.9, 'restored');
 }
