@@ -1585,9 +1585,10 @@ comment on function events._missed is
 -- Functions: upkeep
 -- --------------------------------------------------------------------------------------------
 
--- A day goes whole, and what was newest in it is remembered, so that a cursor from before it is told so.
+-- A day goes whole, and what was newest in it is remembered, so that a cursor from before it is told so. One that someone
+-- reads (a backup) stays until the next time: to wait for it would make everyone who writes wait as well.
 create function events.expire() returns integer
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '200ms'
 as $$
 declare
   old     record;
@@ -1604,12 +1605,16 @@ begin
     where to_date(right(day.relname, 10), 'YYYY_MM_DD') + 1 < (now() - known.kept) at time zone 'UTC'
     order by 1
   loop
-    execute format('select max(xid) from events.%I', old.name) into newest;
-    update events.topic_kinds as known
-    set forgotten = greatest(known.forgotten, coalesce(newest, known.forgotten))
-    where known.kind = old.kind;
-    execute format('drop table events.%I', old.name);
-    dropped := dropped + 1;
+    begin
+      execute format('select max(xid) from events.%I', old.name) into newest;
+      update events.topic_kinds as known
+      set forgotten = greatest(known.forgotten, coalesce(newest, known.forgotten))
+      where known.kind = old.kind;
+      execute format('drop table events.%I', old.name);
+      dropped := dropped + 1;
+    exception when lock_not_available then
+      -- Next time.
+    end;
   end loop;
   return dropped;
 end;

@@ -95,6 +95,14 @@ export async function joinMoment(databaseUrl: string, { snapshot }: Moment): Pro
   }
 }
 
+/** Reads within a moment, and lets go of the tables that were read: who is to drop one need not wait for the end of all. */
+export async function releasing<Result>(client: pg.ClientBase, read: () => Promise<Result>): Promise<Result> {
+  await client.query('savepoint before_reading');
+  const result = await read();
+  await client.query('rollback to savepoint before_reading; release savepoint before_reading');
+  return result;
+}
+
 /**
  * Reads what there is to back up.
  *

@@ -12,10 +12,12 @@ import {
   openMoment,
   openPlain,
   readSource,
+  releasing,
   type Source,
   type SourceTable,
 } from '../functions/backup-source.ts';
 import { Refusal } from '../functions/refusal.ts';
+import { isLost } from '../functions/requests.ts';
 import { dump } from './backup-dump.ts';
 import { type BackupFile, bestCompression, type Compression, type Shelf, store } from './backup-files.ts';
 import { type Manifest, removeBackup, writeManifest } from './manifest.ts';
@@ -63,14 +65,19 @@ export async function backUp(
       return manifest;
     } catch (error) {
       await removeBackup(storage, name).catch(() => {});
-      const problem = work.signal.aborted ? 'It was stopped.' : (error as Error).message;
-      await noteFailed(databaseUrl, name, problem).catch((lost) => log.warn({ error: lost.message }, 'not noted'));
-      throw error;
+      const told = isLost(error) && !work.signal.aborted ? lost(error as Error) : (error as Error);
+      const problem = work.signal.aborted ? 'It was stopped.' : told.message;
+      await noteFailed(databaseUrl, name, problem).catch((cause) => log.warn({ error: cause.message }, 'not noted'));
+      throw told;
     }
   } finally {
     // With it goes the lock that says that a backup is running.
     drop(notes);
   }
+}
+
+function lost(cause: Error): Refusal {
+  return new Refusal(`The connection to the database was lost: ${cause.message}`, { remedy: 'Try again.', cause });
 }
 
 /** Nothing secret leaves production in the clear unless someone has said so. */
@@ -143,8 +150,13 @@ async function readTables(
     () => joinMoment(databaseUrl, moment),
     async (client, table) => {
       const name = `${table.schema}.${table.name}.copy`;
-      const file = compression ? await store(shelf, { name, from: copyOut(client, table), compression }, signal) : null;
-      read.set(table, { ...(await digestOf(client, table)), file });
+      const found = await releasing(client, async () => {
+        const file = compression
+          ? await store(shelf, { name, from: copyOut(client, table), compression }, signal)
+          : null;
+        return { ...(await digestOf(client, table)), file };
+      });
+      read.set(table, found);
       done += table.bytes;
       progress((done / total) * 0.99, `${table.schema}.${table.name}`);
     },

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import pino from 'pino';
 import { readSettings } from '../../functions/settings.ts';
@@ -43,12 +43,13 @@ export async function benchBackup(ground: Ground, quick: boolean, report: Report
     let began = performance.now();
     await runTool(dumps?.program ?? '', ['--format=directory', '--jobs=4', '--compress=5', `--file=${target}`], url);
     const backup = (performance.now() - began) / 1000;
+    const stored = readdirSync(target).reduce((sum, file) => sum + statSync(path.join(target, file)).size, 0) / 1e6;
     await owner.query(`create database ${name}`);
     try {
       began = performance.now();
       const options = ['--format=directory', '--jobs=4', `--dbname=${name}`, target];
       await runTool(restores?.program ?? '', options, Object.assign(new URL(url), { pathname: name }).href);
-      return { backup, restore: (performance.now() - began) / 1000, stored: Number.NaN };
+      return { backup, restore: (performance.now() - began) / 1000, stored };
     } finally {
       await owner.query(`drop database ${name} with (force)`);
       rmSync(target, { recursive: true });
