@@ -1585,8 +1585,8 @@ comment on function events._missed is
 -- Functions: upkeep
 -- --------------------------------------------------------------------------------------------
 
--- A day goes whole, and what was newest in it is remembered, so that a cursor from before it is told so. One that someone
--- reads (a backup) stays until the next time: to wait for it would make everyone who writes wait as well.
+-- A day goes whole, and what was newest in it is remembered, so that a cursor from before it is told so. One that
+-- someone reads (a backup) stays until the next time: to wait for it would make everyone who writes wait as well.
 create function events.expire() returns integer
 language plpgsql volatile security definer set search_path = '' set lock_timeout = '200ms'
 as $$

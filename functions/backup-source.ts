@@ -169,11 +169,8 @@ export function tableName({ schema, name }: { schema: string; name: string }): s
 
 /** The rows of a table as text, a line each, in the columns' order. */
 export function copyOut(client: pg.ClientBase, table: Columns): ReturnType<typeof to> {
-  return heard(client.query(to(`copy ${tableName(table)} (${table.columns.map(quote).join(', ')}) to stdout`)));
-}
-
-/** A stream that whoever reads or writes it has given up may still hear that its connection was ended: that is no news then. */
-export function heard<Copy extends NodeJS.EventEmitter>(copy: Copy): Copy {
+  const copy = client.query(to(`copy ${tableName(table)} (${table.columns.map(quote).join(', ')}) to stdout`));
+  // Whoever has given it up may still hear that its connection was ended: that is no news then.
   copy.on('error', () => {});
   return copy;
 }

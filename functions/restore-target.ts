@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { from } from 'pg-copy-streams';
-import { heard, openPlain, type Partition, type Sequence, type SourceTable, tableName } from './backup-source.ts';
+import { openPlain, type Partition, type Sequence, type SourceTable, tableName } from './backup-source.ts';
 import { connected } from './connection.ts';
 import { quote } from './sql-names.ts';
 
@@ -247,9 +247,21 @@ export async function inOrder<T extends Table>(client: pg.ClientBase, tables: T[
   return levels;
 }
 
-/** Takes the rows of a table as copyOut gives them. */
-export function copyIn(client: pg.ClientBase, table: Table): ReturnType<typeof from> {
-  return heard(client.query(from(`copy ${tableName(table)} (${table.columns.map(quote).join(', ')}) from stdin`)));
+/**
+ * Takes the rows of a table as copyOut gives them. Where they fail, the connection is left in the middle and is to be dropped: a stream of
+ * COPY that is destroyed waits for an answer, and for ever if the connection is gone.
+ */
+export async function copyIn(client: pg.Client, table: Table, rows: AsyncIterable<Uint8Array>): Promise<void> {
+  const copy = client.query(from(`copy ${tableName(table)} (${table.columns.map(quote).join(', ')}) from stdin`));
+  const failed = new Promise<never>((_, reject) => {
+    copy.on('error', reject);
+    client.once('end', () => reject(new Error('Connection terminated')));
+  });
+  failed.catch(() => {});
+  for await (const chunk of rows) {
+    if (!copy.write(chunk)) await Promise.race([new Promise((resolve) => copy.once('drain', resolve)), failed]);
+  }
+  await Promise.race([new Promise<void>((resolve) => void copy.end(resolve)), failed]);
 }
 
 export async function setSequences(client: pg.ClientBase, sequences: Sequence[]): Promise<void> {

@@ -66,7 +66,7 @@ async function* hashed(
 }
 
 /**
- * Reads a file of a backup into `into`, which gets its end only if the file is as it was written.
+ * Reads a file of a backup into `into`, whose input fails before its end where the file is not as it was written.
  *
  * @throws Refusal where it is missing, was altered or cut short, or is encrypted with another key.
  */
@@ -74,7 +74,7 @@ export async function fetchFile(
   { storage, backup, keys }: Shelf,
   file: BackupFile,
   compression: Compression,
-  into: NodeJS.WritableStream,
+  into: (content: AsyncIterable<Uint8Array>) => Promise<void>,
   signal?: AbortSignal,
 ): Promise<void> {
   const path = `${backup}/${file.name}`;

@@ -1,5 +1,4 @@
-import { createWriteStream } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { applySchema } from '../functions/apply.ts';
 import { connected } from '../functions/connection.ts';
@@ -35,7 +34,7 @@ export async function restoreDump(
   await mkdir(target, { mode: 0o700 });
   for (const [index, file] of dump.entries()) {
     const to = path.join(target, path.basename(file.name).replace(/\.sealed$/, ''));
-    await fetchFile(shelf, file, 'none', createWriteStream(to, { mode: 0o600 }), signal);
+    await fetchFile(shelf, file, 'none', (content) => writeFile(to, content, { mode: 0o600 }), signal);
     progress((index / dump.length) * 0.3, file.name);
   }
   // Roles belong to the cluster, so pg_dump leaves them out; schema.sql makes them, also in a database that is dropped again.

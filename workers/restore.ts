@@ -1,4 +1,4 @@
-import { Writable } from 'node:stream';
+import { text as textOf } from 'node:stream/consumers';
 import type pg from 'pg';
 import { applySchema, readSchema, schemaFile } from '../functions/apply.ts';
 import { digestOf, drop, openPlain } from '../functions/backup-source.ts';
@@ -145,7 +145,7 @@ async function load(
         () => openLoader(draft.url),
         async (client, table) => {
           const file = table.file as BackupFile;
-          await fetchFile(shelf, file, manifest.compression, copyIn(client, table), signal);
+          await fetchFile(shelf, file, manifest.compression, (rows) => copyIn(client, table, rows), signal);
           done += file.bytes;
           progress((done / total) * 0.7, `${table.schema}.${table.name}`);
         },
@@ -180,15 +180,11 @@ async function schemaOf(shelf: Shelf, manifest: Manifest, signal: AbortSignal): 
       remedy: 'Restore it with the schema.sql that it was made with, or use a backup that holds the schema.',
     });
   }
-  const parts: Buffer[] = [];
-  const into = new Writable({
-    write(chunk, _, done) {
-      parts.push(chunk);
-      done();
-    },
-  });
-  await fetchFile(shelf, manifest.schemaFile, manifest.compression, into, signal);
-  const text = Buffer.concat(parts).toString();
+  let text = '';
+  const read = async (content: AsyncIterable<Uint8Array>): Promise<void> => {
+    text = await textOf(content);
+  };
+  await fetchFile(shelf, manifest.schemaFile, manifest.compression, read, signal);
   if (sha256(text) !== manifest.schemaHash) throw unfit(backup, 'schema.sql is not the one that was applied');
   return text;
 }

@@ -65,6 +65,13 @@ t.test('every variable is read under its camelCase name', async (t) => {
     LOG_LEVEL: 'silent',
     LOG_FORMAT: 'json',
     OUTBOX: path.join(folder, 'mail'),
+    BACKUP_STORAGE: 's3://bucket/backups',
+    BACKUP_KEY: Buffer.alloc(32, 7).toString('base64url'),
+    BACKUP_PLAIN: 'yes',
+    S3_ENDPOINT: 'http://localhost:9000',
+    S3_REGION: 'eu-central-1',
+    S3_KEY: 'id',
+    S3_SECRET: 'secret',
   };
   t.same(Object.keys(env).sort(), Object.keys(settingsSchema.shape).sort(), 'this test sets every setting');
   t.same(readSettings(env), {
@@ -101,6 +108,13 @@ t.test('every variable is read under its camelCase name', async (t) => {
     logLevel: 'silent',
     logFormat: 'json',
     outbox: path.join(folder, 'mail'),
+    backupStorage: 's3://bucket/backups',
+    backupKey: [new Uint8Array(32).fill(7)],
+    backupPlain: true,
+    s3Endpoint: 'http://localhost:9000',
+    s3Region: 'eu-central-1',
+    s3Key: 'id',
+    s3Secret: 'secret',
   });
 });
 
