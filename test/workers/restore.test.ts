@@ -207,9 +207,13 @@ t.test('E5 the owner of a database who is no superuser backs it up and restores 
     await owner.query(`drop database if exists ${name} with (force)`);
     await owner.query(`drop owned by ${role}; drop role ${role}`);
   });
-  await owner.query(`create role ${role} login createdb createrole`);
+  await owner.query(`create role ${role} login createdb createrole password '${role}'`);
+  // From 16 on, roles that others have made are theirs to give.
+  await owner.query(
+    `grant plinth_owner, plinth_server, anonymous, member, operator, service to ${role} with admin option`,
+  );
   await owner.query(`create database ${name} owner ${role}`);
-  const url = Object.assign(new URL(urlOf(name)), { username: role }).href;
+  const url = Object.assign(new URL(urlOf(name)), { username: role, password: role }).href;
   await on(url, async (client) => {
     await applySchema(client, readFileSync(schemaFile, 'utf8'), 'schema.sql');
     const said = { line: 0, message_id: 'm1', room_id: 'r1', room: 'Old', user_id: 'u1', username: 'old1' };
