@@ -6,7 +6,7 @@
 --   jobs         work that is done later: queues, tasks, schedules, runs            (schema jobs)
 --   chat         channels, members, messages, unread, search, import               (schema chat)
 --   stats        figures of each day and each minute                               (schema stats)
---   operations   upkeep, and the health of the database                            (schema operations)
+--   operations   upkeep, backups, and the health of the database                   (schema operations)
 --
 -- A section is one Postgres schema. Inside it, always in this order: types, tables with their indexes,
 -- functions, triggers, policies, grants; the comment stands beside its object. What is granted to one of the
@@ -1337,6 +1337,15 @@ topic.';
 -- What a process that follows the whole log reads: what is new since its snapshot.
 create index log_xid_idx on events.log (xid);
 
+-- A database that was restored counts transactions anew, maybe on another cluster, and may repeat numbers of events: no
+-- cursor from before may count. Its own cursors begin with the newest mark here.
+create table events.restores (
+  mark        text        primary key default right(gen_random_uuid()::text, 12),
+  restored_at timestamptz not null default clock_timestamp(),
+  backup      text        not null
+);
+comment on table events.restores is 'When the database was restored from a backup, and from which.';
+
 -- --------------------------------------------------------------------------------------------
 -- Functions: writing
 -- --------------------------------------------------------------------------------------------
@@ -1454,11 +1463,15 @@ as $$
   from (select (newest::text::bigint + 1)::text::xid8 as xid) as bound;
 $$;
 
+create function events._mark() returns text
+language sql stable security definer set search_path = ''
+return coalesce((select mark || '.' from events.restores order by restored_at desc limit 1), '');
+
 create function events.cursor() returns text
 language plpgsql stable parallel safe security definer set search_path = ''
 as $$
 begin
-  return events._durable(pg_current_snapshot(), greatest(
+  return events._mark() || events._durable(pg_current_snapshot(), greatest(
     (select max(log.xid) from events.log as log), (select max(known.forgotten) from events.topic_kinds as known)
   ));
 end;
@@ -1535,13 +1548,15 @@ return array(select distinct split_part(wanted.topic, ':', 1) from unnest(topics
 -- In a topic the order of seq is the order of commits, so what a snapshot sees of a topic is its beginning, and one
 -- snapshot stands for one seq in each. `counted` is what each topic has counted by now: for those of which nothing is
 -- kept.
-create function events._seqs_at(topics text[], counted bigint[], seen_by pg_snapshot) returns bigint[]
+create function events._seqs_at(topics text[], counted bigint[], place text) returns bigint[]
 language plpgsql stable security definer set search_path = '' set plan_cache_mode = force_custom_plan
 as $$
 declare
-  kinds text[] := events._kinds_of(topics);
+  kinds   text[] := events._kinds_of(topics);
+  seen_by pg_snapshot := split_part(place, '.', -1)::pg_snapshot;
 begin
-  if pg_snapshot_xmax(seen_by) > pg_snapshot_xmax(pg_current_snapshot())
+  if place <> events._mark() || split_part(place, '.', -1)
+    or pg_snapshot_xmax(seen_by) > pg_snapshot_xmax(pg_current_snapshot())
     or exists (
       select
       from events.topic_kinds as known
@@ -1572,7 +1587,7 @@ begin
 end;
 $$;
 comment on function events._seqs_at is
-  'The seq of the newest event in each topic that a snapshot saw; for the server. An error where the log does not reach
+  'The seq of the newest event in each topic that a cursor saw; for the server. An error where the log does not reach
 back so far.';
 
 create function events._missed(topics text[], past bigint[], upto bigint[]) returns setof events.log
@@ -1630,17 +1645,24 @@ begin
 end;
 $$;
 
+-- One that someone reads (a backup) stays until the next time: to wait for it would make everyone who writes wait as
+-- well.
+-- A day that someone reads (a backup) stays until the next time: to wait for it would make everyone who writes wait.
 create function events.expire() returns integer
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '200ms'
 as $$
 declare
   old     record;
   dropped integer := 0;
 begin
   for old in select day.kind, day.name from events._expired_days() as day loop
-    perform events._forget_day(old.kind, old.name);
-    execute format('drop table events.%I', old.name);
-    dropped := dropped + 1;
+    begin
+      perform events._forget_day(old.kind, old.name);
+      execute format('drop table events.%I', old.name);
+      dropped := dropped + 1;
+    exception when lock_not_available then
+      -- Next time.
+    end;
   end loop;
   return dropped;
 end;
@@ -1662,6 +1684,25 @@ comment on function events.ensure_partitions is
   'Makes the days of the log ahead of time; returns how many were missing.
 
 @hide';
+
+-- To be called once in a database that was restored. Its log counts as long since visible to every transaction of this
+-- cluster, and every number is raised beyond those that may have been given after the backup was made: who comes with a
+-- number from before finds a gap behind it, and is told to read anew. What counts for itself is raised by as much.
+create function events._restored(backup text) returns bigint
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  beyond constant bigint := 1000000000;
+begin
+  insert into events.restores (backup) values (_restored.backup);
+  update events.topic_kinds set forgotten = '0' where forgotten <> '0';
+  update events.topics set last_seq = last_seq + beyond;
+  update events.log set seq = seq + beyond, xid = '3';  -- the first number that Postgres gives
+  return beyond;
+end;
+$$;
+comment on function events._restored is
+  'Makes the log of a restored database refuse every cursor from before; returns what numbers were raised by.';
 
 -- --------------------------------------------------------------------------------------------
 -- Triggers: what ends a right to listen
@@ -1709,6 +1750,7 @@ create trigger tell_account_removed after delete on identity.accounts
 alter table events.topic_kinds enable row level security;
 alter table events.topics enable row level security;
 alter table events.log enable row level security;
+alter table events.restores enable row level security;
 
 revoke execute on all functions in schema events from public;
 grant execute on function events.cursor to anonymous, service, plinth_server;
@@ -4474,12 +4516,51 @@ grant execute on function stats.update_daily_stats to operator, service;
 grant execute on function stats.record_metrics to plinth_server, service;
 
 -- ============================================================================================
--- operations: upkeep, and the health of the database
+-- operations: upkeep, backups, and the health of the database
 -- ============================================================================================
 
 create schema operations;
-comment on schema operations is 'Upkeep, and the health of the database.';
+comment on schema operations is 'Upkeep, backups, and the health of the database.';
 grant usage on schema operations to operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Types: backups
+-- --------------------------------------------------------------------------------------------
+
+create type operations.backup_kind as enum ('daily', 'weekly', 'monthly');
+comment on type operations.backup_kind is 'How long a backup is kept: 7 days, 30 days, for ever.';
+
+create type operations.backup_form as enum ('portable', 'pg_dump');
+comment on type operations.backup_form is 'Who wrote it: Plinth, for every version of Postgres; or pg_dump.';
+
+create type operations.backup_state as enum ('running', 'finished', 'proven', 'failed');
+comment on type operations.backup_state is
+  'How far a backup is. It counts once it is proven: restored, and found equal.';
+
+create type operations.backup_verdict as enum ('good', 'late', 'failing', 'missing');
+comment on type operations.backup_verdict is
+  'Good: one of the last 26 hours is proven. Late: the newest is older. Failing: it is, and what was tried since failed.
+Missing: none is proven.';
+
+create type operations.backup_health as (
+  verdict         operations.backup_verdict,
+  newest          text,
+  begun_at        timestamptz,
+  lost_seconds    double precision,
+  restore_seconds double precision,
+  bytes           bigint,
+  problem         text
+);
+comment on type   operations.backup_health                 is 'How well the data is backed up.';
+comment on column operations.backup_health.verdict         is 'The judgement.';
+comment on column operations.backup_health.newest          is 'The newest proven backup; null for none.';
+comment on column operations.backup_health.begun_at        is 'The moment whose data it holds.';
+comment on column operations.backup_health.lost_seconds    is 'How much would be lost now: its age (RPO), in seconds.';
+comment on column operations.backup_health.restore_seconds is
+  'How long its restore took when it was proven (RTO), in seconds.';
+comment on column operations.backup_health.bytes           is 'Its size.';
+comment on column operations.backup_health.problem         is
+  'Why the newest backup failed; null where it has not.';
 
 -- --------------------------------------------------------------------------------------------
 -- Types: what health tells
@@ -4728,6 +4809,49 @@ comment on column operations.replication_state.held_bytes  is 'How much WAL a sl
 -- Tables
 -- --------------------------------------------------------------------------------------------
 
+create table operations.backups (
+  name            text                    primary key,
+  kind            operations.backup_kind  not null,
+  form            operations.backup_form  not null,
+  parts           text                    not null default 'all',
+  state           operations.backup_state not null default 'running',
+  storage         text                    not null,
+  started_at      timestamptz             not null default clock_timestamp(),
+  finished_at     timestamptz,                      -- null: not yet, or never
+  proven_at       timestamptz,                      -- null: not yet, or never
+  removed_at      timestamptz,                      -- null: it is in the storage, as far as is known
+  bytes           bigint,                           -- null: not finished
+  row_count       bigint,                           -- null: not finished
+  restore_seconds double precision,                 -- null: never restored to prove it
+  error           text,                             -- null: none
+
+  constraint parts_are_all_data_or_a_section  check (parts ~ '^[a-z_]+$'),
+  constraint it_ends_after_it_starts          check (finished_at >= started_at),
+  constraint what_failed_says_why             check ((state = 'failed') = (error is not null)),
+  constraint what_is_proven_has_been_restored check ((state = 'proven') <= (proven_at is not null))
+);
+comment on table  operations.backups                 is 'The backups that were made or tried.
+
+@order started_at desc';
+comment on column operations.backups.name            is 'What it is called where it is stored.';
+comment on column operations.backups.kind            is 'How long it is kept.';
+comment on column operations.backups.form            is 'Who wrote it.';
+comment on column operations.backups.parts           is
+  '`all`, `data` for data without the schema, or the name of one section.';
+comment on column operations.backups.state           is 'How far it is.';
+comment on column operations.backups.storage         is 'Where it is stored.';
+comment on column operations.backups.started_at      is 'When it began: it holds the data of that moment.';
+comment on column operations.backups.finished_at     is 'When all of it was stored; null if it was not.';
+comment on column operations.backups.proven_at       is
+  'When it had been restored and was found equal; null if it was not.';
+comment on column operations.backups.removed_at      is 'When it was removed; null while it is there.';
+comment on column operations.backups.bytes           is 'Its size where it is stored.';
+comment on column operations.backups.row_count       is 'How many rows it holds.';
+comment on column operations.backups.restore_seconds is 'How long restoring it took, in seconds; null if it was not.';
+comment on column operations.backups.error           is 'Why it failed; null if it did not.';
+-- The newest first; what backup_status and expired_backups look for.
+create index backups_started_at_idx on operations.backups (started_at desc);
+
 -- A DBA edits warn and critical here; applied again, the file leaves them. A row that is deleted is not looked at,
 -- until the file is applied again: null thresholds last.
 create table operations.health_thresholds (
@@ -4871,6 +4995,206 @@ end;
 $$;
 comment on function operations.analyze_messages is
   'Renews the statistics of messages as a whole: autovacuum does so for each month, never for all of them together.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: backups
+-- --------------------------------------------------------------------------------------------
+
+-- One at a time: the caller's connection holds a lock as long as it lives, so what still says that it runs does not.
+create function operations.backup_started(
+  name text, form operations.backup_form, storage text, parts text default 'all'
+) returns operations.backup_kind
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  kind operations.backup_kind;
+begin
+  if not pg_try_advisory_lock(7546, 3) then
+    raise exception using errcode = 'PT409', message = 'Another backup is running.',
+      hint = 'Wait for it; operations.backups tells since when it runs.';
+  end if;
+  update operations.backups set state = 'failed', error = 'It was cut short.' where state = 'running';
+  -- The first of a month is kept for ever, the first of a week for a month.
+  select case
+    when backup_started.parts <> 'all' then 'daily'
+    when not coalesce(bool_or(
+      done.kind = 'monthly' and done.started_at >= date_trunc('month', now(), 'UTC')
+    ), false) then 'monthly'
+    when not coalesce(bool_or(done.started_at >= date_trunc('week', now(), 'UTC')), false) then 'weekly'
+    else 'daily'
+  end
+  into kind
+  from operations.backups as done
+  where done.parts = 'all' and done.state <> 'failed' and done.kind <> 'daily';
+  insert into operations.backups (name, kind, form, storage, parts)
+  values (backup_started.name, kind, backup_started.form, backup_started.storage, backup_started.parts);
+  return kind;
+end;
+$$;
+comment on function operations.backup_started is
+  'Notes that a backup begins; returns how long it is to be kept. Only one runs at a time, as long as the connection.
+
+@hide';
+
+create function operations.backup_finished(name text, bytes bigint, row_count bigint) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  update operations.backups as backup
+  set state = 'finished', finished_at = clock_timestamp(), bytes = backup_finished.bytes,
+    row_count = backup_finished.row_count
+  where backup.name = backup_finished.name;
+$$;
+comment on function operations.backup_finished is 'Notes that all of a backup is stored.
+
+@hide';
+
+create function operations.backup_proven(name text, restore_seconds double precision) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  update operations.backups as backup
+  set state = 'proven', proven_at = clock_timestamp(), restore_seconds = backup_proven.restore_seconds, error = null
+  where backup.name = backup_proven.name;
+$$;
+comment on function operations.backup_proven is
+  'Notes that a backup was restored and found equal, and how many seconds that took.
+
+@hide';
+
+create function operations.backup_failed(name text, error text) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  update operations.backups as backup
+  set state = 'failed', error = backup_failed.error
+  where backup.name = backup_failed.name;
+$$;
+comment on function operations.backup_failed is 'Notes that a backup, or its proof, failed.
+
+@hide';
+
+-- After a restore the table is that of the moment of the backup: what is stored since is noted again.
+create function operations.backup_found(
+  name text, kind operations.backup_kind, form operations.backup_form, storage text, parts text,
+  started_at timestamptz, finished_at timestamptz, bytes bigint, row_count bigint
+) returns boolean
+language sql volatile security definer set search_path = ''
+as $$
+  with noted as (
+    insert into operations.backups as backup
+      (name, kind, form, storage, parts, state, started_at, finished_at, bytes, row_count)
+    values (
+      backup_found.name, backup_found.kind, backup_found.form, backup_found.storage, backup_found.parts, 'finished',
+      backup_found.started_at, backup_found.finished_at, backup_found.bytes, backup_found.row_count
+    )
+    on conflict on constraint backups_pkey do nothing
+    returning 1
+  )
+  select exists (select from noted);
+$$;
+comment on function operations.backup_found is
+  'Notes a backup that is in the storage; false where it is known already.
+
+@hide';
+
+create function operations.backup_removed(name text) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  update operations.backups as backup
+  set removed_at = clock_timestamp()
+  where backup.name = backup_removed.name and removed_at is null;
+$$;
+comment on function operations.backup_removed is 'Notes that a backup is in the storage no longer.
+
+@hide';
+
+-- Nothing goes before a newer one is proven, so the newest proven one never does; what was cut short holds nothing.
+create function operations.expired_backups(now timestamptz default now()) returns setof operations.backups
+language sql stable security definer set search_path = ''
+as $$
+  select backup.*
+  from operations.backups as backup
+  where backup.removed_at is null
+    and case
+      when backup.state = 'running' then false
+      when backup.finished_at is null then backup.started_at < expired_backups.now - interval '1 day'
+      else
+        backup.started_at < expired_backups.now - case
+          when backup.state = 'failed' or backup.kind = 'daily' then interval '7 days'
+          when backup.kind = 'weekly' then interval '30 days'
+        end
+        and exists (
+          select
+          from operations.backups as newer
+          where newer.state = 'proven' and newer.parts = 'all' and newer.removed_at is null
+            and newer.started_at > backup.started_at
+        )
+    end
+  order by backup.started_at;
+$$;
+comment on function operations.expired_backups is
+  'The backups to remove: daily ones after 7 days, weekly ones after 30, monthly ones never; none before a newer one is
+proven.
+
+@hide';
+
+create function operations.backup_status() returns operations.backup_health
+language sql stable security definer set search_path = ''
+as $$
+  with proven as (
+    select *
+    from operations.backups
+    where state = 'proven' and parts = 'all' and removed_at is null
+    order by started_at desc
+    limit 1
+  ), newest as (
+    select *
+    from operations.backups
+    where parts = 'all' and state <> 'running'
+    order by started_at desc
+    limit 1
+  )
+  select row(
+    case
+      when proven.name is null then 'missing'
+      when proven.started_at > now() - interval '26 hours' then 'good'
+      when newest.error is not null then 'failing'
+      else 'late'
+    end,
+    proven.name, proven.started_at, extract(epoch from now() - proven.started_at), proven.restore_seconds, proven.bytes,
+    newest.error
+  )::operations.backup_health
+  from (select) as always
+  left join proven on true
+  left join newest on true;
+$$;
+comment on function operations.backup_status is
+  'How well the data is backed up: what would be lost now, how long a restore takes, and whether that is good.
+
+@notNull';
+
+-- What ran when the backup was made does not run here; the backup itself has just shown that it can be restored.
+create function operations.restored(
+  name text, started_at timestamptz, finished_at timestamptz, bytes bigint, row_count bigint,
+  restore_seconds double precision
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  beyond bigint := events._restored(restored.name);
+begin
+  update chat.channels set event_seq = event_seq + beyond;
+  update jobs.runs set event_seq = event_seq + beyond;
+  update operations.backups as backup
+  set state = 'proven', finished_at = restored.finished_at, proven_at = clock_timestamp(), bytes = restored.bytes,
+    row_count = restored.row_count, restore_seconds = restored.restore_seconds, error = null
+  where backup.name = restored.name;
+  update operations.backups set state = 'failed', error = 'It was cut short.' where state = 'running';
+end;
+$$;
+comment on function operations.restored is
+  'To be called once in a database that was restored from a backup: cursors of events from before are refused from here
+on, and the table of backups tells what is so now.
+
+@hide';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: health
@@ -5412,10 +5736,23 @@ comment on function operations.health is
   'All that is looked at, whatever is worst first, with what to do. Thresholds stand in operations.health_thresholds.';
 
 -- --------------------------------------------------------------------------------------------
+-- Policies
+-- --------------------------------------------------------------------------------------------
+
+alter table operations.backups enable row level security;
+create policy operators_read_backups on operations.backups for select to operator
+  using (true);
+
+-- --------------------------------------------------------------------------------------------
 -- Grants: this is the API
 -- --------------------------------------------------------------------------------------------
 
 revoke execute on all functions in schema operations from public;
+grant select on operations.backups to operator;
+grant execute on function operations.backup_status to operator, service;
+grant execute on function
+  operations.backup_started, operations.backup_finished, operations.backup_proven, operations.backup_failed,
+  operations.backup_found, operations.backup_removed, operations.expired_backups to service;
 grant execute on function operations.ensure_partitions, operations.expire_codes to service;
 grant execute on function operations.expire_events to service;
 grant execute on function operations.expire_nonces, operations.analyze_messages to service;
@@ -5428,12 +5765,20 @@ grant execute on function
 -- Schedules (UTC)
 -- --------------------------------------------------------------------------------------------
 
-insert into jobs.tasks (name, description, runs_alone)
-values ('retire_partitions', 'Drops partitions that are kept no longer, while others read and write.', true)
+insert into jobs.tasks (name, description, runs_alone, timeout)
+values
+  ('backup',            'Makes a backup (docs/backups.md).', true, '12 hours'),
+  ('prove_backup',      'Restores the newest backup beside, compares, and drops it.', true, '12 hours'),
+  ('prune_backups',     'Removes the backups that are kept no longer.', true, '1 hour'),
+  ('retire_partitions', 'Drops partitions that are kept no longer, while others read and write.', true, '1 hour')
 on conflict (name) do update set description = excluded.description, runs_alone = excluded.runs_alone;
 
 insert into jobs.schedules (name, cron, task)
-values ('retire partitions', '30 2 * * *', 'retire_partitions')
+values
+  ('back up',           '0 2 * * *',  'backup'),
+  ('prove backup',      '0 4 * * *',  'prove_backup'),
+  ('prune backups',     '30 5 * * *', 'prune_backups'),
+  ('retire partitions', '30 1 * * *', 'retire_partitions')
 on conflict (name) do update set cron = excluded.cron, task = excluded.task;
 
 insert into jobs.schedules (name, cron, function)

@@ -28,15 +28,18 @@ type Recheck = { topic: string; rechecks: string };
  */
 export type Batch = { since: string; until: string; events: LoggedEvent[]; rechecks: Recheck[]; isLast: boolean };
 
+/** The database is another one than before, restored from a backup: no cursor from before counts. */
+export type Restored = { restored: true };
+
 export type LogFollower = {
-  /** The snapshot up to which everything was handed on. */
+  /** The cursor up to which everything was handed on. */
   position(): string;
   /** Calls back right after the next read, which begins after this call; what becomes visible later is handed on after it. */
   atBoundary(reached: (position: string) => void): void;
   /** Hands signals to those who listen, here and in the other processes. */
   signal(signals: LoggedEvent[]): void;
-  /** The seqs that a snapshot saw of topics; `counted` is what each has counted by now. @throws with code PT410 */
-  seqsAt(topics: string[], counted: string[], snapshot: string): Promise<string[]>;
+  /** The seqs that a cursor saw of topics; `counted` is what each has counted by now. @throws with code PT410 */
+  seqsAt(topics: string[], counted: string[], cursor: string): Promise<string[]>;
   /** A page of what topics hold between two seqs of each, by topic and seq. */
   missed(topics: string[], past: string[], upto: string[]): Promise<LoggedEvent[]>;
   state(): LogState;
@@ -94,7 +97,7 @@ export async function followLog(
   url: string,
   pool: pg.Pool,
   log: { warn(details: object, message: string): void },
-  take: (given: Batch | { signals: LoggedEvent[] }) => void,
+  take: (given: Batch | { signals: LoggedEvent[] } | Restored) => void,
 ): Promise<LogFollower> {
   const self = randomUUID();
   let closed = false;
@@ -106,7 +109,9 @@ export async function followLog(
   let wake = (): void => {
     woken = true;
   };
+  // A snapshot; cursors are that behind the mark of a restored database (events.restores).
   let position = '';
+  let mark = '';
   // The oldest transaction that was running at the last read.
   let running = 0n;
   // A batch of which not every part was handed on, when the connection was lost.
@@ -137,7 +142,7 @@ export async function followLog(
     try {
       await made.connect();
       await made.query('listen plinth_events; listen plinth_batches; listen plinth_signals');
-      position ||= (await made.query('select events.cursor() as now')).rows[0].now;
+      begin((await made.query('select events.cursor() as now')).rows[0].now);
     } catch (error) {
       made.end().catch(() => {});
       throw error;
@@ -145,6 +150,19 @@ export async function followLog(
     [leader, awake, asleep] = [false, false, false];
     return made;
   }
+
+  /** Goes on from where it was, unless this is another database than before. */
+  function begin(now: string): void {
+    const found = now.slice(0, now.indexOf('.') + 1);
+    if (position && found === mark) return;
+    const isOther = position !== '';
+    [mark, position] = [found, now.slice(found.length)];
+    unfinished = undefined;
+    samples = [];
+    if (isOther) take({ restored: true });
+  }
+
+  const cursorOf = (snapshot: string): string => mark + snapshot;
 
   /** Reads and hands on everything new; gives how much there was. */
   async function read(from: pg.Client): Promise<number> {
@@ -157,7 +175,7 @@ export async function followLog(
       boundaries.push(...asked.splice(0));
       throw error;
     } finally {
-      for (const reached of asked) reached(position);
+      for (const reached of asked) reached(cursorOf(position));
     }
   }
 
@@ -174,7 +192,10 @@ export async function followLog(
         position,
         events.map(({ xid }) => xid),
       );
-      if (events.length > 0) take({ since: position, until, events, rechecks: rechecksOf(events), isLast: true });
+      if (events.length > 0) {
+        const rechecks = rechecksOf(events);
+        take({ since: cursorOf(position), until: cursorOf(until), events, rechecks, isLast: true });
+      }
       position = until;
       return events.length;
     }
@@ -193,7 +214,7 @@ export async function followLog(
   async function handOn(from: pg.Client, until: string, events: LoggedEvent[], rechecks: Recheck[]): Promise<number> {
     const last = events.at(-1);
     const isLast = events.length < pageSize;
-    if (last) take({ since: position, until, events, rechecks, isLast });
+    if (last) take({ since: cursorOf(position), until: cursorOf(until), events, rechecks, isLast });
     if (last && !isLast) {
       unfinished = { until, topic: last.topic, seq: last.seq as string };
       return closed ? pageSize : pageSize + (await readOn(from, unfinished));
@@ -333,7 +354,7 @@ export async function followLog(
   const following = follow();
   const relaying = setInterval(() => void relay(), 50);
   return {
-    position: () => position,
+    position: () => cursorOf(position),
     atBoundary(reached) {
       boundaries.push(reached);
       wake();
@@ -342,9 +363,9 @@ export async function followLog(
       take({ signals });
       if (seen.processes > 1 && outgoing.length < 10_000) outgoing.push(...signals);
     },
-    async seqsAt(topics, counted, snapshot) {
+    async seqsAt(topics, counted, cursor) {
       const text = 'select events._seqs_at($1, $2, $3)::text[] as seqs';
-      return (await pool.query({ name: 'seqs at', text, values: [topics, counted, snapshot] })).rows[0].seqs;
+      return (await pool.query({ name: 'seqs at', text, values: [topics, counted, cursor] })).rows[0].seqs;
     },
     async missed(topics, past, upto) {
       return (await pool.query({ name: 'missed', text: missedPage, values: [topics, past, upto] })).rows;

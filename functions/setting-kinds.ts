@@ -65,3 +65,21 @@ export function signingKeys() {
     return keys;
   });
 }
+
+/** The address of a service. */
+export function webAddress() {
+  return z.string().refine((text) => /^https?:$/.test(URL.parse(text)?.protocol ?? ''), {
+    error: ({ input }) => `must be a URL such as https://s3.example, not "${input}"`,
+  });
+}
+
+/** Keys of 32 bytes as base64url, separated by commas. Its errors say nothing of them. */
+export function backupKeys() {
+  return z.string().transform((text, context) => {
+    const keys = text.split(',').map((part) => new Uint8Array(Buffer.from(part.trim(), 'base64url')));
+    keys.forEach(({ length }, index) => {
+      if (length !== 32) context.addIssue(`key ${index + 1} must hold 32 bytes as base64url, and holds ${length}`);
+    });
+    return keys;
+  });
+}

@@ -3,7 +3,17 @@ import path from 'node:path';
 import { z } from 'zod';
 import { nearestName } from './nearest-name.ts';
 import { Refusal } from './refusal.ts';
-import { choice, httpUrl, integer, origins, postgresUrl, signingKeys, yesOrNo } from './setting-kinds.ts';
+import {
+  backupKeys,
+  choice,
+  httpUrl,
+  integer,
+  origins,
+  postgresUrl,
+  signingKeys,
+  webAddress,
+  yesOrNo,
+} from './setting-kinds.ts';
 import { isDevelopmentKey } from './signing-keys.ts';
 
 const repository = path.dirname(import.meta.dirname);
@@ -136,13 +146,40 @@ export const settingsSchema = z.object({
     .optional()
     .describe('The folder where texts and mails go in development instead of to people.')
     .meta({ default: 'outbox in PLINTH_DATA' }),
+  BACKUP_STORAGE: z
+    .string()
+    .optional()
+    .describe('Where backups go: a folder, or s3://bucket/prefix.')
+    .meta({ default: 'backups in PLINTH_DATA' }),
+  BACKUP_KEY: backupKeys()
+    .optional()
+    .describe(
+      'What backups are encrypted with: 32 bytes as base64url. Several, separated by commas: the first encrypts, all decrypt. ' +
+        'Without it a backup in production is refused, unless BACKUP_PLAIN is true. Keep it elsewhere than the backups.',
+    ),
+  BACKUP_PLAIN: yesOrNo().default(false).describe('Whether production may write backups that are not encrypted.'),
+  S3_ENDPOINT: webAddress()
+    .optional()
+    .describe('The address of the S3 service, such as http://localhost:9000.')
+    .meta({ default: "Amazon's, of S3_REGION" }),
+  S3_REGION: z.string().default('us-east-1').describe('The region of the S3 service.'),
+  S3_KEY: z.string().optional().describe('The id of the key to the S3 service.'),
+  S3_SECRET: z.string().optional().describe('The secret of that key.'),
 });
 
 type Camel<Name extends string> = Name extends `${infer First}_${infer Rest}`
   ? `${Lowercase<First>}${Capitalize<Camel<Rest>>}`
   : Lowercase<Name>;
 type Given = z.output<typeof settingsSchema>;
-type Decided = 'PLINTH_ENV' | 'PLINTH_DATA' | 'INTROSPECTION' | 'GRAPHIQL' | 'LOG_FORMAT' | 'METRICS' | 'OUTBOX';
+type Decided =
+  | 'PLINTH_ENV'
+  | 'PLINTH_DATA'
+  | 'INTROSPECTION'
+  | 'GRAPHIQL'
+  | 'LOG_FORMAT'
+  | 'METRICS'
+  | 'OUTBOX'
+  | 'BACKUP_STORAGE';
 type Complete = Omit<Given, Decided> & { [Name in Decided]-?: NonNullable<Given[Name]> };
 
 /** The settings under camelCase names: DATABASE_URL is databaseUrl. Folders are absolute paths. */
@@ -215,6 +252,7 @@ function complete(given: Given, nodeEnv: string | undefined): Settings {
     LOG_FORMAT: given.LOG_FORMAT ?? (process.stdout.isTTY ? 'pretty' : 'json'),
     METRICS: given.METRICS ?? (development || given.METRICS_TOKEN !== undefined),
     OUTBOX: path.resolve(given.OUTBOX ?? path.join(data, 'outbox')),
+    BACKUP_STORAGE: backupStorage(given.BACKUP_STORAGE ?? path.join(data, 'backups')),
   };
   const named = Object.entries(decided).map(([name, value]) => [camelCase(name), value]);
   return { ...Object.fromEntries(named), development } as Settings;
@@ -222,6 +260,10 @@ function complete(given: Given, nodeEnv: string | undefined): Settings {
 
 function environmentOf({ PLINTH_ENV, NODE_ENV }: { PLINTH_ENV?: string | undefined; NODE_ENV?: string | undefined }) {
   return (PLINTH_ENV ?? NODE_ENV) === 'production' ? 'production' : 'development';
+}
+
+function backupStorage(given: string): string {
+  return given.startsWith('s3://') ? given : path.resolve(given);
 }
 
 function dataFolder(given: string | undefined): string {

@@ -7,7 +7,8 @@ export type Numbered = { event: LoggedEvent; cursor: string | null };
 /** The topics of a subscription, and what each has counted by now. */
 export type Positions = { topics: string[]; counted: string[] };
 
-const snapshot = /^\d+:\d+:(\d+(,\d+)*)?$/;
+// Behind the mark of the restore that the database comes from, if it does.
+const snapshot = /^([0-9a-f]+\.)?\d+:\d+:(\d+(,\d+)*)?$/;
 const number = /^\d{1,18}$/;
 // What a client may send back in a header (Last-Event-ID). Every event of a page repeats most of the cursor that it was asked with.
 const longest = 16_384;
@@ -80,7 +81,8 @@ async function* between(
   }
 }
 
-function expired(): GraphQLError {
+/** What a client is told whose cursor is from before what the log knows. */
+export function expired(): GraphQLError {
   return new GraphQLError('The log does not reach from this cursor to now.', {
     extensions: {
       code: 'CURSOR_EXPIRED',

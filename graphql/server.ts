@@ -10,6 +10,7 @@ import type { SigningKey } from '../functions/signing-keys.ts';
 import type { Span } from '../functions/span.ts';
 import { openTokens } from '../functions/tokens.ts';
 import { openAdmin } from './admin.ts';
+import { collectBackups } from './backup-metrics.ts';
 import { collectEvents, collectMachine, collectNetwork, collectQueries } from './collectors.ts';
 import { corsHeaders } from './cors.ts';
 import { loadReporter } from './error-reporter.ts';
@@ -117,6 +118,7 @@ export async function startServer({
         collectMachine(settings.plinthData),
         collectHealth(requests),
         collectJobs(requests),
+        collectBackups(requests),
         ...collectors,
       ])
     : undefined;

@@ -1,13 +1,13 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { GraphQLError, type GraphQLFormattedError, type VariableValues } from 'graphql';
-import type { Batch, LogFollower, LoggedEvent } from '../functions/event-log.ts';
+import type { Batch, LogFollower, LoggedEvent, Restored } from '../functions/event-log.ts';
 import { openTurns } from '../functions/turns.ts';
 import type { CompiledSubscription } from './compile-subscription.ts';
 import { tellError } from './errors.ts';
 import { type Asked, callOf, type Engine } from './execute.ts';
 import type { Operation } from './operations.ts';
 import { failed, isRefusal, isTransient, piecesOf, type Rendered, render, type Sent } from './render.ts';
-import { cursorWithin, missedSince, type Numbered } from './replay.ts';
+import { cursorWithin, expired, missedSince, type Numbered } from './replay.ts';
 
 /** The client's side of a subscription. */
 export type Listener = {
@@ -37,7 +37,7 @@ export type Subscriptions = {
   /** Begins a subscription; what is wrong with it is told to the listener. Gives what ends it. */
   subscribe(wanted: Wanted, listener: Listener): () => void;
   /** To be called with what the log follower hands on. */
-  take(given: Batch | { signals: LoggedEvent[] }): void;
+  take(given: Batch | { signals: LoggedEvent[] } | Restored): void;
   /** To be called when the API has changed: everything is compiled anew. */
   changed(): void;
   count(): number;
@@ -275,7 +275,12 @@ export function openSubscriptions(
     };
   }
 
-  function take(given: Batch | { signals: LoggedEvent[] }): void {
+  function take(given: Batch | { signals: LoggedEvent[] } | Restored): void {
+    if ('restored' in given) {
+      within = undefined;
+      for (const subscriber of [...all]) end(subscriber, [expired().toJSON()]);
+      return;
+    }
     if ('signals' in given) {
       spread(given.signals.map((event) => ({ event, cursor: null })));
       return;

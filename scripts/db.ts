@@ -1,7 +1,5 @@
-import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { createInterface } from 'node:readline/promises';
 import { schemaFile, schemaStatus } from '../functions/apply.ts';
 import { withDatabase } from '../functions/database.ts';
 import { runningEmbedded } from '../functions/embedded.ts';
@@ -12,6 +10,7 @@ import { type Change, listChanges } from '../functions/schema-changes.ts';
 import { databaseContents, resetDatabase } from '../functions/schema-reset.ts';
 import { readSettings } from '../functions/settings.ts';
 import { lintSchema } from './lint/schema.ts';
+import { askForYes } from './terminal.ts';
 
 const plain = { log: console.log, upToDate: false };
 
@@ -107,15 +106,7 @@ async function confirm(url: string): Promise<void> {
   if (contents.length === 0) return;
   const lines = contents.map(({ schema, tables, rows }) => `  ${schema}: ${tables} tables, about ${rows} rows`);
   console.log(`Everything in the database ${pathname.slice(1)} at ${host} is going to be lost:\n${lines.join('\n')}`);
-  if (!process.stdin.isTTY)
-    throw new Refusal('There is no terminal to ask at.', { remedy: 'Run it again with --yes.' });
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
-  const answer = await Promise.race([
-    terminal.question('Type yes to go on: ').catch(() => ''), // Ctrl-C
-    once(terminal, 'close').then(() => ''), // the end of the input, which leaves the question open
-  ]);
-  terminal.close();
-  if (answer.trim().toLowerCase() !== 'yes') throw new Refusal('Nothing was changed.');
+  await askForYes();
 }
 
 async function lint([file = schemaFile]: string[]): Promise<void> {

@@ -88,6 +88,12 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
     readers: ['operator', 'service'],
     columns: 'id metric_name metric_value server_id measured_at',
   },
+  'events.restores': { readers: [], columns: '' },
+  'operations.backups': {
+    readers: ['operator'],
+    columns:
+      'name kind form parts state storage started_at finished_at proven_at removed_at bytes row_count restore_seconds error',
+  },
   'chat.direct_pairs': { readers: [], columns: '' },
   'chat.deletions': { readers: [], columns: '' },
   'chat.nonces': { readers: [], columns: '' },
@@ -149,7 +155,7 @@ export const functions: Record<string, string[]> = {
   'events._new_in_log(pg_snapshot,pg_snapshot,timestamp with time zone,text,bigint)': ['plinth_server'],
   'events._rechecks_in_log(pg_snapshot,pg_snapshot,timestamp with time zone)': ['plinth_server'],
   'events._newest_in_log(pg_snapshot,pg_snapshot,timestamp with time zone)': ['plinth_server'],
-  'events._seqs_at(text[],bigint[],pg_snapshot)': ['plinth_server'],
+  'events._seqs_at(text[],bigint[],text)': ['plinth_server'],
   'events._missed(text[],bigint[],bigint[])': ['plinth_server'],
   'chat.ensure_month(timestamp with time zone)': ['service'],
   'chat.import_messages(text,jsonb)': ['service'],
@@ -182,6 +188,15 @@ export const functions: Record<string, string[]> = {
   'operations.database_connections()': ['operator', 'service'],
   'operations.headroom()': ['operator', 'service'],
   'operations.replication()': ['operator', 'service'],
+  'operations.backup_started(text,operations.backup_form,text,text)': ['service'],
+  'operations.backup_finished(text,bigint,bigint)': ['service'],
+  'operations.backup_proven(text,double precision)': ['service'],
+  'operations.backup_failed(text,text)': ['service'],
+  'operations.backup_found(text,operations.backup_kind,operations.backup_form,text,text,timestamp with time zone,timestamp with time zone,bigint,bigint)':
+    ['service'],
+  'operations.backup_removed(text)': ['service'],
+  'operations.expired_backups(timestamp with time zone)': ['service'],
+  'operations.backup_status()': ['operator', 'service'],
 };
 
 /** Functions that only other functions call. */
@@ -242,6 +257,8 @@ export const privateFunctions = [
   'events.publish(text,text,jsonb,bigint,uuid)',
   'events.signal(text,text,jsonb)',
   'events._durable(pg_snapshot,xid8)',
+  'events._mark()',
+  'events._restored(text)',
   'events._kinds_of(text[])',
   'events.expire()',
   'events.ensure_partitions(integer)',
@@ -274,4 +291,5 @@ export const privateFunctions = [
   'operations._without_values(text)',
   'operations._statements()',
   'operations._measured()',
+  'operations.restored(text,timestamp with time zone,timestamp with time zone,bigint,bigint,double precision)',
 ];

@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import type { Settings } from '../functions/settings.ts';
 
 /** What a task has to work with. */
-type Work = {
+export type Work = {
   /** The run that this is, a row of jobs.runs. */
   runId: string;
   /** 1 for the first try. */

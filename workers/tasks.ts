@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { retirePartitions } from '../functions/partitions.ts';
+import { backupTask, proveBackupTask, pruneBackupsTask } from './backup-tasks.ts';
 import type { Task } from './task.ts';
 
 const retire: Task = {
@@ -10,4 +11,4 @@ const retire: Task = {
 };
 
 /** The tasks in TypeScript: those that touch the outside, and what no function can do. Each has a row in jobs.tasks. */
-export const tasks: Task[] = [retire];
+export const tasks: Task[] = [retire, backupTask, proveBackupTask, pruneBackupsTask];

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { Refusal, runScript } from '../../functions/refusal.ts';
 import { stopAsked } from '../stop-signal.ts';
+import { benchBackup } from './backup.ts';
 import { benchEvents } from './events.ts';
 import { type Ground, onGround, populate, type Report } from './ground.ts';
 import { benchPolicies } from './policies.ts';
@@ -8,7 +9,7 @@ import { benchRead } from './rounds.ts';
 import { benchScale } from './scale.ts';
 import { benchWrite } from './write.ts';
 
-// npm run bench -- read|write|events|scale|policies [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
+// npm run bench -- read|write|events|scale|policies|backup [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
 // table, or with --json one line for machines. What is being done goes to stderr.
 
 type Options = { quick: boolean; gitter: string | undefined };
@@ -22,6 +23,10 @@ const benches: Record<string, Bench> = {
   events: (ground, { quick }, report) => benchEvents(ground, quick, report),
   scale: (ground, { quick }, report) => benchScale(ground, quick, report),
   policies: async (ground, { gitter }, report) => benchPolicies(ground, await populate(ground, gitter, report), report),
+  backup: async (ground, { gitter, quick }, report) => {
+    await populate(ground, gitter, report);
+    return benchBackup(ground, quick, report);
+  },
 };
 
 function given() {

@@ -53,6 +53,23 @@ t.test('C13 a day of the log goes whole once its kind is kept no longer, and no 
   }
 });
 
+t.test('C13 E5 a day that a backup reads stays until the next time, and nobody waits', async (t) => {
+  for (const days of [40, 41]) {
+    await owner.query('select events._ensure_partition($1, now() - make_interval(days => $2))', ['user', days]);
+  }
+  const [oldest] = await partitions('user');
+  const reader = await owner.connect();
+  const { rows } = await reader.query(
+    "select to_char((now() - interval '41 days') at time zone 'UTC', 'YYYY_MM_DD') as day",
+  );
+  await reader.query(`begin; select from events.log_user_${rows[0].day}`);
+  t.equal(await expire(), 1);
+  t.equal((await partitions('user'))[0], oldest);
+  await reader.query('rollback');
+  reader.release();
+  t.equal(await expire(), 1);
+});
+
 t.test('a cursor from before what was removed is told to read the state anew; a younger one goes on', async (t) => {
   const room = await acts.room(ann, [bob]);
   const [before, quiet] = [await acts.cursor(), await acts.room(ann, [bob])];

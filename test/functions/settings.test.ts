@@ -72,6 +72,13 @@ t.test('every variable is read under its camelCase name', async (t) => {
     OTEL_SERVICE_NAME: 'harbour',
     ERROR_REPORTER: documents,
     OUTBOX: path.join(folder, 'mail'),
+    BACKUP_STORAGE: 's3://bucket/backups',
+    BACKUP_KEY: Buffer.alloc(32, 7).toString('base64url'),
+    BACKUP_PLAIN: 'yes',
+    S3_ENDPOINT: 'http://localhost:9000',
+    S3_REGION: 'eu-central-1',
+    S3_KEY: 'id',
+    S3_SECRET: 'secret',
   };
   t.same(Object.keys(env).sort(), Object.keys(settingsSchema.shape).sort(), 'this test sets every setting');
   t.same(readSettings(env), {
@@ -115,6 +122,13 @@ t.test('every variable is read under its camelCase name', async (t) => {
     otelServiceName: 'harbour',
     errorReporter: documents,
     outbox: path.join(folder, 'mail'),
+    backupStorage: 's3://bucket/backups',
+    backupKey: [new Uint8Array(32).fill(7)],
+    backupPlain: true,
+    s3Endpoint: 'http://localhost:9000',
+    s3Region: 'eu-central-1',
+    s3Key: 'id',
+    s3Secret: 'secret',
   });
 });
 
