@@ -2580,7 +2580,8 @@ begin
 end;
 $$;
 
--- Runs that no engine knows: asked for before it was set up, or restored from a backup.
+-- Runs that no engine will begin: asked for before it was set up, restored from a backup, or taken from pg-boss by a
+-- worker that died before it began them.
 create function jobs._hand_over() returns integer
 language plpgsql volatile set search_path = ''
 as $$
@@ -2597,7 +2598,8 @@ begin
         when task.queue is null then not exists (select from graphile_worker.jobs as job where job.key = run.id::text)
         else not exists (
           select from pgboss.job as job
-          where job.name = task.queue and job.id = run.id and job.state < 'completed'
+          where job.name = task.queue and job.id = run.id
+            and (job.state < 'active' or job.state = 'active' and job.started_on > now() - interval '30 seconds')
         )
       end
     order by run.created_at

@@ -85,6 +85,8 @@ export async function startBoss({
       // Jobs of one key, which is their group, one at a time.
       groupConcurrency: 1,
       batchSize: 1,
+      // Where there was one, there may be more.
+      burstWhenBatchFull: true,
       perJobResults: true as const,
       // It is told of what is sent, but not of retries and dead letters.
       pollingIntervalSeconds: 1,

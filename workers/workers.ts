@@ -42,7 +42,7 @@ function openPool(config: pg.PoolConfig, log: Logger): pg.Pool {
 }
 
 /** Makes what the engines need in the database: their own tables. */
-async function installEngines(databaseUrl: string, log: Logger): Promise<void> {
+export async function installEngines(databaseUrl: string, log: Logger): Promise<void> {
   const pool = openPool({ connectionString: asOwner(databaseUrl), max: 2 }, log);
   try {
     await withEnginesLocked(databaseUrl, async () => {

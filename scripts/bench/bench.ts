@@ -4,12 +4,13 @@ import { stopAsked } from '../stop-signal.ts';
 import { benchBackup } from './backup.ts';
 import { benchEvents } from './events.ts';
 import { type Ground, onGround, populate, type Report } from './ground.ts';
+import { benchJobs } from './jobs.ts';
 import { benchPolicies } from './policies.ts';
 import { benchRead } from './rounds.ts';
 import { benchScale } from './scale.ts';
 import { benchWrite } from './write.ts';
 
-// npm run bench -- read|write|events|scale|policies|backup [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
+// npm run bench -- read|write|events|jobs|scale|policies|backup [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
 // table, or with --json one line for machines. What is being done goes to stderr.
 
 type Options = { quick: boolean; gitter: string | undefined };
@@ -21,6 +22,7 @@ const benches: Record<string, Bench> = {
   write: async (ground, { quick, gitter }, report) =>
     benchWrite(ground, await populate(ground, gitter, report), quick, report),
   events: (ground, { quick }, report) => benchEvents(ground, quick, report),
+  jobs: (ground, { quick }, report) => benchJobs(ground, quick, report),
   scale: (ground, { quick }, report) => benchScale(ground, quick, report),
   policies: async (ground, { gitter }, report) => benchPolicies(ground, await populate(ground, gitter, report), report),
   backup: async (ground, { gitter, quick }, report) => {
