@@ -2348,7 +2348,7 @@ begin
     on conflict on constraint runs_pkey do nothing
     returning * into run;
   end if;
-  if run.id is not null then
+  if run.asked_by is not null then
     perform jobs._tell(run);
   end if;
   return run;
@@ -2380,13 +2380,48 @@ as $$
 declare
   run jobs.runs;
 begin
-  perform jobs._still(id, attempt, worker);
   update jobs.runs as done
   set state = 'succeeded', progress = 1, result = _succeed.result, finished_at = clock_timestamp()
-  where done.id = _succeed.id
+  where done.id = _succeed.id and done.state = 'running'
+    and done.attempt = _succeed.attempt and done.worker = _succeed.worker
   returning * into run;
+  if run.id is null then
+    raise exception using errcode = 'PT409', message = 'This run is no longer of this worker.';
+  end if;
   delete from jobs.cancellations as old where old.run_id = run.id;
-  perform jobs._tell(run);
+  if run.asked_by is not null then
+    perform jobs._tell(run);
+  end if;
+end;
+$$;
+
+-- How a function is called by its name: with the payload where it takes one, else with nothing.
+create function jobs._call_of(name text) returns text
+language plpgsql stable set search_path = ''
+as $$
+declare
+  wanted regprocedure := coalesce(to_regprocedure(name || '(jsonb)'), to_regprocedure(name || '()'));
+begin
+  if wanted is null then
+    select procedure.oid into wanted
+    from pg_catalog.pg_proc as procedure
+    where procedure.oid = to_regproc(name) and procedure.pronargs = procedure.pronargdefaults;
+  end if;
+  if wanted is null then
+    raise exception using errcode = 'PT404', message = format('There is no function %s.', name),
+      hint = 'It takes the payload as jsonb, or nothing.';
+  end if;
+  return (
+    select format(
+      case procedure.prorettype
+        when 'void'::regtype then 'select null::jsonb from %s(%s)'
+        else 'select to_jsonb(%s(%s))'
+      end,
+      wanted::regproc, case when wanted::text like '%(jsonb)' then '$1' else '' end
+    )
+    from pg_catalog.pg_proc as procedure
+    where procedure.oid = wanted
+  );
 end;
 $$;
 
@@ -2396,30 +2431,11 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   run    jobs.runs := jobs._still(id, attempt, worker);
-  task   jobs.tasks;
-  name   text;
-  wanted regprocedure;
-  gives  regtype;
   result jsonb;
 begin
-  select * into strict task from jobs.tasks as known where known.name = run.task;
-  name := coalesce(run.function, task.function);
-  perform set_config('statement_timeout', (extract(epoch from task.timeout) * 1000)::bigint::text, true);
-  wanted := coalesce(to_regprocedure(name || '(jsonb)'), to_regprocedure(name || '()'));
-  if wanted is null then
-    select min(procedure.oid::regprocedure::text)::regprocedure into wanted
-    from pg_catalog.pg_proc as procedure
-    where procedure.oid::regproc::text = name and procedure.pronargs = procedure.pronargdefaults;
-  end if;
-  if wanted is null then
-    raise exception using errcode = 'PT404', message = format('There is no function %s.', name),
-      hint = 'It takes the payload as jsonb, or nothing.';
-  end if;
-  select procedure.prorettype into gives from pg_catalog.pg_proc as procedure where procedure.oid = wanted;
-  execute format(
-    case when gives = 'void'::regtype then 'select null::jsonb from %s(%s)' else 'select to_jsonb(%s(%s))' end,
-    wanted::regproc, case when wanted::text like '%(jsonb)' then '$1' else '' end
-  ) into result using run.payload;
+  execute jobs._call_of(coalesce(
+    run.function, (select task.function from jobs.tasks as task where task.name = run.task)
+  )) into result using run.payload;
   perform jobs._succeed(id, attempt, worker, result);
 end;
 $$;

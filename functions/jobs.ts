@@ -67,21 +67,12 @@ export function openJobs(pool: pg.Pool) {
     names.set(text, name);
     return (await pool.query<Row>({ name, text, values })).rows;
   };
+  const together = inLots((tickets: (Ticket & { worker: string })[]) => beginAll(rows, tickets));
   const call = async (text: string, values: unknown[]): Promise<void> => void (await rows(text, values));
 
   return {
     /** The run, where it is to begin now. */
-    async begin({ id, attempt, queue, payload }: Ticket, worker: string): Promise<Run | undefined> {
-      const text = 'select * from jobs._begin($1, $2, $3, $4, $5) as run where run.id is not null';
-      const [run] = await rows<Run>(text, [
-        id,
-        attempt,
-        worker,
-        queue ?? null,
-        payload ? JSON.stringify(payload) : null,
-      ]);
-      return run;
-    },
+    begin: (ticket: Ticket, worker: string): Promise<Run | undefined> => together({ ...ticket, worker }),
     async stateOf(id: string): Promise<string | undefined> {
       return (await rows<{ state: string }>('select state from jobs.runs where id = $1', [id]))[0]?.state;
     },
@@ -138,6 +129,52 @@ export function openJobs(pool: pg.Pool) {
     fire: (name: string, times: Date[], nextAt: Date | undefined, problem: string | undefined) =>
       call('select jobs._fire($1, $2, $3, $4)', [name, times, nextAt ?? null, problem ?? null]),
   };
+}
+
+type Rows = <Row extends object>(text: string, values: unknown[]) => Promise<Row[]>;
+
+/** Begins runs in one transaction, in the order of their ids: two of these wait for each other in one direction only. */
+async function beginAll(rows: Rows, tickets: (Ticket & { worker: string })[]): Promise<(Run | undefined)[]> {
+  const text = `select run.*
+    from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::jsonb[])
+      as ticket (id, attempt, worker, queue, payload)
+    cross join lateral jobs._begin(ticket.id, ticket.attempt, ticket.worker, ticket.queue, ticket.payload) as run
+    where run.id is not null`;
+  const sorted = tickets.toSorted((one, other) => (one.id < other.id ? -1 : 1));
+  const column = <Name extends keyof (typeof sorted)[number]>(name: Name) =>
+    sorted.map((ticket) => ticket[name] ?? null);
+  const payloads = sorted.map(({ payload }) => (payload ? JSON.stringify(payload) : null));
+  const begun = await rows<Run>(text, [column('id'), column('attempt'), column('worker'), column('queue'), payloads]);
+  const byId = new Map(begun.map((run) => [run.id, run]));
+  return tickets.map(({ id }) => byId.get(id));
+}
+
+/** Does together what is asked for in one turn of the event loop; one by one where that fails, so that each has its own error. */
+function inLots<Item, Result>(act: (items: Item[]) => Promise<Result[]>): (item: Item) => Promise<Result> {
+  type Waiting = { item: Item; resolve(result: Result): void; reject(error: unknown): void };
+  let waiting: Waiting[] = [];
+
+  async function settle(lot: Waiting[]): Promise<void> {
+    try {
+      const results = await act(lot.map(({ item }) => item));
+      for (const [index, { resolve }] of lot.entries()) resolve(results[index] as Result);
+    } catch (error) {
+      if (lot.length === 1) lot[0]?.reject(error);
+      else for (const one of lot) await settle([one]);
+    }
+  }
+
+  return (item) =>
+    new Promise((resolve, reject) => {
+      if (waiting.length === 0) {
+        setImmediate(() => {
+          const lot = waiting;
+          waiting = [];
+          void settle(lot);
+        });
+      }
+      waiting.push({ item, resolve, reject });
+    });
 }
 
 // Any number that no one else uses.

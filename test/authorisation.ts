@@ -201,6 +201,7 @@ export const functions: Record<string, string[]> = {
 
 /** Functions that only other functions call. */
 export const privateFunctions = [
+  'jobs._call_of(text)',
   'stats.expire_metrics()',
   'stats.measure_database()',
   'stats._first_day()',

@@ -81,26 +81,25 @@ export async function startBoss({
     // As pg-boss waits: twice as long each time, half of it by chance.
     const retriesIn = (attempt: number): number => Math.min(delay * 2 ** attempt, longest) * 1000;
     const options = {
-      localConcurrency: concurrency,
+      batchSize: 1,
       // Jobs of one key, which is their group, one at a time.
       groupConcurrency: 1,
-      batchSize: 1,
-      // Where there was one, there may be more.
-      burstWhenBatchFull: true,
       perJobResults: true as const,
-      // It is told of what is sent, but not of retries and dead letters.
       pollingIntervalSeconds: 1,
       notifyPollingIntervalSeconds: 1,
     };
-    await boss.work<object, unknown, typeof options>(name, options, ([job]) => {
-      if (!job) return Promise.resolve([]);
-      const ticket = { id: job.id, attempt: job.retryCount + 1, queue: name, payload: job.data };
-      return runner.run(ticket, retriesIn).then(({ state, error }) => {
-        const output = error && { message: error.message };
+    for (let place = 0; place < concurrency; place += 1) {
+      let id = '';
+      id = await boss.work<object, unknown, typeof options>(name, options, async ([job]) => {
+        if (!job) return [];
+        const ticket = { id: job.id, attempt: job.retryCount + 1, queue: name, payload: job.data };
+        const { state, error } = await runner.run(ticket, retriesIn);
+        // Where there was one, there may be more: the next is not waited for.
+        boss.notifyWorker(id);
         const status = ({ done: 'completed', again: 'failed', failed: 'deadletter' } as const)[state];
-        return [{ id: job.id, status, ...(output && { output }) }];
+        return [{ id: job.id, status, ...(error && { output: { message: error.message } }) }];
       });
-    });
+    }
   }
 
   return { follow, stop: () => boss.stop({ graceful: true, timeout: 9000 }) };

@@ -74,12 +74,16 @@ export async function benchJobs(ground: Ground, quick: boolean, report: Report):
       name: 'pg-boss',
       async open() {
         const options = {
-          ...{ localConcurrency: concurrency, batchSize: 1, groupConcurrency: 1, burstWhenBatchFull: true },
+          ...{ batchSize: 1, groupConcurrency: 1 },
           ...{ pollingIntervalSeconds: 1, notifyPollingIntervalSeconds: 1 },
         };
-        await bare.work<{ n: number }, unknown, typeof options>('bare', options, async ([job]) => {
-          await pool.query(act, [job?.data.n]);
-        });
+        for (let place = 0; place < concurrency; place += 1) {
+          let id = '';
+          id = await bare.work<{ n: number }, unknown, typeof options>('bare', options, async ([job]) => {
+            await pool.query(act, [job?.data.n]);
+            bare.notifyWorker(id);
+          });
+        }
         return () => bare.offWork('bare');
       },
       ask: (first, count) =>
