@@ -23,6 +23,7 @@ import { type Operation, openOperations } from './operations.ts';
 import { json, openRoute, refuse, type Sent } from './route.ts';
 import { openSubscriptions } from './subscriptions.ts';
 import { readTrustedDocuments } from './trusted.ts';
+import { turnAway } from './websocket.ts';
 
 export type Server = { url: string; close(): Promise<void> };
 
@@ -174,9 +175,7 @@ export async function startServer({
   });
   server.on('upgrade', (request, stream, head) => {
     if (pathOf(request) === '/graphql') return route.upgrade(request, stream, head);
-    // Node hands the connection over as it is: nobody else hears of its errors, or ends it.
-    stream.on('error', () => {});
-    stream.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n', () => stream.destroy());
+    return turnAway(stream, '404 Not Found');
   });
   server.maxConnections = settings.maxConnections;
   await new Promise<void>((resolve, reject) => {

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Claims, Tokens } from '../functions/tokens.ts';
 import type { Asked } from './execute.ts';
 import type { Params } from './respond.ts';
+import type { Hold, TakePlace } from './shares.ts';
 import type { Listener } from './subscriptions.ts';
 
 /** Who a connection belongs to, and until when (in milliseconds of the clock). */
@@ -22,6 +23,10 @@ export type Transport = {
   maxSubscriptions: number;
   maxBodyBytes: number;
   maxBacklogBytes: number;
+  /** Whose share of the places and of the memory a connection takes. */
+  sender(request: IncomingMessage): string;
+  takePlace: TakePlace;
+  hold: Hold;
 };
 
 /** How often a connection that is quiet is written to, so that no proxy takes it for dead, in milliseconds. */

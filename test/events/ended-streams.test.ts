@@ -16,6 +16,9 @@ t.test('a stream whose token has ended, and whose client has not read to its end
       return () => {};
     },
     ...{ maxSubscriptions: 1, maxBodyBytes: 1000, maxBacklogBytes: 100_000_000 },
+    sender: () => 'one',
+    takePlace: () => () => {},
+    hold: () => true,
   });
   const server = createServer((request, response) =>
     streams.distinct(request, response, {}, { claims: { role: 'anonymous' }, endsAt: Date.now() + 300 }, 'test'),
