@@ -94,6 +94,9 @@ export const settingsSchema = z.object({
     .default(20_000)
     .describe('The most rows that an operation may ask for (the product of its page sizes).'),
   MAX_PAGE: integer(1).default(100).describe('The most rows in one page of a connection.'),
+  MAX_ANSWER_BYTES: integer(1000)
+    .default(10_485_760)
+    .describe('The largest answer of a query or mutation; of one that is larger, only an error is sent.'),
   MAX_SUBSCRIPTIONS_PER_CONNECTION: integer(1)
     .default(100)
     .describe('The most subscriptions and other operations at once on one WebSocket or event stream.'),

@@ -90,6 +90,7 @@ export async function startServer({
     requests.setTimeouts(catalog.statementTimeouts);
     operations = openOperations(schema, settings);
     engine = {
+      maxAnswerBytes: settings.maxAnswerBytes,
       schema,
       errorCodes: catalog.errorCodes,
       requests,
