@@ -93,12 +93,12 @@ const slowestPace = 1000;
  * Follows the event log of a database: hands on every event that becomes visible, once, in the order of its topic, whichever process
  * wrote it. docs/events.md tells how.
  *
- * @param url the database, as plinth_server; `pool` is connections to the same, for what subscribers missed.
+ * @param url the database, as plinth_server; `run` runs queries there for subscribers, who are many.
  * @param take is handed each batch, and each list of signals; it must not wait.
  */
 export async function followLog(
   url: string,
-  pool: pg.Pool,
+  run: (query: pg.QueryConfig) => Promise<pg.QueryResult>,
   log: { warn(details: object, message: string): void },
   take: (given: Batch | { signals: LoggedEvent[] }) => void,
 ): Promise<LogFollower> {
@@ -364,10 +364,10 @@ export async function followLog(
     },
     async seqsAt(topics, counted, snapshot) {
       const text = 'select events._seqs_at($1, $2, $3)::text[] as seqs';
-      return (await pool.query({ name: 'seqs at', text, values: [topics, counted, snapshot] })).rows[0].seqs;
+      return (await run({ name: 'seqs at', text, values: [topics, counted, snapshot] })).rows[0].seqs;
     },
     async missed(topics, past, upto) {
-      return (await pool.query({ name: 'missed', text: missedPage, values: [topics, past, upto] })).rows;
+      return (await run({ name: 'missed', text: missedPage, values: [topics, past, upto] })).rows;
     },
     state: () => ({
       connected: client !== undefined,

@@ -93,7 +93,8 @@ export function openRoute(
     const good = readParams(params);
     if (good && !(good instanceof GraphQLError) && kindOf(params) === 'subscription') {
       const { query, operationName, variables } = good;
-      log.info({ id: asked.id, operation: operationName ?? 'subscription', role: asked.caller.role }, 'subscription');
+      // A client may begin and end them by the ten thousand: each a line would fill the disk.
+      log.debug({ id: asked.id, operation: operationName ?? 'subscription', role: asked.caller.role }, 'subscription');
       metrics?.executed('subscription', 'OK', 0);
       return subscriptions.subscribe(
         { open: () => operations(query, operationName), variables, asked, after },

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { QueryConfig } from 'pg';
 import type { Logger } from 'pino';
 import { followLog, type LogFollower } from '../functions/event-log.ts';
 import { openQueryTimes, type QueryTimes } from '../functions/query-times.ts';
@@ -104,7 +105,8 @@ export async function startServer({
     await requests.close();
     throw error;
   });
-  eventLog = await followLog(url, requests.pool, log, subscriptions.take).catch(async (error) => {
+  const run = (query: QueryConfig) => requests.runAsServer(query, 'listeners');
+  eventLog = await followLog(url, run, log, subscriptions.take).catch(async (error) => {
     await Promise.all([live.close(), requests.close()]);
     throw error;
   });

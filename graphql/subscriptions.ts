@@ -269,9 +269,10 @@ export function openSubscriptions(
   }
 
   function patientLog(subscriber: Subscriber): Pick<LogFollower, 'seqsAt' | 'missed'> {
+    const { asked } = subscriber.wanted;
     return {
-      seqsAt: (...given) => patiently(subscriber, () => log().seqsAt(...given)),
-      missed: (...given) => patiently(subscriber, () => log().missed(...given)),
+      seqsAt: (...given) => patiently(subscriber, () => inTurn(asked, () => log().seqsAt(...given))),
+      missed: (...given) => patiently(subscriber, () => inTurn(asked, () => log().missed(...given))),
     };
   }
 
@@ -403,13 +404,17 @@ export function openSubscriptions(
   }
 
   /** All listeners share some connections: who asks for much leaves room for the others. */
-  async function renderInTurn(group: Group, events: Numbered[], asked: Asked): Promise<Rendered> {
-    const endTurn = await takeTurn(asked.caller.claims.sub ?? '');
+  async function inTurn<Result>({ caller }: Asked, work: () => Promise<Result>): Promise<Result> {
+    const endTurn = await takeTurn(caller.claims.sub ?? '');
     try {
-      return await render(engine(), group, events, asked, limits.maxEventBytes);
+      return await work();
     } finally {
       endTurn();
     }
+  }
+
+  function renderInTurn(group: Group, events: Numbered[], asked: Asked): Promise<Rendered> {
+    return inTurn(asked, () => render(engine(), group, events, asked, limits.maxEventBytes));
   }
 
   /** Renders as one of those it is for; as the next where the first has lost the right, and is told so. */

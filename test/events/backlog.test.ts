@@ -27,11 +27,16 @@ async function follow(t: Test, from: number, during: (batches: Batch[]) => void)
   const pool = new pg.Pool({ connectionString: world.proxy.url, max: 2 });
   t.teardown(() => pool.end());
   const batches: Batch[] = [];
-  const log = await followLog(world.proxy.url, pool, { warn: () => {} }, (given) => {
-    if (!('events' in given)) return;
-    batches.push(given);
-    during(batches);
-  });
+  const log = await followLog(
+    world.proxy.url,
+    (query) => pool.query(query),
+    { warn: () => {} },
+    (given) => {
+      if (!('events' in given)) return;
+      batches.push(given);
+      during(batches);
+    },
+  );
   const before = log.position();
   await owner.query(publish, [from, count / topics, topics]);
   await until(() => batches.at(-1)?.isLast === true, 'The end of the backlog');

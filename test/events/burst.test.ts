@@ -41,7 +41,7 @@ t.test('S1 no more than some thousand sendings stand between two turns of the pr
     engine = { ...rest, schema, errorCodes: catalog.errorCodes, requests, maxAnswerBytes: settings.maxAnswerBytes };
   });
   t.teardown(() => live.close());
-  eventLog = await followLog(url, requests.pool, log, subscriptions.take);
+  eventLog = await followLog(url, (query) => requests.runAsServer(query, 'listeners'), log, subscriptions.take);
   t.teardown(() => eventLog?.close());
 
   let [sent, sinceTurn, longest, turns] = [0, 0, 0, 0];
