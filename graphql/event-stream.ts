@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Sent } from './render.ts';
 import type { Params } from './respond.ts';
 import type { Listener } from './subscriptions.ts';
-import { heartbeat, type Identity, type Transport } from './transport.ts';
+import type { Identity, Transport } from './transport.ts';
 
 /** A place that a client has reserved: it names who the client is to what cannot send a header (EventSource). */
 type Reservation = Identity & {
@@ -31,7 +31,7 @@ export function openEventStreams(transport: Transport) {
     for (const stream of streams) put(stream, ':\n\n');
     const now = Date.now();
     for (const [token, { endsAt }] of reservations) if (endsAt < now) release(token);
-  }, heartbeat);
+  }, transport.heartbeat);
   beat.unref();
 
   function release(token: string): void {

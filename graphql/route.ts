@@ -37,12 +37,14 @@ export function openRoute(
     trusted,
     log,
     metrics,
+    heartbeat,
   }: {
     settings: Settings;
     verify: Tokens['verify'];
     trusted: ReturnType<typeof readTrustedDocuments>;
     log: Logger;
     metrics: Metrics | undefined;
+    heartbeat: number;
   },
 ) {
   /** With a trusted document in place of its name; nothing where they are malformed. */
@@ -125,6 +127,7 @@ export function openRoute(
     maxSubscriptions: settings.maxSubscriptionsPerConnection,
     maxBodyBytes: settings.maxBodyBytes,
     maxBacklogBytes: settings.maxBacklogBytes,
+    heartbeat,
     sender: (request: IncomingMessage) => countedAddress(addressOf(request, settings.trustedProxies)),
     takePlace: openPlaces(settings.maxConnectionsPerAddress),
     hold,

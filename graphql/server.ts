@@ -44,6 +44,7 @@ const timeouts = {
  *
  * @param databaseUrl the owner's connection; the server logs in as plinth_server.
  * @param collectors what else /metrics tells, such as of jobs.
+ * @param heartbeat how often a quiet connection is written to, in milliseconds; proxies cut them after a minute, some after 20 s.
  * @param deliver sends the texts and mails that functions ask for.
  * @throws Refusal where the database does not let it in, or the catalog cannot be served.
  */
@@ -54,6 +55,7 @@ export async function startServer({
   log,
   deliver,
   collectors = [],
+  heartbeat = 12_000,
 }: {
   settings: Settings;
   keys: SigningKey[];
@@ -61,6 +63,7 @@ export async function startServer({
   log: Logger;
   deliver: Deliver;
   collectors?: Collector[];
+  heartbeat?: number;
 }): Promise<Server> {
   const url = settings.serverDatabaseUrl ?? (await serverUrl(databaseUrl));
   const tokens = openTokens(keys);
@@ -133,6 +136,7 @@ export async function startServer({
     trusted,
     log,
     metrics,
+    heartbeat,
   });
 
   async function handle(

@@ -23,14 +23,13 @@ export type Transport = {
   maxSubscriptions: number;
   maxBodyBytes: number;
   maxBacklogBytes: number;
+  /** How often a connection that is quiet is written to, so that no proxy takes it for dead, in milliseconds. */
+  heartbeat: number;
   /** Whose share of the places and of the memory a connection takes. */
   sender(request: IncomingMessage): string;
   takePlace: TakePlace;
   hold: Hold;
 };
-
-/** How often a connection that is quiet is written to, so that no proxy takes it for dead, in milliseconds. */
-export const heartbeat = 12_000;
 
 const nobody: Identity = { claims: { role: 'anonymous' }, endsAt: Number.POSITIVE_INFINITY };
 

@@ -5,7 +5,7 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import type { Sent } from './render.ts';
 import type { Params } from './respond.ts';
 import type { Listener } from './subscriptions.ts';
-import { heartbeat, type Identity, identify, type Transport } from './transport.ts';
+import { type Identity, identify, type Transport } from './transport.ts';
 
 const protocol = 'graphql-transport-ws';
 const initTimeout = 10_000;
@@ -41,7 +41,7 @@ export function openWebSockets(transport: Transport) {
         socket.ping();
       }
     }
-  }, heartbeat);
+  }, transport.heartbeat);
   beat.unref();
 
   sockets.on('connection', (socket: WebSocket, request: IncomingMessage) => {

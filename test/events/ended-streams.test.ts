@@ -15,7 +15,7 @@ t.test('a stream whose token has ended, and whose client has not read to its end
       listener = given;
       return () => {};
     },
-    ...{ maxSubscriptions: 1, maxBodyBytes: 1000, maxBacklogBytes: 100_000_000 },
+    ...{ maxSubscriptions: 1, maxBodyBytes: 1000, maxBacklogBytes: 100_000_000, heartbeat: 12_000 },
     sender: () => 'one',
     takePlace: () => () => {},
     hold: () => true,
