@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Sent } from './render.ts';
 import type { Params } from './respond.ts';
-import type { Listener } from './subscriptions.ts';
+import type { Listener } from './subscriber.ts';
 import type { Identity, Transport } from './transport.ts';
 
 /** A place that a client has reserved: it names who the client is to what cannot send a header (EventSource). */

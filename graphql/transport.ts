@@ -3,7 +3,7 @@ import type { Claims, Tokens } from '../functions/tokens.ts';
 import type { Asked } from './execute.ts';
 import type { Params } from './respond.ts';
 import type { Hold, TakePlace } from './shares.ts';
-import type { Listener } from './subscriptions.ts';
+import type { Listener } from './subscriber.ts';
 
 /** Who a connection belongs to, and until when (in milliseconds of the clock). */
 export type Identity = { claims: Claims; endsAt: number };

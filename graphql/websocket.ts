@@ -4,7 +4,7 @@ import type { GraphQLFormattedError } from 'graphql';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { Sent } from './render.ts';
 import type { Params } from './respond.ts';
-import type { Listener } from './subscriptions.ts';
+import type { Listener } from './subscriber.ts';
 import { type Identity, identify, type Transport } from './transport.ts';
 
 const protocol = 'graphql-transport-ws';

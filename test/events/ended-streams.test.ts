@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { openEventStreams } from '../../graphql/event-stream.ts';
-import type { Listener } from '../../graphql/subscriptions.ts';
+import type { Listener } from '../../graphql/subscriber.ts';
 
 t.test('a stream whose token has ended, and whose client has not read to its end, is sent nothing more', async (t) => {
   let listener: Listener | undefined;
