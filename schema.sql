@@ -1484,30 +1484,31 @@ missed or repeated.
 
 -- What became visible after `since` and was visible at `until`; none of it was written before `recent`. A position from
 -- a sequence could not say that: a transaction that commits late would be skipped. However little is new, Postgres
--- cannot know it beforehand: it is told to look by transaction, and to order what that gives.
+-- cannot know it beforehand: it is told to look by transaction, and to order what that gives (`offset 0`). All of it is
+-- gathered for the first row: a long backlog is asked for once, without `most`, and read by a cursor.
 create function events._new_in_log(
-  since pg_snapshot, until pg_snapshot, recent timestamptz, past_topic text, past_seq bigint
+  since pg_snapshot, until pg_snapshot, recent timestamptz, past_topic text, past_seq bigint, most integer default null
 ) returns setof events.log
 language plpgsql stable security definer rows 100 set search_path = '' set enable_seqscan = off
 as $$
 begin
   return query
-  with fresh as materialized (
+  select fresh.*
+  from (
     select log.*
     from events.log as log
     where log.xid >= pg_snapshot_xmin(since)
       and not pg_visible_in_snapshot(log.xid, since) and pg_visible_in_snapshot(log.xid, until)
       and log.at >= recent
-  )
-  select fresh.*
-  from fresh
+    offset 0
+  ) as fresh
   where (fresh.topic, fresh.seq) > (past_topic, past_seq)
   order by fresh.topic, fresh.seq
-  limit 1000;
+  limit most;
 end;
 $$;
 comment on function events._new_in_log is
-  'A page of what became visible between two snapshots, by topic and seq; for the server.';
+  'What became visible between two snapshots, by topic and seq, after a place and at most so many; for the server.';
 
 create function events._rechecks_in_log(since pg_snapshot, until pg_snapshot, recent timestamptz)
 returns table (topic text, rechecks uuid)

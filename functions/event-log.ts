@@ -31,6 +31,8 @@ export type Batch = { since: string; until: string; events: LoggedEvent[]; reche
 /** The database is another one than before, restored from a backup: no cursor from before counts. */
 export type Restored = { restored: true };
 
+type Place = { topic: string; seq: string | null };
+
 export type LogFollower = {
   /** The cursor up to which everything was handed on. */
   position(): string;
@@ -62,18 +64,22 @@ export type LogState = {
   notifyQueue: number;
 };
 
+const pageSize = 1000;
+// Gathering a backlog takes what it takes (half a second for 500,000 events), and has to come to its end one day.
+const gatheringTimeout = 600_000;
+
 const columns =
   "xid, topic, seq::text as seq, id, type, version, to_json(at) #>> '{}' as timestamp, producer, data, " +
   "jsonb_strip_nulls(jsonb_build_object('trace_id', trace_id, 'user_id', user_id)) as metadata, rechecks";
 const firstPage = `
   select now.until::text as until, clock_timestamp() as now, pg_notification_queue_usage() as queue, ${columns}
   from (select pg_current_snapshot() as until) as now
-  left join lateral events._new_in_log($1, now.until, $2, '', 0) as log on true`;
-const nextPage = `select ${columns} from events._new_in_log($1, $2, $3, $4, $5) as log`;
+  left join lateral events._new_in_log($1, now.until, $2, '', 0, ${pageSize}) as log on true`;
+const backlog = `declare backlog no scroll cursor for select ${columns} from events._new_in_log($1, $2, $3, $4, $5) as log`;
+const nextPage = `fetch ${pageSize} from backlog`;
 const allRechecks = 'select topic, rechecks from events._rechecks_in_log($1, $2, $3)';
 const newestXid = 'select events._newest_in_log($1, $2, $3) as newest';
 const missedPage = `select ${columns} from events._missed($1, $2, $3) as log`;
-const pageSize = 1000;
 
 // One process leads: it holds the first lock, and the second while it is awake (events.publish).
 const leads = '7546, 1';
@@ -90,12 +96,12 @@ const slowestPace = 1000;
  * Follows the event log of a database: hands on every event that becomes visible, once, in the order of its topic, whichever process
  * wrote it. docs/events.md tells how.
  *
- * @param url the database, as plinth_server; `pool` is connections to the same, for what subscribers missed.
+ * @param url the database, as plinth_server; `run` runs queries there for subscribers, who are many.
  * @param take is handed each batch, and each list of signals; it must not wait.
  */
 export async function followLog(
   url: string,
-  pool: pg.Pool,
+  run: (query: pg.QueryConfig) => Promise<pg.QueryResult>,
   log: { warn(details: object, message: string): void },
   take: (given: Batch | { signals: LoggedEvent[] } | Restored) => void,
 ): Promise<LogFollower> {
@@ -115,7 +121,7 @@ export async function followLog(
   // The oldest transaction that was running at the last read.
   let running = 0n;
   // A batch of which not every part was handed on, when the connection was lost.
-  let unfinished: { until: string; topic: string; seq: string } | undefined;
+  let unfinished: (Place & { until: string }) | undefined;
   let boundaries: ((position: string) => void)[] = [];
   const outgoing: LoggedEvent[] = [];
   let lastTry = 0;
@@ -166,7 +172,7 @@ export async function followLog(
 
   /** Reads and hands on everything new; gives how much there was. */
   async function read(from: pg.Client): Promise<number> {
-    if (unfinished) return readOn(from, unfinished);
+    if (unfinished) return readBacklog(from, unfinished.until);
     const asked = boundaries;
     boundaries = [];
     try {
@@ -202,26 +208,46 @@ export async function followLog(
     const between = [position, seenBy, recent()];
     const { rows: rechecks } = await from.query(allRechecks, between);
     const { newest } = (await from.query(newestXid, between)).rows[0];
-    return handOn(from, durable(seenBy, position, [newest]), events, rechecks);
+    return readBacklog(from, durable(seenBy, position, [newest]), events, rechecks);
   }
 
-  async function readOn(from: pg.Client, { until, topic, seq }: NonNullable<typeof unfinished>): Promise<number> {
-    const values = [position, until, recent(), topic, seq];
-    const { rows } = await from.query({ name: 'next', text: nextPage, values });
-    return handOn(from, until, rows, []);
-  }
-
-  async function handOn(from: pg.Client, until: string, events: LoggedEvent[], rechecks: Recheck[]): Promise<number> {
-    const last = events.at(-1);
-    const isLast = events.length < pageSize;
-    if (last) take({ since: cursorOf(position), until: cursorOf(until), events, rechecks, isLast });
-    if (last && !isLast) {
-      unfinished = { until, topic: last.topic, seq: last.seq as string };
-      return closed ? pageSize : pageSize + (await readOn(from, unfinished));
+  /**
+   * Hands on a batch of many pages. All of it is gathered once, and a cursor goes through it: to gather it for each page took minutes for
+   * some hundred thousand events.
+   *
+   * @param page the first; where it is not given, it goes on after the page that was handed on last.
+   */
+  async function readBacklog(
+    from: pg.Client,
+    until: string,
+    page?: LoggedEvent[],
+    rechecks: Recheck[] = [],
+  ): Promise<number> {
+    const { topic, seq } = page?.at(-1) ?? (unfinished as Place);
+    const patient = { query_timeout: gatheringTimeout };
+    const fetch = async (): Promise<LoggedEvent[]> => (await from.query({ text: nextPage, ...patient })).rows;
+    await from.query('begin');
+    await from.query(backlog, [position, until, recent(), topic, seq]);
+    let count = 0;
+    for (let [events, isLast] = [page ?? (await fetch()), false]; !isLast && !closed; ) {
+      const next = await fetch();
+      isLast = next.length === 0;
+      take({
+        since: cursorOf(position),
+        until: cursorOf(until),
+        events,
+        rechecks: count === 0 ? rechecks : [],
+        isLast,
+      });
+      count += events.length;
+      const last = events.at(-1);
+      unfinished = isLast || !last ? undefined : { until, topic: last.topic, seq: last.seq };
+      if (isLast) position = until;
+      events = next;
+      seen.at = Date.now();
     }
-    unfinished = undefined;
-    position = until;
-    return events.length;
+    await from.query('commit');
+    return count;
   }
 
   function note(until: string, now: number, events: LoggedEvent[], queue: number): void {
@@ -365,10 +391,10 @@ export async function followLog(
     },
     async seqsAt(topics, counted, cursor) {
       const text = 'select events._seqs_at($1, $2, $3)::text[] as seqs';
-      return (await pool.query({ name: 'seqs at', text, values: [topics, counted, cursor] })).rows[0].seqs;
+      return (await run({ name: 'seqs at', text, values: [topics, counted, cursor] })).rows[0].seqs;
     },
     async missed(topics, past, upto) {
-      return (await pool.query({ name: 'missed', text: missedPage, values: [topics, past, upto] })).rows;
+      return (await run({ name: 'missed', text: missedPage, values: [topics, past, upto] })).rows;
     },
     state: () => ({
       connected: client !== undefined,

@@ -31,6 +31,8 @@ export type Requests = {
    * @throws PipelineError; `at` counts from the first of the calls, and is -1 where the caller was refused.
    */
   run(caller: Caller, calls: Call[], options: RunOptions): Promise<Rows[]>;
+  /** Runs a query as the server itself, for what no caller has a right to; in its turn, and for 30 s at most. */
+  runAsServer(query: pg.QueryConfig, share: string): Promise<pg.QueryResult>;
   /** The longest a statement of each role may run; told anew when the catalog is. */
   setTimeouts(timeouts: Record<ApiRole, string>): void;
   pool: pg.Pool;
@@ -70,7 +72,14 @@ export function openRequests(
   { size, log, times }: { size: number; log: { warn(details: object, message: string): void }; times?: QueryTimes },
 ): Requests {
   const config = { connectionString: url, options: connectionOptions, application_name: 'plinth', keepAlive: true };
-  const pool = new pg.Pool({ ...config, max: size, connectionTimeoutMillis: 10_000, idleTimeoutMillis: 60_000 });
+  const pool = new pg.Pool({
+    ...config,
+    max: size,
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 60_000,
+    // A request has that of its role.
+    statement_timeout: 30_000,
+  });
   // A client that is in use says it twice when its connection is lost: to its query, and as an event that would end the process.
   pool.on('connect', (client) => void client.on('error', () => {}));
   pool.on('error', (error) => log.warn({ error: error.message }, 'A database connection was lost.'));
@@ -152,6 +161,14 @@ export function openRequests(
       } catch (error) {
         if (!options.readOnly || !isLost(error) || options.signal?.aborted) throw error;
         return once(caller, calls, options);
+      }
+    },
+    async runAsServer(query, share) {
+      const endTurn = await turns.take(share);
+      try {
+        return await pool.query(query);
+      } finally {
+        endTurn();
       }
     },
     close: () => pool.end(),

@@ -85,9 +85,17 @@ export const settingsSchema = z.object({
   MAX_CONNECTIONS: integer(1)
     .default(10_000)
     .describe('The most connections of clients at once; more of them are closed unanswered.'),
+  MAX_CONNECTIONS_PER_ADDRESS: integer(1)
+    .default(2000)
+    .describe(
+      'The most WebSockets and event streams at once of one address, or of one IPv6 network (/64). Behind a proxy, set TRUSTED_PROXIES: ' +
+        'all come from its address otherwise.',
+    ),
   MAX_BODY_BYTES: integer(1)
     .default(1_048_576)
-    .describe('The largest request body. Those over 16 kB that are read or answered hold 32 times as much at most.'),
+    .describe(
+      'The largest request body, and message of a WebSocket. Those over 16 kB that are read or answered hold 32 times as much at most.',
+    ),
   MAX_QUERY_BYTES: integer(1).default(20_000).describe('The longest GraphQL document, in bytes.'),
   MAX_TOKENS: integer(1).default(2_000).describe('The most tokens in a GraphQL document.'),
   MAX_DEPTH: integer(1).default(12).describe('How deep the fields of an operation may nest.'),
@@ -96,6 +104,9 @@ export const settingsSchema = z.object({
     .default(20_000)
     .describe('The most rows that an operation may ask for (the product of its page sizes).'),
   MAX_PAGE: integer(1).default(100).describe('The most rows in one page of a connection.'),
+  MAX_ANSWER_BYTES: integer(1000)
+    .default(10_485_760)
+    .describe('The largest answer of a query or mutation; of one that is larger, only an error is sent.'),
   MAX_SUBSCRIPTIONS_PER_CONNECTION: integer(1)
     .default(100)
     .describe('The most subscriptions and other operations at once on one WebSocket or event stream.'),

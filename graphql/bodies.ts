@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Hold } from './shares.ts';
 
 /** A body that was read; why not, otherwise. `gone` is a client that broke off. */
 export type Body = { text: string } | { refused: 'too large' | 'too many' | 'gone' };
@@ -10,19 +11,9 @@ const free = 16 * 1024;
  * Reads the bodies of requests and counts what they hold, until each is answered.
  *
  * @param most the largest body, in bytes.
- * @param mostTogether what larger bodies may hold together. One sender may hold as much as it leaves free.
+ * @param hold gives larger ones their memory.
  */
-export function openBodies(most: number, mostTogether: number) {
-  const held = new Map<string, number>();
-  let together = 0;
-
-  function hold(sender: string, bytes: number): void {
-    const now = (held.get(sender) ?? 0) + bytes;
-    if (now === 0) held.delete(sender);
-    else held.set(sender, now);
-    together += bytes;
-  }
-
+export function openBodies(most: number, hold: Hold) {
   /**
    * @param sender whose share it counts against.
    * @param answered calls back when the request is answered, or its client gone.
@@ -47,9 +38,7 @@ export function openBodies(most: number, mostTogether: number) {
       const grow = (needed: number): boolean => {
         const length = Math.min(most, Math.max(needed, buffer.length * 2));
         if (length > free) {
-          const more = length - counted;
-          if ((held.get(sender) ?? 0) + more > mostTogether - together) return false;
-          hold(sender, more);
+          if (!hold(sender, length - counted)) return false;
           counted = length;
         }
         const grown = Buffer.allocUnsafe(length);

@@ -93,8 +93,19 @@ function compileQuery(
   }
   const { pairs, joins, rows } = select(context, type, fields, undefined, 1, compileConnection, []);
   const inOrder = [...pairs, ...asked].sort(([one], [other]) => keys.indexOf(one) - keys.indexOf(other));
-  const text = `select ${jsonObject(inOrder)}::text, ${total(rows)}::text from (values (0)) as o${joins.join('')}`;
+  const text = bounded(context, jsonObject(inOrder), rows, joins);
   return compiled(context, text);
+}
+
+/**
+ * A statement that gives an answer as JSON, null where it is too large to be sent here at all, and how many rows were read for it. Without
+ * `offset 0` Postgres would make the JSON twice: to measure it, and to send it.
+ */
+function bounded({ limits }: Context, json: string, rows: string[], joins: string[], others = ''): string {
+  return (
+    `select case when octet_length(answer.json) <= ${limits.maxAnswerBytes} then answer.json end, answer.rows::text${others} ` +
+    `from (select ${json}::text as json, ${total(rows)} as rows from (values (0)) as o${joins.join('')} offset 0) as answer`
+  );
 }
 
 function compiled({ reads, signs }: Context, text: string): Compiled {
@@ -144,9 +155,8 @@ function compileMutation(
     }
   }
   const deliveries = deliveryOf(call);
-  const read =
-    `select ${jsonObject(pairs)}::text, ${total(rows)}::text, nullif(current_setting('plinth.refused', true), ''), ` +
-    `${deliveries ?? 'null'}::text, nullif(current_setting('plinth.signals', true), '') from (values (0)) as o${joins.join('')}`;
+  const others = `, nullif(current_setting('plinth.refused', true), ''), ${deliveries ?? 'null'}::text, nullif(current_setting('plinth.signals', true), '')`;
+  const read = bounded(selection, jsonObject(pairs), rows, joins, others);
   // Left out, an optional argument is not hashed.
   const index = hash ? effect.reads.indexOf(hash.marks.read) : -1;
   return {

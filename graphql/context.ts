@@ -24,7 +24,13 @@ import type { ApiRole } from '../functions/catalog.ts';
 import type { Codec } from './plan.ts';
 
 /** The limits of one operation. */
-export type Limits = { maxDepth: number; maxAliases: number; maxCost: number; maxPage: number };
+export type Limits = {
+  maxDepth: number;
+  maxAliases: number;
+  maxCost: number;
+  maxPage: number;
+  maxAnswerBytes: number;
+};
 
 /** An operation with the variables of its first execution: what depends on them is compiled in, the rest is bound. */
 export type Request = {

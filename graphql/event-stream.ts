@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Sent } from './render.ts';
 import type { Params } from './respond.ts';
-import type { Listener } from './subscriptions.ts';
-import { heartbeat, type Identity, type Transport } from './transport.ts';
+import type { Listener } from './subscriber.ts';
+import type { Identity, Transport } from './transport.ts';
 
 /** A place that a client has reserved: it names who the client is to what cannot send a header (EventSource). */
 type Reservation = Identity & {
@@ -31,7 +31,7 @@ export function openEventStreams(transport: Transport) {
     for (const stream of streams) put(stream, ':\n\n');
     const now = Date.now();
     for (const [token, { endsAt }] of reservations) if (endsAt < now) release(token);
-  }, heartbeat);
+  }, transport.heartbeat);
   beat.unref();
 
   function release(token: string): void {
@@ -41,7 +41,10 @@ export function openEventStreams(transport: Transport) {
     for (const stop of reservation?.operations.values() ?? []) stop();
   }
 
-  function open(response: ServerResponse, until: number, closed: () => void): void {
+  /** Begins a stream; false where its sender has too many already. */
+  function open(request: IncomingMessage, response: ServerResponse, until: number, closed: () => void): boolean {
+    const leavePlace = transport.takePlace(transport.sender(request));
+    if (!leavePlace) return false;
     response.writeHead(200, {
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-cache, no-transform',
@@ -55,8 +58,10 @@ export function openEventStreams(transport: Transport) {
     response.on('close', () => {
       clearTimeout(timer);
       streams.delete(response);
+      leavePlace();
       closed();
     });
+    return true;
   }
 
   /** One operation on a connection of its own. */
@@ -66,13 +71,14 @@ export function openEventStreams(transport: Transport) {
     params: Params,
     identity: Identity,
     id: string,
-  ): void {
+  ): Answer | undefined {
     const gone = new AbortController();
     let stop = (): void => {};
-    open(response, identity.endsAt, () => {
+    const isOpen = open(request, response, identity.endsAt, () => {
       gone.abort();
       stop();
     });
+    if (!isOpen) return tooMany();
     const listener: Listener = {
       next(sent) {
         put(
@@ -90,6 +96,7 @@ export function openEventStreams(transport: Transport) {
     const asked = { ...transport.asked(request, identity.claims, id), signal: gone.signal };
     const last = request.headers['last-event-id'];
     stop = transport.serve(params, asked, listener, typeof last === 'string' && last !== '' ? last : undefined);
+    return undefined;
   }
 
   /** @param sender whose share of the places it takes. */
@@ -105,12 +112,12 @@ export function openEventStreams(transport: Transport) {
   }
 
   /** The connection of a reservation. */
-  function connect(response: ServerResponse, token: string): Answer | undefined {
+  function connect(request: IncomingMessage, response: ServerResponse, token: string): Answer | undefined {
     const reservation = reservations.get(token);
     if (!reservation) return told(404, 'There is no such reservation; make one by PUT.');
     if (reservation.response) return told(409, 'The stream is open already.');
+    if (!open(request, response, reservation.endsAt, () => release(token))) return tooMany();
     reservation.response = response;
-    open(response, reservation.endsAt, () => release(token));
     return undefined;
   }
 
@@ -197,6 +204,10 @@ function frame(sent: Sent, key: string, wrap: (text: string) => string): Buffer 
   const made = Buffer.from(`event: next\n${sent.cursor === null ? '' : `id: ${sent.cursor}\n`}data: ${lines}\n\n`);
   sent.framed.set(key, made);
   return made;
+}
+
+function tooMany(): Answer {
+  return told(429, 'Too many open connections come from your address.');
 }
 
 function told(status: number, body: string): Answer {

@@ -14,6 +14,8 @@ export type Deliver = (delivery: { channel: 'sms' | 'mail'; to: string; text: st
 
 /** What executing stands on. */
 export type Engine = {
+  /** What compiled statements hold back: the answer that is larger. */
+  maxAnswerBytes: number;
   schema: GraphQLSchema;
   errorCodes: ErrorCode[];
   requests: Requests;
@@ -84,6 +86,7 @@ async function executeQuery(
   try {
     const [rows] = await engine.requests.run(asked.caller, [call], optionsOf(operation, asked, true));
     const [data = null, count] = rows?.[0] ?? [];
+    if (data === null) throw tooLarge(engine, 'Ask for less at once: smaller pages, fewer fields.');
     return { data: await signed(engine, data, query), rows: Number(count) };
   } catch (error) {
     return { data: null, errors: [tell(engine, error, asked)], rows: 0 };
@@ -139,7 +142,14 @@ async function executeMutation(
   for (const delivery of JSON.parse(deliveries ?? '[]')) {
     if (delivery) await engine.deliver(delivery);
   }
+  if (data === null) throw tooLarge(engine, 'What was asked for is done; read its result by a query.');
   return { data: await signed(engine, data, mutation.selection), rows: Number(rows) };
+}
+
+function tooLarge({ maxAnswerBytes }: Engine, hint: string): GraphQLError {
+  return new GraphQLError(`The answer is larger than ${maxAnswerBytes} bytes.`, {
+    extensions: { code: 'LIMIT_EXCEEDED', hint },
+  });
 }
 
 function optionsOf({ label }: Operation, { signal, span }: Asked, readOnly: boolean) {

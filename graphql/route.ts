@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import type { Settings } from '../functions/settings.ts';
 import type { Span } from '../functions/span.ts';
 import type { Claims, Tokens } from '../functions/tokens.ts';
+import { addressOf, countedAddress } from './address.ts';
 import { openBodies } from './bodies.ts';
 import { tellError } from './errors.ts';
 import { openEventStreams } from './event-stream.ts';
@@ -12,12 +13,15 @@ import type { Asked, Engine } from './execute.ts';
 import type { Metrics } from './metrics.ts';
 import type { Operation } from './operations.ts';
 import { bodyOf, type GoodParams, goodParams, type Outcome, type Params, respond } from './respond.ts';
-import type { Listener, Subscriptions } from './subscriptions.ts';
+import { openPlaces, openShares } from './shares.ts';
+import type { Listener } from './subscriber.ts';
+import type { Subscriptions } from './subscriptions.ts';
 import { type Identity, identify } from './transport.ts';
 import type { readTrustedDocuments } from './trusted.ts';
 import { openWebSockets } from './websocket.ts';
 import { openYoga } from './yoga.ts';
 
+// What is being received of large requests may hold as much together, in largest bodies.
 const bodiesTogether = 32;
 export type Sent = { status: number; headers: Record<string, string>; body: string };
 
@@ -34,12 +38,14 @@ export function openRoute(
     trusted,
     log,
     metrics,
+    heartbeat,
   }: {
     settings: Settings;
     verify: Tokens['verify'];
     trusted: ReturnType<typeof readTrustedDocuments>;
     log: Logger;
     metrics: Metrics | undefined;
+    heartbeat: number;
   },
 ) {
   /** With a trusted document in place of its name; nothing where they are malformed. */
@@ -71,7 +77,8 @@ export function openRoute(
     );
     return outcome;
   };
-  const readBody = openBodies(settings.maxBodyBytes, settings.maxBodyBytes * bodiesTogether);
+  const hold = openShares(settings.maxBodyBytes * bodiesTogether);
+  const readBody = openBodies(settings.maxBodyBytes, hold);
   const yoga = openYoga(settings, answer);
 
   /** The kind of a request's operation; nothing where it has none. */
@@ -89,7 +96,8 @@ export function openRoute(
     const good = readParams(params);
     if (good && !(good instanceof GraphQLError) && kindOf(params) === 'subscription') {
       const { query, operationName, variables } = good;
-      log.info({ id: asked.id, operation: operationName ?? 'subscription', role: asked.caller.role }, 'subscription');
+      // A client may begin and end them by the ten thousand: each a line would fill the disk.
+      log.debug({ id: asked.id, operation: operationName ?? 'subscription', role: asked.caller.role }, 'subscription');
       metrics?.executed('subscription', 'OK', 0);
       return subscriptions.subscribe(
         { open: () => operations(query, operationName), variables, asked, after },
@@ -120,6 +128,10 @@ export function openRoute(
     maxSubscriptions: settings.maxSubscriptionsPerConnection,
     maxBodyBytes: settings.maxBodyBytes,
     maxBacklogBytes: settings.maxBacklogBytes,
+    heartbeat,
+    sender: (request: IncomingMessage) => countedAddress(addressOf(request, settings.trustedProxies)),
+    takePlace: openPlaces(settings.maxConnectionsPerAddress),
+    hold,
   };
   const webSockets = openWebSockets(transport);
   const eventStreams = openEventStreams(transport);
@@ -143,7 +155,7 @@ export function openRoute(
       return refuse(status, code, message, headers);
     };
     const address = addressOf(request, settings.trustedProxies);
-    const body = await readBody(request, address, (then) => response.on('close', then));
+    const body = await readBody(request, countedAddress(address), (then) => response.on('close', then));
     if ('refused' in body) {
       if (body.refused === 'gone') return;
       if (body.refused === 'too many') return turnAway(503, 'UNAVAILABLE', 'Too many large requests are being read.');
@@ -164,7 +176,7 @@ export function openRoute(
     const { claims } = identity;
     const params = paramsOf(request, search, body.text);
     const accept = request.headers.accept ?? '';
-    if (request.method === 'PUT') return eventStreams.reserve(identity, claims.sub ?? address);
+    if (request.method === 'PUT') return eventStreams.reserve(identity, claims.sub ?? countedAddress(address));
     if (reservation && request.method === 'DELETE')
       return eventStreams.stop(reservation, search.get('operationId') ?? '');
     const streams = /text\/event-stream/.test(accept);
@@ -180,10 +192,9 @@ export function openRoute(
       return turnAway(405, 'BAD_REQUEST', 'A GET request only reads: send a mutation by POST.', { allow: 'POST' });
     }
     if (reservation && request.method === 'POST') return eventStreams.operate(request, reservation, params ?? {}, id);
-    if (reservation && !search.has('query')) return eventStreams.connect(response, reservation);
+    if (reservation && !search.has('query')) return eventStreams.connect(request, response, reservation);
     if (streams && params && (!/json|\*\/\*/.test(accept) || kindOf(params) === 'subscription')) {
-      eventStreams.distinct(request, response, params, identity, id);
-      return undefined;
+      return eventStreams.distinct(request, response, params, identity, id);
     }
     const asked: Asked = {
       caller: callerOf(address, request, claims, id),
@@ -221,13 +232,6 @@ export function openRoute(
       eventStreams.close();
     },
   };
-}
-
-/** The address of the client: the connection's, or what the outermost of our own proxies saw. */
-function addressOf({ headers, socket }: IncomingMessage, proxies: number): string {
-  const forwarded = String(headers['x-forwarded-for'] ?? '').split(',');
-  const seen = proxies > 0 ? forwarded.at(-proxies)?.trim() : undefined;
-  return (seen || socket.remoteAddress)?.replace(/^::ffff:/, '') ?? '';
 }
 
 function callerOf(address: string, request: IncomingMessage, { role, sub, sid }: Claims, id: string): Asked['caller'] {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { QueryConfig } from 'pg';
 import type { Logger } from 'pino';
 import { followLog, type LogFollower } from '../functions/event-log.ts';
 import { openQueryTimes, type QueryTimes } from '../functions/query-times.ts';
@@ -26,6 +27,7 @@ import { openRequestFigures } from './request-figures.ts';
 import { json, openRoute, refuse, type Sent } from './route.ts';
 import { openSubscriptions } from './subscriptions.ts';
 import { readTrustedDocuments } from './trusted.ts';
+import { turnAway } from './websocket.ts';
 
 export type Server = { url: string; close(): Promise<void> };
 
@@ -45,6 +47,7 @@ const timeouts = {
  *
  * @param databaseUrl the owner's connection; the server logs in as plinth_server.
  * @param collectors what else /metrics tells, such as of jobs.
+ * @param heartbeat how often a quiet connection is written to, in milliseconds; proxies cut them after a minute, some after 20 s.
  * @param deliver sends the texts and mails that functions ask for.
  * @throws Refusal where the database does not let it in, or the catalog cannot be served.
  */
@@ -55,6 +58,7 @@ export async function startServer({
   log,
   deliver,
   collectors = [],
+  heartbeat = 12_000,
 }: {
   settings: Settings;
   keys: SigningKey[];
@@ -62,6 +66,7 @@ export async function startServer({
   log: Logger;
   deliver: Deliver;
   collectors?: Collector[];
+  heartbeat?: number;
 }): Promise<Server> {
   const url = settings.serverDatabaseUrl ?? (await serverUrl(databaseUrl));
   const tokens = openTokens(keys);
@@ -92,6 +97,7 @@ export async function startServer({
     requests.setTimeouts(catalog.statementTimeouts);
     operations = openOperations(schema, settings);
     engine = {
+      maxAnswerBytes: settings.maxAnswerBytes,
       schema,
       errorCodes: catalog.errorCodes,
       requests,
@@ -105,7 +111,8 @@ export async function startServer({
     await requests.close();
     throw error;
   });
-  eventLog = await followLog(url, requests.pool, log, subscriptions.take).catch(async (error) => {
+  const run = (query: QueryConfig) => requests.runAsServer(query, 'listeners');
+  eventLog = await followLog(url, run, log, subscriptions.take).catch(async (error) => {
     await Promise.all([live.close(), requests.close()]);
     throw error;
   });
@@ -135,6 +142,7 @@ export async function startServer({
     trusted,
     log,
     metrics,
+    heartbeat,
   });
 
   async function handle(
@@ -182,9 +190,7 @@ export async function startServer({
   });
   server.on('upgrade', (request, stream, head) => {
     if (pathOf(request) === '/graphql') return route.upgrade(request, stream, head);
-    // Node hands the connection over as it is: nobody else hears of its errors, or ends it.
-    stream.on('error', () => {});
-    stream.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n', () => stream.destroy());
+    return turnAway(stream, '404 Not Found');
   });
   server.maxConnections = settings.maxConnections;
   await new Promise<void>((resolve, reject) => {

@@ -1,37 +1,13 @@
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { GraphQLError, type GraphQLFormattedError, type VariableValues } from 'graphql';
 import type { Batch, LogFollower, LoggedEvent, Restored } from '../functions/event-log.ts';
-import { openTurns } from '../functions/turns.ts';
 import type { CompiledSubscription } from './compile-subscription.ts';
+import { openDelivery } from './delivery.ts';
 import { tellError } from './errors.ts';
-import { type Asked, callOf, type Engine } from './execute.ts';
-import type { Operation } from './operations.ts';
-import { failed, isRefusal, isTransient, piecesOf, type Rendered, render, type Sent } from './render.ts';
+import { callOf, type Engine } from './execute.ts';
+import { isTransient, piecesOf } from './render.ts';
 import { cursorWithin, expired, missedSince, type Numbered } from './replay.ts';
-
-/** The client's side of a subscription. */
-export type Listener = {
-  next(sent: Sent): void;
-  /** The last word: errors, or none where the server has nothing more to say. */
-  end(errors?: GraphQLFormattedError[]): void;
-  /** How many bytes wait to be taken by the client. */
-  backlog(): number;
-};
-
-export type SubscriptionLimits = {
-  poolSize: number;
-  maxSubscriptionsPerUser: number;
-  maxBacklogBytes: number;
-  maxEventBytes: number;
-};
-
-/** What is asked for; `open` is called again when the API has changed. @throws GraphQLErrors */
-type Wanted = {
-  open(): Operation;
-  variables: Record<string, unknown>;
-  asked: Asked;
-  after?: string | undefined;
-};
+import type { Group, Listener, Subscriber, SubscriptionLimits, Wanted } from './subscriber.ts';
 
 export type Subscriptions = {
   /** Begins a subscription; what is wrong with it is told to the listener. Gives what ends it. */
@@ -47,51 +23,9 @@ export type Subscriptions = {
   close(): void;
 };
 
-type Subscriber = {
-  wanted: Wanted;
-  listener: Listener;
-  user: string;
-  /**
-   * `leaving`: is sent what was handed on before, and then starts again; `replaying`: what comes waits in `pending` while it is sent what
-   * it had missed.
-   */
-  state: 'new' | 'leaving' | 'replaying' | 'live' | 'ended';
-  /** Where it starts from. */
-  cursor: string | undefined;
-  topics: string[];
-  group?: Group;
-  /** The numbers of the batches that are for it: after the first, up to the last. */
-  first: number;
-  last: number;
-  pending: Sent[];
-  /** How many characters wait in `pending`. */
-  pendingSize: number;
-  /** Has to start again: its right has to be asked anew, or it was left behind. */
-  stale: boolean;
-  /** Where everyone's right had to be asked again since it asked for its own; what it may listen to is not known before it joins. */
-  rechecked: Set<string>;
-};
-
-/** Subscribers who are sent the same texts for the same events: one statement serves them all. */
-type Group = {
-  key: string;
-  compiled: CompiledSubscription;
-  values: VariableValues;
-  members: Set<Subscriber>;
-  /** Its batches, one after another. */
-  tail: Promise<void>;
-  waiting: number;
-};
-
-const mostPending = 1000;
 // They are kept for as long as the subscription lasts. 500 ids are 20,000 characters.
 const longestVariables = 65_536;
 const mostWaiting = 20_000;
-// What may wait for all clients together, in bytes: each may have its share of it.
-const mostTogether = 512 * 1024 * 1024;
-const leastShare = 32 * 1024;
-// After so many the rest of the process gets its turn: requests, and what the sockets have to say about what was written.
-const sendingsATurn = 1000;
 const everyone = '00000000-0000-0000-0000-000000000000';
 
 /** Serves subscriptions from the log. docs/events.md tells how nothing is lost or repeated. */
@@ -102,12 +36,13 @@ export function openSubscriptions(
 ): Subscriptions {
   const all = new Set<Subscriber>();
   const joining = new Set<Subscriber>();
-  const { take: takeTurn } = openTurns(Math.ceil(limits.poolSize / 2));
   const byTopic = new Map<string, Set<Subscriber>>();
   const byUser = new Map<string, Set<Subscriber>>();
   const groups = new Map<string, Group>();
   let batches = 0;
-  const totals = { events: 0, deliveries: 0, cutOff: 0 };
+  let read = 0;
+  const delivery = openDelivery(engine, limits, () => all.size, end);
+  const { send, inTurn } = delivery;
   // The last cursor handed on of a batch that came in parts and is not complete yet.
   let within: string | undefined;
 
@@ -211,7 +146,7 @@ export function openSubscriptions(
       for await (const page of missedSince(patientLog(subscriber), places, from, boundary)) {
         for (const some of piecesOf(page, compiled)) {
           if (!isIn()) return;
-          const texts = await patiently(subscriber, () => renderInTurn(subscriber.group as Group, some, asked));
+          const texts = await patiently(subscriber, () => delivery.render(subscriber.group as Group, some, asked));
           for (const sent of texts.values()) send(subscriber, sent);
           subscriber.cursor = some.at(-1)?.cursor as string;
           while (isIn() && subscriber.listener.backlog() > limits.maxBacklogBytes / 4) await sleep(20);
@@ -269,9 +204,10 @@ export function openSubscriptions(
   }
 
   function patientLog(subscriber: Subscriber): Pick<LogFollower, 'seqsAt' | 'missed'> {
+    const { asked } = subscriber.wanted;
     return {
-      seqsAt: (...given) => patiently(subscriber, () => log().seqsAt(...given)),
-      missed: (...given) => patiently(subscriber, () => log().missed(...given)),
+      seqsAt: (...given) => patiently(subscriber, () => inTurn(asked, () => log().seqsAt(...given))),
+      missed: (...given) => patiently(subscriber, () => inTurn(asked, () => log().missed(...given))),
     };
   }
 
@@ -321,7 +257,7 @@ export function openSubscriptions(
 
   /** Hands events to the groups that listen to them. */
   function spread(events: Numbered[]): void {
-    totals.events += events.length;
+    read += events.length;
     const work = new Map<Group, Numbered[]>();
     for (const numbered of events) {
       const listening = new Set<Group>();
@@ -343,113 +279,11 @@ export function openSubscriptions(
     for (const [group, list] of work) {
       group.waiting += list.length;
       group.tail = group.tail
-        .then(() => deliver(group, list, number))
+        .then(() => delivery.deliver(group, list, number))
         .finally(() => {
           group.waiting -= list.length;
         });
     }
-  }
-
-  /** Whom a batch is for is told by its number: a list of them for each event would fill the memory. */
-  async function deliver(group: Group, events: Numbered[], number: number): Promise<void> {
-    const isFor = ({ first, last, state }: Subscriber): boolean =>
-      first < number && number <= last && state !== 'ended';
-    const texts = await renderForAll(group, events, isFor);
-    let sendings = 0;
-    for (const numbered of events) {
-      const sent = texts.get(numbered);
-      if (!sent) continue;
-      for (const subscriber of group.members) {
-        if (!isFor(subscriber) || !subscriber.topics.includes(numbered.event.topic)) continue;
-        if (subscriber.state === 'replaying') keep(subscriber, sent);
-        else send(subscriber, sent);
-        sendings += 1;
-        if (sendings % sendingsATurn === 0) await nextTurn();
-      }
-      await paced(group.members);
-    }
-  }
-
-  /** Where clients as a whole are slower than events come, what they have not taken waits in the log, not in memory. */
-  async function paced(members: Set<Subscriber>): Promise<void> {
-    const isBehind = (): boolean => {
-      let together = 0;
-      for (const { listener } of members) together += listener.backlog();
-      return together > mostTogether / 8;
-    };
-    for (let waited = 0; members.size > 100 && waited < 1000 && isBehind(); waited += 10) await sleep(10);
-  }
-
-  function keep(subscriber: Subscriber, sent: Sent): void {
-    const isRoom =
-      subscriber.pending.length === 0 ||
-      (subscriber.pending.length < mostPending && subscriber.pendingSize + sent.text.length <= limits.maxBacklogBytes);
-    if (!isRoom) {
-      // What it could not hold is read from the log again.
-      subscriber.stale = true;
-      subscriber.pending = [];
-      return;
-    }
-    subscriber.pending.push(sent);
-    subscriber.pendingSize += sent.text.length;
-  }
-
-  function send(subscriber: Subscriber, sent: Sent): void {
-    const { listener } = subscriber;
-    if (subscriber.state === 'ended') return;
-    listener.next(sent);
-    totals.deliveries += 1;
-    const share = Math.max(leastShare, mostTogether / all.size);
-    if (listener.backlog() <= Math.min(limits.maxBacklogBytes, share)) return;
-    totals.cutOff += 1;
-    const message = 'You read more slowly than events come. Subscribe again after this cursor.';
-    const extensions = { code: 'TOO_SLOW', ...(sent.cursor && { cursor: sent.cursor }) };
-    end(subscriber, [new GraphQLError(message, { extensions }).toJSON()]);
-  }
-
-  /** All listeners share some connections: who asks for much leaves room for the others. */
-  async function renderInTurn(group: Group, events: Numbered[], asked: Asked): Promise<Rendered> {
-    const endTurn = await takeTurn(asked.caller.claims.sub ?? '');
-    try {
-      return await render(engine(), group, events, asked, limits.maxEventBytes);
-    } finally {
-      endTurn();
-    }
-  }
-
-  /** Renders as one of those it is for; as the next where the first has lost the right, and is told so. */
-  async function renderForAll(
-    group: Group,
-    events: Numbered[],
-    isFor: (subscriber: Subscriber) => boolean,
-  ): Promise<Rendered> {
-    for (let wait = 50; ; wait = Math.min(wait * 2, 1000)) {
-      const speaker = speakerOf(group, isFor);
-      if (!speaker) return new Map();
-      const { asked } = speaker.wanted;
-      try {
-        return await renderInTurn(group, events, asked);
-      } catch (error) {
-        if (isTransient(error)) {
-          await sleep(wait);
-          continue;
-        }
-        const { errorCodes, unforeseen } = engine();
-        const errors = [tellError(error, errorCodes, asked.id, unforeseen)];
-        if (!isRefusal(error)) return failed(events, errors);
-        end(speaker, errors);
-      }
-    }
-  }
-
-  function speakerOf({ members }: Group, isFit: (subscriber: Subscriber) => boolean): Subscriber | undefined {
-    let second: Subscriber | undefined;
-    for (const member of members) {
-      if (!isFit(member)) continue;
-      if (!member.stale) return member;
-      second ??= member;
-    }
-    return second;
   }
 
   return {
@@ -459,7 +293,7 @@ export function openSubscriptions(
       for (const subscriber of all) restart(subscriber);
     },
     count: () => all.size,
-    totals: () => totals,
+    totals: () => ({ events: read, ...delivery.totals() }),
     close: () => {
       for (const subscriber of all) leave(subscriber);
     },

@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import type { Claims, Tokens } from '../functions/tokens.ts';
 import type { Asked } from './execute.ts';
 import type { Params } from './respond.ts';
-import type { Listener } from './subscriptions.ts';
+import type { Hold, TakePlace } from './shares.ts';
+import type { Listener } from './subscriber.ts';
 
 /** Who a connection belongs to, and until when (in milliseconds of the clock). */
 export type Identity = { claims: Claims; endsAt: number };
@@ -22,10 +23,13 @@ export type Transport = {
   maxSubscriptions: number;
   maxBodyBytes: number;
   maxBacklogBytes: number;
+  /** How often a connection that is quiet is written to, so that no proxy takes it for dead, in milliseconds. */
+  heartbeat: number;
+  /** Whose share of the places and of the memory a connection takes. */
+  sender(request: IncomingMessage): string;
+  takePlace: TakePlace;
+  hold: Hold;
 };
-
-/** How often a connection that is quiet is written to, so that no proxy takes it for dead, in milliseconds. */
-export const heartbeat = 12_000;
 
 const nobody: Identity = { claims: { role: 'anonymous' }, endsAt: Number.POSITIVE_INFINITY };
 

@@ -4,8 +4,8 @@ import type { GraphQLFormattedError } from 'graphql';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { Sent } from './render.ts';
 import type { Params } from './respond.ts';
-import type { Listener } from './subscriptions.ts';
-import { heartbeat, type Identity, identify, type Transport } from './transport.ts';
+import type { Listener } from './subscriber.ts';
+import { type Identity, identify, type Transport } from './transport.ts';
 
 const protocol = 'graphql-transport-ws';
 const initTimeout = 10_000;
@@ -13,6 +13,11 @@ const initTimeout = 10_000;
 const lastWords = 5_000;
 // Each result repeats the id of its operation.
 const longestId = 1000;
+// What is received of a message up to this size is not counted; nor are those that wait for their answers up to that size.
+const freeUnfinished = 16 * 1024;
+const freeUnanswered = 128 * 1024;
+// What a piece holds beside its bytes.
+const bytesOfPiece = 200;
 
 type Message = { type?: unknown; id?: unknown; payload?: unknown };
 
@@ -23,6 +28,7 @@ export function openWebSockets(transport: Transport) {
     maxPayload: transport.maxBodyBytes,
     // A piece of one byte holds some hundred.
     maxFragments: 256,
+    maxBufferedChunks: 4096,
     handleProtocols: (offered) => (offered.has(protocol) ? protocol : false),
   });
   const silent = new Set<WebSocket>();
@@ -35,7 +41,7 @@ export function openWebSockets(transport: Transport) {
         socket.ping();
       }
     }
-  }, heartbeat);
+  }, transport.heartbeat);
   beat.unref();
 
   sockets.on('connection', (socket: WebSocket, request: IncomingMessage) => {
@@ -47,8 +53,19 @@ export function openWebSockets(transport: Transport) {
   });
 
   return {
-    upgrade: (request: IncomingMessage, stream: Duplex, head: Buffer) =>
-      sockets.handleUpgrade(request, stream, head, (socket) => sockets.emit('connection', socket, request)),
+    upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void {
+      const sender = transport.sender(request);
+      const leavePlace = transport.takePlace(sender);
+      if (!leavePlace) {
+        turnAway(stream, '429 Too Many Requests');
+        return;
+      }
+      stream.on('close', leavePlace);
+      sockets.handleUpgrade(request, stream, head, (socket) => {
+        countUnfinished(transport, socket, stream, sender);
+        sockets.emit('connection', socket, request);
+      });
+    },
     close(): void {
       clearInterval(beat);
       for (const socket of sockets.clients) close(socket, 1012, 'The server restarts');
@@ -57,13 +74,45 @@ export function openWebSockets(transport: Transport) {
 }
 
 /** A reason may have 123 bytes; a letter that is cut through is left out. */
-function close(socket: WebSocket, code: number, reason: string): void {
+function close(socket: WebSocket, code: number, reason: string, wait = lastWords): void {
   const cut = new TextDecoder().decode(Buffer.from(reason).subarray(0, 123), { stream: true });
   socket.close(code, cut);
-  setTimeout(() => socket.terminate(), lastWords).unref();
+  setTimeout(() => socket.terminate(), wait).unref();
+}
+
+/** Node hands the connection over as it is: nobody else hears of its errors, or ends it. */
+export function turnAway(stream: Duplex, status: string): void {
+  stream.on('error', () => {});
+  stream.end(`HTTP/1.1 ${status}\r\nconnection: close\r\n\r\n`, () => stream.destroy());
+}
+
+/** Counts what the connection holds of a message that has not come to its end, which any connection may, greeted or not. */
+function countUnfinished({ hold }: Transport, socket: WebSocket, stream: Duplex, sender: string): void {
+  let [unfinished, pieces, ended, counted] = [0, 0, 0, 0];
+  const onEnd = ({ length }: Buffer): void => {
+    // With its head: its length in 1, 3 or 9 bytes, and five others.
+    ended += length + (length < 126 ? 6 : length < 65_536 ? 8 : 14);
+  };
+  socket.on('message', onEnd).on('ping', onEnd).on('pong', onEnd);
+  // The messages that end in it have been told of by then.
+  stream.on('data', ({ length }: Buffer) => {
+    const left = Math.max(0, unfinished + length - ended);
+    pieces = ended > 0 ? 1 : pieces + 1;
+    unfinished = ended > 0 ? Math.min(left, length) : left;
+    ended = 0;
+    const held = unfinished + pieces * bytesOfPiece;
+    const wanted = held > freeUnfinished ? held : 0;
+    if (wanted !== counted && hold(sender, wanted - counted)) counted = wanted;
+    if (wanted === counted) return;
+    socket.pause();
+    // What it holds is given back as soon as the client can have been told.
+    close(socket, 1013, 'Too many large messages are being read', 500);
+  });
+  socket.on('close', () => hold(sender, -counted));
 }
 
 function converse(transport: Transport, socket: WebSocket, request: IncomingMessage): void {
+  const sender = transport.sender(request);
   const operations = new Map<string, () => void>();
   let identity: Identity | undefined;
   let greeted = false;
@@ -90,10 +139,10 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
       return close(socket, 4400, 'A message is JSON text');
     }
     // What no other check foresaw, such as lists a hundred thousand deep, ends this connection and nothing else.
-    receive(message ?? {}).catch(() => close(socket, 4400, 'A message that cannot be understood'));
+    receive(message ?? {}, data.length).catch(() => close(socket, 4400, 'A message that cannot be understood'));
   });
 
-  async function receive({ type, id, payload }: Message): Promise<unknown> {
+  async function receive({ type, id, payload }: Message, size: number): Promise<unknown> {
     switch (type) {
       case 'connection_init':
         if (greeted) return close(socket, 4429, 'Too many initialisation requests');
@@ -110,7 +159,7 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
       case 'pong':
         return;
       case 'subscribe':
-        return subscribe(id, payload);
+        return subscribe(id, payload, size);
       case 'complete': {
         if (typeof id !== 'string') return close(socket, 4400, 'A complete message has an id');
         const stop = operations.get(id);
@@ -142,7 +191,7 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
     return socket.readyState === socket.OPEN;
   }
 
-  function subscribe(id: unknown, payload: unknown): unknown {
+  function subscribe(id: unknown, payload: unknown, size: number): unknown {
     if (!identity) return close(socket, 4401, 'Unauthorized');
     if (typeof id !== 'string' || id === '' || typeof payload !== 'object' || payload === null) {
       return close(socket, 4400, 'A subscribe message has an id and a payload');
@@ -153,21 +202,34 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
       const message = `A connection carries at most ${transport.maxSubscriptions} operations at once.`;
       return say({ id, type: 'error', payload: [{ message, extensions: { code: 'TOO_MANY_REQUESTS' } }] });
     }
+    let held = size > freeUnanswered ? size : 0;
+    if (!transport.hold(sender, held)) {
+      const message = 'Too many large requests are being answered.';
+      return say({ id, type: 'error', payload: [{ message, extensions: { code: 'UNAVAILABLE' } }] });
+    }
+    const giveBack = (): void => {
+      transport.hold(sender, -held);
+      held = 0;
+    };
     requests += 1;
     const gone = new AbortController();
-    operations.set(id, () => gone.abort());
+    const abort = (): void => {
+      gone.abort();
+      giveBack();
+    };
+    operations.set(id, abort);
     const asked = { ...transport.asked(request, identity.claims, `${requests}`), signal: gone.signal };
-    const stop = transport.serve(payload as Params, asked, listenerOf(id));
+    const stop = transport.serve(payload as Params, asked, listenerOf(id, giveBack));
     if (operations.has(id)) {
       operations.set(id, () => {
-        gone.abort();
+        abort();
         stop();
       });
     }
     return undefined;
   }
 
-  function listenerOf(id: string): Listener {
+  function listenerOf(id: string, giveBack: () => void): Listener {
     const key = `ws ${id}`;
     const before = `{"id":${JSON.stringify(id)},"type":"next","payload":`;
     return {
@@ -179,6 +241,7 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
       },
       end(errors?: GraphQLFormattedError[]) {
         if (!operations.delete(id)) return;
+        giveBack();
         say(errors ? { id, type: 'error', payload: errors } : { id, type: 'complete' });
       },
       backlog: () => socket.bufferedAmount,

@@ -152,7 +152,7 @@ export const functions: Record<string, string[]> = {
   'chat.typing(events.event)': ['member'],
   'chat.presence(events.event)': ['member'],
   'events.cursor()': ['anonymous', 'service', 'plinth_server'],
-  'events._new_in_log(pg_snapshot,pg_snapshot,timestamp with time zone,text,bigint)': ['plinth_server'],
+  'events._new_in_log(pg_snapshot,pg_snapshot,timestamp with time zone,text,bigint,integer)': ['plinth_server'],
   'events._rechecks_in_log(pg_snapshot,pg_snapshot,timestamp with time zone)': ['plinth_server'],
   'events._newest_in_log(pg_snapshot,pg_snapshot,timestamp with time zone)': ['plinth_server'],
   'events._seqs_at(text[],bigint[],text)': ['plinth_server'],

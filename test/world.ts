@@ -52,10 +52,11 @@ export type World = {
  *
  * @param options.schema another schema.sql, as text.
  * @param options.env settings that differ from the defaults.
+ * @param options.heartbeat how often a quiet connection is written to, in milliseconds.
  */
 export async function openWorld(
   t: Test,
-  { schema, env = {} }: { schema?: string; env?: Record<string, string> } = {},
+  { schema, env = {}, heartbeat }: { schema?: string; env?: Record<string, string>; heartbeat?: number } = {},
 ): Promise<World> {
   const scratch = await openScratch();
   // The last opened is closed first; what fails on the way leaves nothing behind.
@@ -82,6 +83,7 @@ export async function openWorld(
       { write: (line: string) => void logged.push(JSON.parse(line)) },
     ),
     deliver: async (delivery) => void delivered.push(delivery),
+    ...(heartbeat !== undefined && { heartbeat }),
   });
   closing.unshift(server.close);
   const tokens = openTokens(keys);

@@ -49,6 +49,7 @@ export async function capture(url: string, cases: Pick<Case, 'plinth' | 'variabl
         return requests.run(as, sent, options);
       },
     },
+    maxAnswerBytes: Infinity,
     sign: async () => '',
     deliver: async () => {},
     signal: () => {},

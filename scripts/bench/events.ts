@@ -36,7 +36,11 @@ type Open = (system: System, channels: string[]) => Promise<void>;
  * trigger that is usual, which is also what PostGraphile listens to.
  */
 export async function benchEvents(ground: Ground, quick: boolean, report: Report): Promise<Row[]> {
-  Object.assign(process.env, { MAX_SUBSCRIPTIONS_PER_USER: '100000', MAX_CONNECTIONS: '100000' });
+  Object.assign(process.env, {
+    MAX_SUBSCRIPTIONS_PER_USER: '100000',
+    MAX_CONNECTIONS: '100000',
+    MAX_CONNECTIONS_PER_ADDRESS: '100000',
+  });
   const world = await makeRooms(ground);
   const bench = await startSystems(ground, world, [], ['plinth', 'postgraphile']);
   const listeners = fork(path.join(import.meta.dirname, 'listeners.ts'));

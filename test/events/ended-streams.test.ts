@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { openEventStreams } from '../../graphql/event-stream.ts';
-import type { Listener } from '../../graphql/subscriptions.ts';
+import type { Listener } from '../../graphql/subscriber.ts';
 
 t.test('a stream whose token has ended, and whose client has not read to its end, is sent nothing more', async (t) => {
   let listener: Listener | undefined;
@@ -15,7 +15,10 @@ t.test('a stream whose token has ended, and whose client has not read to its end
       listener = given;
       return () => {};
     },
-    ...{ maxSubscriptions: 1, maxBodyBytes: 1000, maxBacklogBytes: 100_000_000 },
+    ...{ maxSubscriptions: 1, maxBodyBytes: 1000, maxBacklogBytes: 100_000_000, heartbeat: 12_000 },
+    sender: () => 'one',
+    takePlace: () => () => {},
+    hold: () => true,
   });
   const server = createServer((request, response) =>
     streams.distinct(request, response, {}, { claims: { role: 'anonymous' }, endsAt: Date.now() + 300 }, 'test'),

@@ -144,6 +144,32 @@ t.test('D14 what a client may ask for is limited before anything runs', async (t
   });
 });
 
+t.test('D14 an answer of more bytes than are allowed is not even sent here by Postgres', async (t) => {
+  const world = await openWorld(t, { schema, env: { MAX_ANSWER_BYTES: '20000' } });
+  const add = `mutation ($text: String!) { addThing(input: { thing: { text: $text } }) { thing { id text } } }`;
+  const aliases = (count: number) => Array.from({ length: count }, (_, n) => `t${n}: text`).join(' ');
+  // Of two bytes each.
+  const text = 'ж'.repeat(4000);
+  t.match(await world.ask(add, { text }), { data: { addThing: { thing: { text } } } });
+  const query = (count: number) => `{ things(first: 10) { nodes { ${aliases(count)} } } }`;
+  t.match(await world.ask(query(2)), { data: { things: { nodes: [{ t1: text }] } } });
+  t.match(await world.ask(query(3)), {
+    data: null,
+    errors: [
+      { message: 'The answer is larger than 20000 bytes.', extensions: { code: 'LIMIT_EXCEEDED', hint: /pages/ } },
+    ],
+  });
+  t.match(
+    await world.ask(add, { text: 'x'.repeat(30_000) }),
+    {
+      data: { addThing: null },
+      errors: [{ path: ['addThing'], extensions: { code: 'LIMIT_EXCEEDED', hint: /is done/ } }],
+    },
+    'a mutation is done all the same, and says so',
+  );
+  t.match(await world.ask('{ things { totalCount } }'), { data: { things: { totalCount: 2 } } });
+});
+
 t.test('D14 what an installation may close', async (t) => {
   const known = '{ boxes { totalCount } }';
   const hash = createHash('sha256').update(known).digest('hex');

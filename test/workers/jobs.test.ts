@@ -38,7 +38,7 @@ let together = 0;
 let most = 0;
 const tries: Record<string, number> = {};
 const buried: unknown[] = [];
-await world.work([
+const tasks = [
   taskOf('alone', async () => {
     together += 1;
     most = Math.max(most, together);
@@ -56,7 +56,8 @@ await world.work([
     await sleep(60_000, undefined, { signal });
   }),
   taskOf('buried', async (payload) => void buried.push(payload)),
-]);
+];
+await world.work(tasks);
 
 t.test('what was asked for before any worker ever ran is done', async (t) => {
   t.match(await ended(early), { state: 'succeeded', result: 7, attempt: 1, error: null });
@@ -94,7 +95,11 @@ t.test('D8 runs of a task that runs alone, and of one key, never overlap', async
   t.equal(most, 1);
 });
 
-t.test('a queue tries again, and counts; what fails for good goes to its dead letter', async (t) => {
+// From here on they wait for seconds, each for things of its own: at once.
+t.jobs = 9;
+const beside = { buffered: true };
+
+t.test('a queue tries again, and counts; what fails for good goes to its dead letter', beside, async (t) => {
   const id = await enqueue('fed', { payload: { failures: 1, n: 5 } });
   t.match(await ended(id), { state: 'succeeded', attempt: 2, max_attempts: 2, error: 'Not yet.', result: { n: 5 } });
   const lost = await enqueue('fed', { payload: { failures: 9, n: 6 } });
@@ -105,7 +110,7 @@ t.test('a queue tries again, and counts; what fails for good goes to its dead le
   t.match(await ended(lost), { state: 'failed', attempt: 2 });
 });
 
-t.test('a policy of a queue holds for what SQL asks for', async (t) => {
+t.test('a policy of a queue holds for what SQL asks for', beside, async (t) => {
   await sql("select jobs.pause('one')");
   await sleep(1500);
   const first = await enqueue('one', { payload: { n: 2000 } });
@@ -115,7 +120,7 @@ t.test('a policy of a queue holds for what SQL asks for', async (t) => {
   t.match(await ended(await enqueue('one', { payload: { n: 2002 } })), { state: 'succeeded' });
 });
 
-t.test('a paused task waits, and goes on', async (t) => {
+t.test('a paused task waits, and goes on', beside, async (t) => {
   await sql("select jobs.pause('note')");
   await sleep(2500);
   const id = await enqueue('note', { payload: { n: 3000 } });
@@ -126,7 +131,7 @@ t.test('a paused task waits, and goes on', async (t) => {
 });
 
 for (const task of ['slow', 'sleeps']) {
-  t.test(`what runs is cancelled: ${task}`, async (t) => {
+  t.test(`what runs is cancelled: ${task}`, beside, async (t) => {
     const id = await enqueue(task);
     await ended(id, ['running']);
     await sql('select jobs.cancel($1)', [id]);
@@ -138,15 +143,15 @@ for (const task of ['slow', 'sleeps']) {
   });
 }
 
-t.test('what waits is cancelled at once', async (t) => {
+t.test('what waits is cancelled at once', beside, async (t) => {
   const id = await enqueue('note', { payload: { n: 4000 }, run_at: new Date(Date.now() + 1500) });
   t.match(await sql('select (jobs.cancel($1)).state', [id]), [{ state: 'cancelled' }]);
   await sleep(3000);
   t.same(await sql('select n from work.done where n = 4000'), []);
 });
 
-t.test('a schedule changed in SQL is in force within seconds, and each time is asked for once', async (t) => {
-  await world.work();
+t.test('a schedule changed in SQL is in force within seconds, and each time is asked for once', beside, async (t) => {
+  await world.work(tasks);
   await sql(`insert into jobs.schedules (name, cron, function) values ('every second', '* * * * * *', 'work.nothing')`);
   await sleep(5000);
   await sql(`update jobs.schedules set is_paused = true where name = 'every second'`);
@@ -157,7 +162,7 @@ t.test('a schedule changed in SQL is in force within seconds, and each time is a
   t.ok(runs.every(({ state }) => state === 'succeeded'));
 });
 
-t.test('times that were missed are made up for as far as the schedule says', async (t) => {
+t.test('times that were missed are made up for as far as the schedule says', beside, async (t) => {
   await sql(`insert into jobs.schedules (name, cron, function, backfill, next_at) values
     ('made up for', '0 * * * *', 'work.nothing', '3 hours', date_trunc('hour', now()) - interval '10 hours'),
     ('only the last', '0 * * * *', 'work.nothing', '0', date_trunc('hour', now()) - interval '10 hours')`);
@@ -170,7 +175,7 @@ t.test('times that were missed are made up for as far as the schedule says', asy
   ]);
 });
 
-t.test('a schedule that cannot be read says so', async (t) => {
+t.test('a schedule that cannot be read says so', beside, async (t) => {
   await sql(`insert into jobs.schedules (name, cron, time_zone, function) values
     ('nowhere', '0 3 * * *', 'Europe/Nowhere', 'work.nothing'), ('never', '0 25 * * *', 'UTC', 'work.nothing')`);
   await sleep(2500);
