@@ -3,7 +3,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { nearestName } from './nearest-name.ts';
 import { Refusal } from './refusal.ts';
-import { choice, httpUrl, integer, origins, postgresUrl, signingKeys, yesOrNo } from './setting-kinds.ts';
+import { choice, httpUrl, integer, origins, postgresUrl, redisUrl, signingKeys, yesOrNo } from './setting-kinds.ts';
 import { isDevelopmentKey } from './signing-keys.ts';
 
 const repository = path.dirname(import.meta.dirname);
@@ -41,6 +41,12 @@ export const settingsSchema = z.object({
     .optional()
     .describe('The same database as plinth_server, the role that the API logs in as. Only together with DATABASE_URL.'),
   POOL_SIZE: integer(1, 1000).default(10).describe('How many connections the API holds to the database.'),
+  REDIS_URL: redisUrl()
+    .optional()
+    .describe(
+      'A Redis (7 or later) that several servers share: what one of them caches and counts, the others know. Without it each has its own ' +
+        'memory. Give each installation a database number of its own: redis://host:6379/1.',
+    ),
   WORKERS: yesOrNo()
     .default(true)
     .describe(

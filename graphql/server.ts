@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
+import { openCache } from '../functions/cache.ts';
 import { followLog, type LogFollower } from '../functions/event-log.ts';
 import { openQueryTimes, type QueryTimes } from '../functions/query-times.ts';
 import { openRequests } from '../functions/requests.ts';
@@ -10,7 +11,7 @@ import type { SigningKey } from '../functions/signing-keys.ts';
 import type { Span } from '../functions/span.ts';
 import { openTokens } from '../functions/tokens.ts';
 import { openAdmin } from './admin.ts';
-import { collectEvents, collectMachine, collectNetwork, collectQueries } from './collectors.ts';
+import { collectCache, collectEvents, collectMachine, collectNetwork, collectQueries } from './collectors.ts';
 import { corsHeaders } from './cors.ts';
 import { loadReporter } from './error-reporter.ts';
 import { unforeseenTo } from './errors.ts';
@@ -76,6 +77,7 @@ export async function startServer({
       metrics?.roundTrip(milliseconds / 1000);
     },
   };
+  const cache = await openCache(settings, log);
   const requests = openRequests(url, { size: settings.poolSize, log, times });
   let engine: Engine;
   let operations: (text: string, name: string | undefined) => Operation;
@@ -99,11 +101,11 @@ export async function startServer({
     };
     subscriptions.changed();
   }).catch(async (error) => {
-    await requests.close();
+    await Promise.all([requests.close(), cache.close()]);
     throw error;
   });
   eventLog = await followLog(url, requests.pool, log, subscriptions.take).catch(async (error) => {
-    await Promise.all([live.close(), requests.close()]);
+    await Promise.all([live.close(), requests.close(), cache.close()]);
     throw error;
   });
 
@@ -111,16 +113,22 @@ export async function startServer({
     ? openMetrics([
         collectQueries(requests.connections, times),
         collectEvents(eventLog.state, subscriptions),
+        collectCache(cache.state),
         collectNetwork(server),
         collectMachine(settings.plinthData),
         collectHealth(requests),
         ...collectors,
       ])
     : undefined;
-  const readiness = openReadiness(requests, live, () => {
-    const { deliveries, cutOff } = subscriptions.totals();
-    return { ...eventLog.state(), subscribers: subscriptions.count(), deliveries, cutOff };
-  });
+  const readiness = openReadiness(
+    requests,
+    live,
+    () => {
+      const { deliveries, cutOff } = subscriptions.totals();
+      return { ...eventLog.state(), subscribers: subscriptions.count(), deliveries, cutOff };
+    },
+    cache.state,
+  );
   const { slowQueryMs, metricsToken } = settings;
   const admin = openAdmin({ verify: tokens.verify, requests, times, metrics, slowQueryMs, metricsToken });
   const route = openRoute({ engine: () => engine, operations: (text, name) => operations(text, name) }, subscriptions, {
@@ -183,7 +191,7 @@ export async function startServer({
     server.once('error', reject);
     server.listen(settings.port, settings.host, resolve);
   }).catch(async (error) => {
-    await Promise.all([live.close(), eventLog.close(), requests.close()]);
+    await Promise.all([live.close(), eventLog.close(), requests.close(), cache.close()]);
     throw error;
   });
   const { port } = server.address() as { port: number };
@@ -200,6 +208,7 @@ export async function startServer({
       await live.close();
       await eventLog.close();
       await requests.close();
+      await cache.close();
       await tracer?.close();
     },
   };

@@ -17,7 +17,6 @@ const rules = groups.flatMap((group) => group.rules);
 
 // What the parts of the server that are not there yet are going to export. A name that is exported has to leave this list.
 const announced = [
-  'plinth_breaker_state',
   'plinth_backup_last_success_timestamp_seconds',
   'plinth_backup_failures_total',
   'plinth_backup_last_proven_timestamp_seconds',
