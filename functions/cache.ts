@@ -80,21 +80,27 @@ export async function openCache(
 ): Promise<Cache> {
   if (redisUrl === undefined) {
     const { size, ...store } = memoryStore({ ...bounds, ...options });
-    return cacheOn(store, (_, work) => work(), { store: 'memory', more: size });
+    return cacheOn(
+      store,
+      (_, work) => work(),
+      (work) => work(),
+      { store: 'memory', more: size },
+    );
   }
   const breaker = openBreaker('the cache', log, options);
   const policies = openPolicies(log);
   const store = await redisStore(redisUrl, log);
-  return cacheOn(store, (what, work) => policies.cache(what, () => breaker.run(work)), {
+  return cacheOn(store, (what, work) => policies.cache(what, () => breaker.run(work)), breaker.run, {
     store: 'redis',
     more: () => ({ breaker: breaker.state() }),
   });
 }
 
-/** @param ask does what may fail; it gives nothing where it did. */
+/** @param ask does what may fail, more than once where it does; it gives nothing where it did to the end. */
 function cacheOn(
   store: Store,
   ask: <Value>(what: string, work: () => Promise<Value>) => Promise<Value | undefined>,
+  once: <Value>(work: () => Promise<Value>) => Promise<Value>,
   about: { store: CacheState['store']; more: () => Partial<CacheState> },
 ): Cache {
   const seen = { hits: 0, misses: 0 };
@@ -170,7 +176,9 @@ function cacheOn(
     },
     async count(name, counts) {
       if (counts.length === 0) return [];
-      return ask(`count ${name}`, () => store.count(counts.map((each) => ({ ...each, key: path(name, each.key) }))));
+      const named = counts.map((each) => ({ ...each, key: path(name, each.key) }));
+      // Once: what was not answered may have been added all the same.
+      return once(() => store.count(named)).catch(() => undefined);
     },
     isShared: about.store === 'redis',
     state: () => ({ store: about.store, ...seen, ...about.more() }),

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import {
   type DocumentNode,
+  type FragmentDefinitionNode,
   GraphQLError,
   type GraphQLSchema,
   getNamedType,
@@ -13,6 +14,7 @@ import {
   NoSchemaIntrospectionCustomRule,
   type OperationDefinitionNode,
   parse,
+  type SelectionSetNode,
   specifiedRules,
   typeFromAST,
   type VariableValues,
@@ -31,6 +33,8 @@ export type Operation = {
   /** What its time is counted under: its name, and the beginning of the hash of its document. */
   label: string;
   kind: 'query' | 'mutation' | 'subscription';
+  /** How often it asks for each of its root fields. */
+  fields: Map<string, number>;
   /** The variables of one execution, checked. @throws a list of GraphQLErrors */
   variables(given: Record<string, unknown>): VariableValues;
   /** The SQL for a role and the shape of these variables; compiled once. @throws GraphQLError */
@@ -139,6 +143,7 @@ function openOperation(
     name: operation.name?.value,
     label,
     kind: operation.operation,
+    fields: rootFields(document, operation),
     variables(given) {
       if (definitions.length === 0) return none;
       const { variableValues, errors } = getVariableValues(schema, definitions, given, {
@@ -154,6 +159,38 @@ function openOperation(
       return remember(shape, () => compileOperation({ schema, document, variables, role, limits }, operation));
     },
   };
+}
+
+/** Each fragment is counted once and multiplied: written out, some would be longer than the memory. */
+function rootFields(document: DocumentNode, operation: OperationDefinitionNode): Map<string, number> {
+  const fragments = new Map<string, Map<string, number>>();
+
+  function within({ selections }: SelectionSetNode): Map<string, number> {
+    const counts = new Map<string, number>();
+    const add = (name: string, times: number) => counts.set(name, (counts.get(name) ?? 0) + times);
+    for (const selection of selections) {
+      if (selection.kind === Kind.FIELD) add(selection.name.value, 1);
+      else {
+        const inner =
+          selection.kind === Kind.INLINE_FRAGMENT ? within(selection.selectionSet) : ofFragment(selection.name.value);
+        for (const [name, times] of inner) add(name, times);
+      }
+    }
+    return counts;
+  }
+
+  function ofFragment(name: string): Map<string, number> {
+    const known = fragments.get(name);
+    if (known) return known;
+    const definition = document.definitions.find(
+      (each) => each.kind === Kind.FRAGMENT_DEFINITION && each.name.value === name,
+    ) as FragmentDefinitionNode | undefined;
+    const counts = definition ? within(definition.selectionSet) : new Map<string, number>();
+    fragments.set(name, counts);
+    return counts;
+  }
+
+  return within(operation.selectionSet);
 }
 
 /** What the SQL depends on in each variable. Two executions of one shape run the same statement. */

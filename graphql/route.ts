@@ -9,9 +9,10 @@ import { openBodies } from './bodies.ts';
 import { tellError } from './errors.ts';
 import { openEventStreams } from './event-stream.ts';
 import type { Asked, Engine } from './execute.ts';
+import type { Gate } from './gate.ts';
 import type { Metrics } from './metrics.ts';
 import type { Operation } from './operations.ts';
-import { bodyOf, type GoodParams, goodParams, type Outcome, type Params, respond } from './respond.ts';
+import { bodyOf, type GoodParams, goodParams, type Outcome, type Params, respond, withoutHttp } from './respond.ts';
 import type { Listener, Subscriptions } from './subscriptions.ts';
 import { type Identity, identify } from './transport.ts';
 import type { readTrustedDocuments } from './trusted.ts';
@@ -34,12 +35,14 @@ export function openRoute(
     trusted,
     log,
     metrics,
+    gate,
   }: {
     settings: Settings;
     verify: Tokens['verify'];
     trusted: ReturnType<typeof readTrustedDocuments>;
     log: Logger;
     metrics: Metrics | undefined;
+    gate: Gate;
   },
 ) {
   /** With a trusted document in place of its name; nothing where they are malformed. */
@@ -55,7 +58,7 @@ export function openRoute(
     const outcome: Outcome =
       good instanceof GraphQLError
         ? { executed: false, data: null, errors: [good.toJSON()], rows: 0 }
-        : await respond(engine(), operations, good, asked, { readOnly });
+        : await respond(engine(), operations, good, asked, { readOnly, gate });
     const code = outcome.errors && String(outcome.errors[0]?.extensions?.code ?? 'BAD_REQUEST');
     metrics?.executed(outcome.operation?.kind ?? 'none', code ?? 'OK', outcome.rows);
     log.info(
@@ -89,6 +92,15 @@ export function openRoute(
     const good = readParams(params);
     if (good && !(good instanceof GraphQLError) && kindOf(params) === 'subscription') {
       const { query, operationName, variables } = good;
+      try {
+        gate.arrive(asked as Asked);
+        gate.admit(asked as Asked, operations(query, operationName));
+      } catch (error) {
+        const told = tellError(error, engine().errorCodes, asked.id, engine().unforeseen);
+        metrics?.executed('subscription', String(told.extensions?.code), 0);
+        listener.end([withoutHttp(told)]);
+        return () => {};
+      }
       log.info({ id: asked.id, operation: operationName ?? 'subscription', role: asked.caller.role }, 'subscription');
       metrics?.executed('subscription', 'OK', 0);
       return subscriptions.subscribe(
@@ -209,8 +221,9 @@ export function openRoute(
     const outcome = await answer(params, asked, false);
     if (!outcome) return;
     // What was refused before it ran is an error of the request; older clients expect 200 for it all the same.
-    const status = outcome.executed || type.startsWith('application/json') ? 200 : 400;
-    return { status, headers: { 'content-type': type }, body: bodyOf(outcome) };
+    const usual = outcome.executed || type.startsWith('application/json') ? 200 : 400;
+    const { status = usual, headers } = outcome.http ?? {};
+    return { status, headers: { ...headers, 'content-type': type }, body: bodyOf(outcome) };
   }
 
   return {

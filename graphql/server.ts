@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Logger } from 'pino';
 import { openCache } from '../functions/cache.ts';
 import { followLog, type LogFollower } from '../functions/event-log.ts';
+import { rulesTopic } from '../functions/gate.ts';
 import { openQueryTimes, type QueryTimes } from '../functions/query-times.ts';
 import { openRequests } from '../functions/requests.ts';
 import { serverUrl } from '../functions/server-role.ts';
@@ -16,6 +17,7 @@ import { corsHeaders } from './cors.ts';
 import { loadReporter } from './error-reporter.ts';
 import { unforeseenTo } from './errors.ts';
 import type { Deliver, Engine } from './execute.ts';
+import { type Gate, openGate } from './gate.ts';
 import { openReadiness } from './health.ts';
 import { collectHealth } from './health-metrics.ts';
 import { followDatabase } from './live.ts';
@@ -82,6 +84,7 @@ export async function startServer({
   let engine: Engine;
   let operations: (text: string, name: string | undefined) => Operation;
   let eventLog: LogFollower;
+  let gate: Gate | undefined;
   const subscriptions = openSubscriptions(
     () => engine,
     () => eventLog,
@@ -104,8 +107,22 @@ export async function startServer({
     await Promise.all([requests.close(), cache.close()]);
     throw error;
   });
-  eventLog = await followLog(url, requests.pool, log, subscriptions.take).catch(async (error) => {
+  eventLog = await followLog(url, requests.pool, log, (given) => {
+    subscriptions.take(given);
+    if ('events' in given && given.events.some(({ topic }) => topic === rulesTopic)) void gate?.changed();
+  }).catch(async (error) => {
     await Promise.all([live.close(), requests.close(), cache.close()]);
+    throw error;
+  });
+  // After the log: what changes from now on is heard.
+  gate = await openGate({
+    pool: requests.pool,
+    cache,
+    processes: () => eventLog.state().processes,
+    closed: subscriptions.changed,
+    log,
+  }).catch(async (error) => {
+    await Promise.all([live.close(), eventLog.close(), requests.close(), cache.close()]);
     throw error;
   });
 
@@ -137,6 +154,7 @@ export async function startServer({
     trusted,
     log,
     metrics,
+    gate,
   });
 
   async function handle(
@@ -205,6 +223,7 @@ export async function startServer({
       // What is being answered may finish; connections kept open for later requests may not hold the end up.
       setTimeout(() => server.closeAllConnections(), 5000).unref();
       await closed;
+      gate.close();
       await live.close();
       await eventLog.close();
       await requests.close();
