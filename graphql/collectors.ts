@@ -104,6 +104,14 @@ export function collectCache(state: () => CacheState): Collector {
   };
 }
 
+/** What the gate let through and turned away (F7). */
+export function collectGate(state: () => { counted: number; refused: number }): Collector {
+  return readings([
+    ['plinth_rate_counted_total', 'What was counted against a limit, and let through.', () => state().counted],
+    ['plinth_rate_refused_total', 'What was over a limit, and refused.', () => state().refused],
+  ]);
+}
+
 /** Connections of clients, and what went over them (C18). */
 export function collectNetwork(server: HttpServer): Collector {
   const open = new Set<Socket>();

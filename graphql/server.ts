@@ -12,7 +12,14 @@ import type { SigningKey } from '../functions/signing-keys.ts';
 import type { Span } from '../functions/span.ts';
 import { openTokens } from '../functions/tokens.ts';
 import { openAdmin } from './admin.ts';
-import { collectCache, collectEvents, collectMachine, collectNetwork, collectQueries } from './collectors.ts';
+import {
+  collectCache,
+  collectEvents,
+  collectGate,
+  collectMachine,
+  collectNetwork,
+  collectQueries,
+} from './collectors.ts';
 import { corsHeaders } from './cors.ts';
 import { loadReporter } from './error-reporter.ts';
 import { unforeseenTo } from './errors.ts';
@@ -131,6 +138,7 @@ export async function startServer({
         collectQueries(requests.connections, times),
         collectEvents(eventLog.state, subscriptions),
         collectCache(cache.state),
+        collectGate(gate.state),
         collectNetwork(server),
         collectMachine(settings.plinthData),
         collectHealth(requests),
