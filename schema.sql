@@ -1940,7 +1940,8 @@ $$;
 comment on function access.feature_flags is
   'All flags, and whether each is on for the caller.
 
-@notNull';
+@notNull
+@keptUntil system:access';
 
 create function access.set_flag(
   name text, is_on boolean default null, share integer default null, for_users uuid[] default null,

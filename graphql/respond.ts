@@ -1,4 +1,5 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql';
+import type { Answers } from './answers.ts';
 import { tellError } from './errors.ts';
 import { type Asked, type Engine, executeOperation } from './execute.ts';
 import { type Explanation, explainOperation } from './explain.ts';
@@ -56,7 +57,7 @@ export async function respond(
   operations: (text: string, name: string | undefined) => Operation,
   { query, operationName, variables, explain }: GoodParams,
   asked: Asked,
-  { readOnly, gate }: { readOnly: boolean; gate: Gate },
+  { readOnly, gate, answers }: { readOnly: boolean; gate: Gate; answers: Answers },
 ): Promise<Outcome> {
   let operation: Operation | undefined;
   try {
@@ -68,7 +69,10 @@ export async function respond(
       });
     }
     const headers = { ...arrived, ...gate.admit(asked, operation) };
-    const answer = await executeOperation(engine, operation, variables, asked);
+    const found = operation;
+    const answer = await answers.recall(found, variables, asked, (by) =>
+      executeOperation(engine, found, variables, by),
+    );
     if (answer.errors?.[0]?.extensions?.code === 'MAINTENANCE') {
       // The database knew of it first.
       await gate.changed();

@@ -5,7 +5,9 @@ import type { Logger } from 'pino';
 import type { Settings } from '../functions/settings.ts';
 import type { Span } from '../functions/span.ts';
 import type { Claims, Tokens } from '../functions/tokens.ts';
+import type { Answers } from './answers.ts';
 import { openBodies } from './bodies.ts';
+import { conditional } from './conditional.ts';
 import { tellError } from './errors.ts';
 import { openEventStreams } from './event-stream.ts';
 import type { Asked, Engine } from './execute.ts';
@@ -36,6 +38,7 @@ export function openRoute(
     log,
     metrics,
     gate,
+    answers,
   }: {
     settings: Settings;
     verify: Tokens['verify'];
@@ -43,6 +46,7 @@ export function openRoute(
     log: Logger;
     metrics: Metrics | undefined;
     gate: Gate;
+    answers: Answers;
   },
 ) {
   /** With a trusted document in place of its name; nothing where they are malformed. */
@@ -58,7 +62,7 @@ export function openRoute(
     const outcome: Outcome =
       good instanceof GraphQLError
         ? { executed: false, data: null, errors: [good.toJSON()], rows: 0 }
-        : await respond(engine(), operations, good, asked, { readOnly, gate });
+        : await respond(engine(), operations, good, asked, { readOnly, gate, answers });
     const code = outcome.errors && String(outcome.errors[0]?.extensions?.code ?? 'BAD_REQUEST');
     metrics?.executed(outcome.operation?.kind ?? 'none', code ?? 'OK', outcome.rows);
     log.info(
@@ -203,7 +207,9 @@ export function openRoute(
       signal: gone.signal,
       span,
     };
-    return (await answerPlain(request, body.text, asked)) ?? yoga(request, body.text, asked);
+    return (
+      (await answerPlain(request, body.text, asked)) ?? conditional(request, await yoga(request, body.text, asked))
+    );
   }
 
   // What nearly every client sends, a JSON body by POST, is answered here. Everything else (GET, GraphiQL, other media types,

@@ -12,6 +12,7 @@ import type { SigningKey } from '../functions/signing-keys.ts';
 import type { Span } from '../functions/span.ts';
 import { openTokens } from '../functions/tokens.ts';
 import { openAdmin } from './admin.ts';
+import { openAnswers } from './answers.ts';
 import {
   collectCache,
   collectEvents,
@@ -92,6 +93,7 @@ export async function startServer({
   let operations: (text: string, name: string | undefined) => Operation;
   let eventLog: LogFollower;
   let gate: Gate | undefined;
+  const answers = openAnswers(await openCache({}, log), () => eventLog.state().lastRead < 2);
   const subscriptions = openSubscriptions(
     () => engine,
     () => eventLog,
@@ -110,13 +112,17 @@ export async function startServer({
       signal: (signals) => eventLog.signal(signals),
     };
     subscriptions.changed();
+    answers.changed();
   }).catch(async (error) => {
     await Promise.all([requests.close(), cache.close()]);
     throw error;
   });
   eventLog = await followLog(url, requests.pool, log, (given) => {
+    if ('events' in given) {
+      answers.happened(given.events);
+      if (given.events.some(({ topic }) => topic === rulesTopic)) void gate?.changed();
+    }
     subscriptions.take(given);
-    if ('events' in given && given.events.some(({ topic }) => topic === rulesTopic)) void gate?.changed();
   }).catch(async (error) => {
     await Promise.all([live.close(), requests.close(), cache.close()]);
     throw error;
@@ -163,6 +169,7 @@ export async function startServer({
     log,
     metrics,
     gate,
+    answers,
   });
 
   async function handle(
@@ -197,7 +204,10 @@ export async function startServer({
         // Nobody is there to be answered, or a stream has begun.
         if (!sent) return span?.end();
         const { status, headers, body } = sent;
-        response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
+        response.writeHead(status, {
+          ...headers,
+          ...(status !== 304 && { 'content-length': Buffer.byteLength(body) }),
+        });
         response.end(body);
         metrics?.answered(routes.has(path) ? path : 'other', status, (performance.now() - started) / 1000);
         span?.note({ 'http.response.status_code': status });
