@@ -63,6 +63,7 @@ export type Cache = {
   close(): Promise<void>;
 };
 
+type Ask = <Value>(what: string, work: () => Promise<Value>) => Promise<Value | undefined>;
 type Log = { warn(details: object, message: string): void };
 
 const bounds = { mostEntries: 10_000, mostBytes: 32 * 2 ** 20 };
@@ -90,7 +91,10 @@ export async function openCache(
   const breaker = openBreaker('the cache', log, options);
   const policies = openPolicies(log);
   const store = await redisStore(redisUrl, log);
-  return cacheOn(store, (what, work) => policies.cache(what, () => breaker.run(work)), breaker.run, {
+  const ask: Ask = async (what, work) =>
+    // To be turned away by an error costs as much as some answers.
+    breaker.isShut() ? undefined : policies.cache(what, () => breaker.run(work));
+  return cacheOn(store, ask, breaker.run, {
     store: 'redis',
     more: () => ({ breaker: breaker.state() }),
   });
@@ -99,7 +103,7 @@ export async function openCache(
 /** @param ask does what may fail, more than once where it does; it gives nothing where it did to the end. */
 function cacheOn(
   store: Store,
-  ask: <Value>(what: string, work: () => Promise<Value>) => Promise<Value | undefined>,
+  ask: Ask,
   once: <Value>(work: () => Promise<Value>) => Promise<Value>,
   about: { store: CacheState['store']; more: () => Partial<CacheState> },
 ): Cache {

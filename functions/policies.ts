@@ -101,6 +101,8 @@ export type BreakerState = {
 export type Breaker = {
   /** @throws what `work` throws; Broken, at once, where it is not asked. */
   run<Value>(work: () => Promise<Value>): Promise<Value>;
+  /** Whether it would not be asked now: who can do without need not try. */
+  isShut(): boolean;
   state(): BreakerState;
 };
 
@@ -136,12 +138,14 @@ export function openBreaker(what: string, log: Log, { failures = 3, openFor = 30
   const names = { [CircuitState.Closed]: 'closed', [CircuitState.HalfOpen]: 'half-open' } as const;
   const name = (): BreakerState['state'] =>
     names[circuit.state as CircuitState.Closed | CircuitState.HalfOpen] ?? 'open';
+  const isShut = (): boolean =>
+    (circuit.state === CircuitState.Open && Date.now() < until) || circuit.state === CircuitState.HalfOpen;
   return {
     async run(work) {
-      const isShut = circuit.state === CircuitState.Open && Date.now() < until;
-      if (isShut || circuit.state === CircuitState.HalfOpen) throw new Broken(`${what} is not asked for a while`);
+      if (isShut()) throw new Broken(`${what} is not asked for a while`);
       return circuit.execute(work);
     },
+    isShut,
     state: () => ({ state: name(), failures: inRow, opened }),
   };
 }
