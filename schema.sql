@@ -3,6 +3,7 @@
 --   foundation   roles, errors, time-ordered keys                                  (schema public)
 --   identity     users, sign-up, log-in, sessions, profiles                        (schema identity)
 --   events       what has happened, in a log; who may listen                       (schema events)
+--   access       maintenance, rate limits, feature flags                           (schema access)
 --   jobs         work that is done later: queues, tasks, schedules, runs            (schema jobs)
 --   chat         channels, members, messages, unread, search, import               (schema chat)
 --   stats        figures of each day and each minute                               (schema stats)
@@ -158,6 +159,7 @@ values
   ('PT409', 'CONFLICT',          'The state of things does not allow it.'),
   ('PT410', 'CURSOR_EXPIRED',    'What came after this cursor is no longer known: read the state anew.'),
   ('PT429', 'TOO_MANY_REQUESTS', 'Too often; try again later.'),
+  ('PT503', 'MAINTENANCE',       'It is being worked on; try again later.'),
   ('22',    'BAD_USER_INPUT',    'A value is malformed or out of range.'),
   ('23502', 'BAD_USER_INPUT',    'A value is missing.'),
   ('23503', 'NOT_FOUND',         'What is referred to does not exist.'),
@@ -452,6 +454,24 @@ comment on table identity.attempts is 'How often something was tried within its 
 -- What expire_codes looks for.
 create index attempts_started_at_idx on identity.attempts (started_at);
 
+-- No row is the normal state. Set by access.begin_maintenance; here, since every request asks.
+create table identity.maintenance (
+  only_one   boolean     primary key default true,
+  level      text        not null,
+  message    text        not null,
+  started_at timestamptz not null default now(),
+  ends_at    timestamptz,                          -- null: when it is ended by hand
+
+  constraint there_is_one_at_a_time             check (only_one),
+  constraint level_is_read_only_or_closed       check (level in ('read_only', 'closed')),
+  constraint message_has_1_to_500_characters    check (char_length(message) between 1 and 500),
+  constraint maintenance_ends_after_it_starts   check (ends_at > started_at)
+);
+comment on table  identity.maintenance         is 'That the place is being worked on, while it is.';
+comment on column identity.maintenance.level   is 'Whether members may still read.';
+comment on column identity.maintenance.message is 'What they are told.';
+comment on column identity.maintenance.ends_at is 'When it ends by itself.';
+
 create type identity.session_tokens as (
   access_token  identity.access_token,
   refresh_token text,
@@ -490,6 +510,21 @@ comment on view identity._live_sessions is
 
 @asOwner';
 
+-- Who gets in, who may not during maintenance. Anonymous callers may try to sign in, as operators have to: whether they
+-- may is asked by _issue_tokens. For begin_request as well.
+create view identity._closed as
+select refused.role, refused.writes, known.message, known.ends_at
+from identity.maintenance as known
+join (
+  values ('closed', 'anonymous', false), ('closed', 'member', false), ('closed', 'member', true),
+    ('read_only', 'member', true)
+) as refused (level, role, writes) on refused.level = known.level
+where known.ends_at is null or known.ends_at > now();
+comment on view identity._closed is
+  'Which roles may not read, or not write, while the place is being worked on.
+
+@asOwner';
+
 -- --------------------------------------------------------------------------------------------
 -- Functions: who is calling
 -- --------------------------------------------------------------------------------------------
@@ -518,12 +553,35 @@ end;
 $$;
 comment on function identity.require_user_id is 'The signed-in user; an error where nobody is.';
 
+-- Ends what maintenance does not allow.
+create function identity._require_open(role text, writes boolean) returns void
+language plpgsql stable set search_path = ''
+as $$
+declare
+  closed record;
+begin
+  select known.message, known.ends_at into closed
+  from identity._closed as known
+  where known.role = _require_open.role and known.writes = _require_open.writes;
+  if found then
+    raise exception using errcode = 'PT503', message = closed.message,
+      hint = coalesce('It ends at ' || to_json(closed.ends_at)::text || '.', 'Try again later.');
+  end if;
+end;
+$$;
+
 -- The first statement of every request: takes the role and remembers the caller, until the transaction ends. The server
 -- has verified the token; whether its session still holds is asked here, so a revoked one ends at once.
-create function identity.begin_request(role text, claims jsonb, statement_timeout text) returns void
+create function identity.begin_request(
+  role text, claims jsonb, statement_timeout text, read_only boolean default false
+) returns void
 language plpgsql volatile set search_path = ''
 as $$
 begin
+  -- Hardly ever: to look here is cheaper than to call what looks.
+  if exists (select from identity._closed) and role in ('anonymous', 'member') then
+    perform identity._require_open(role, not read_only);
+  end if;
   if role in ('member', 'operator') and not exists (
     select
     from identity._live_sessions as live
@@ -540,11 +598,12 @@ begin
     set_config('plinth.user_agent', coalesce(claims ->> 'user_agent', ''), true),
     set_config('plinth.request_id', coalesce(claims ->> 'request_id', ''), true),
     set_config('statement_timeout', begin_request.statement_timeout, true),
+    set_config('transaction_read_only', case when read_only then 'on' else 'off' end, true),
     set_config('role', begin_request.role, true);
 end;
 $$;
 comment on function identity.begin_request is
-  'Takes the role and the identity of a request until its transaction ends.';
+  'Takes the role and the identity of a request until its transaction ends; what is `read_only` may not write.';
 
 -- Where the request comes from, without the name of an interface (fe80::1%eth0); null where it is not known.
 create function identity._address() returns inet
@@ -608,6 +667,9 @@ declare
   holder  identity.users;
   issued  identity.session_tokens;
 begin
+  if not (select is_operator from identity.accounts where user_id = session.user_id) then
+    perform identity._require_open('member', false);
+  end if;
   insert into identity.refresh_tokens (hash, session_id) values (identity._token_hash(token), session.id);
   update identity.users set last_seen_at = now() where id = session.user_id returning * into holder;
   issued.access_token := jsonb_build_object(
@@ -1211,6 +1273,7 @@ alter table identity.passwords enable row level security;
 alter table identity.codes enable row level security;
 alter table identity.refresh_tokens enable row level security;
 alter table identity.attempts enable row level security;
+alter table identity.maintenance enable row level security;
 
 -- --------------------------------------------------------------------------------------------
 -- Grants: this is the API
@@ -1219,8 +1282,8 @@ alter table identity.attempts enable row level security;
 grant select on identity.users, identity.accounts, identity.sessions to member;
 
 revoke execute on all functions in schema identity from public;
-grant select on identity._live_sessions to plinth_server;
-grant execute on function identity.begin_request to plinth_server;
+grant select on identity._live_sessions, identity._closed to plinth_server;
+grant execute on function identity.begin_request, identity._require_open to plinth_server;
 grant execute on function identity.current_user_id, identity.password_salt, identity.sign_up_salt to anonymous;
 grant execute on function identity.request_code, identity.sign_up, identity.verify_code, identity.log_in to anonymous;
 grant execute on function identity.refresh_session, identity.me to anonymous;
@@ -1759,6 +1822,319 @@ grant execute on function events._new_in_log, events._rechecks_in_log, events._n
 grant execute on function events._seqs_at, events._missed to plinth_server;
 
 select events.ensure_partitions();
+
+-- ============================================================================================
+-- access: maintenance, rate limits, feature flags
+-- ============================================================================================
+-- Who gets in, how often, and to what. Every change is an event, by which each server has it within a second.
+-- docs/limits.md tells how.
+
+create schema access;
+comment on schema access is 'Who gets in, how often, and to what.';
+grant usage on schema access to plinth_server, anonymous, member, operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type access.maintenance as (
+  level      text,
+  message    text,
+  started_at timestamptz,
+  ends_at    timestamptz
+);
+comment on type   access.maintenance            is 'That the place is being worked on.';
+comment on column access.maintenance.level      is 'Members may only read (`read_only`), or not even that (`closed`).';
+comment on column access.maintenance.message    is 'What they are told.';
+comment on column access.maintenance.started_at is 'Since when.';
+comment on column access.maintenance.ends_at    is 'When it ends by itself; null: when it is ended by hand.';
+
+create type access.feature_flag as (
+  name  text,
+  is_on boolean
+);
+comment on type   access.feature_flag       is 'Whether something new is there for the caller.';
+comment on column access.feature_flag.name  is 'What it is called.';
+comment on column access.feature_flag.is_on is 'Whether it is there.';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+create table access.flags (
+  name        text    primary key,
+  is_on       boolean not null default false,
+  share       integer not null default 100,
+  for_users   uuid[]  not null default '{}',
+  description text    not null,
+
+  constraint flag_is_a_plain_name              check (name ~ '^[a-z][a-z0-9_]{0,62}$'),
+  constraint share_is_a_percentage             check (share between 0 and 100),
+  constraint for_users_are_at_most_1_000       check (cardinality(for_users) <= 1000),
+  constraint flag_has_a_description            check (char_length(description) between 1 and 500)
+);
+comment on table  access.flags             is 'What may be switched on for some, or for all.';
+comment on column access.flags.name        is 'The key.';
+comment on column access.flags.is_on       is 'Off is off for everyone.';
+comment on column access.flags.share       is
+  'For how many percent of users it is on, always the same ones; below 100, not for who is signed out.';
+comment on column access.flags.for_users   is 'Users whom it is on for whatever the share.';
+comment on column access.flags.description is 'What it switches.';
+
+-- A DBA edits these; applied again, the file leaves them. A row that is deleted comes back then: a null count lasts.
+create table access.rate_limits (
+  subject text     not null,
+  covers  text     not null,
+  count   integer,                       -- null: no limit
+  per     interval not null,
+
+  primary key (subject, covers),
+  constraint limit_is_of_an_address_or_a_user check (subject in ('address', 'user')),
+  constraint limit_covers_something           check (covers ~ '^[A-Za-z_][A-Za-z0-9_]{0,99}$'),
+  constraint limit_lets_something_through     check (count > 0),
+  constraint limit_is_of_a_second_to_a_day    check (per between interval '1 second' and interval '1 day')
+);
+comment on table  access.rate_limits         is 'How often one address or one user may ask (C15, F7).';
+comment on column access.rate_limits.subject is 'Of whom: an `address` (of IPv6 the network), or a `user`.';
+comment on column access.rate_limits.covers  is
+  'What is counted: every `request`, each `query`, `mutation` or `subscription`, or a field by its name in the API.';
+comment on column access.rate_limits.count   is 'How often.';
+comment on column access.rate_limits.per     is 'Within what time.';
+insert into access.rate_limits (subject, covers, count, per)
+values
+  ('address', 'request',      12000, interval '1 minute'),  -- an office has one
+  ('user',    'request',      3000,  interval '1 minute'),
+  ('user',    'mutation',     600,   interval '1 minute'),
+  ('user',    'subscription', 300,   interval '1 minute'),
+  ('user',    'sendMessage',  120,   interval '1 minute'),
+  ('user',    'setTyping',    120,   interval '1 minute'),
+  ('user',    'setPresence',  60,    interval '1 minute'),
+  ('user',    'createRoom',   60,    interval '1 hour')
+on conflict (subject, covers) do nothing;
+
+-- What several servers count together where they have no Redis; they write to it in batches. After a crash it is empty.
+create unlogged table access.rate_counts (
+  key        text        primary key,
+  count      bigint      not null,
+  expires_at timestamptz not null
+) with (fillfactor = 50);
+comment on table access.rate_counts is 'How often each has asked within a window of time.';
+-- What _count_requests removes.
+create index rate_counts_expires_at_idx on access.rate_counts (expires_at);
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: maintenance
+-- --------------------------------------------------------------------------------------------
+
+create function access.maintenance() returns access.maintenance
+language sql stable security definer set search_path = ''
+as $$
+  select known.level, known.message, known.started_at, known.ends_at
+  from identity.maintenance as known
+  where known.ends_at is null or known.ends_at > now();
+$$;
+comment on function access.maintenance is 'That the place is being worked on; null while it is not.';
+
+create function access.begin_maintenance(
+  message text, ends_at timestamptz default null, level text default 'closed'
+) returns access.maintenance
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into identity.maintenance as known (level, message, ends_at)
+  values (begin_maintenance.level, begin_maintenance.message, begin_maintenance.ends_at)
+  on conflict on constraint maintenance_pkey do update
+  set level = excluded.level, message = excluded.message, ends_at = excluded.ends_at, started_at = excluded.started_at;
+  return access.maintenance();
+end;
+$$;
+comment on function access.begin_maintenance is
+  'Lets members only read (level `read_only`), or not even that (`closed`): they are told the message and when to come
+back. Called again, it replaces what was said before. Operators and services go on.
+
+@notNull';
+
+create function access.end_maintenance() returns boolean
+language sql volatile security definer set search_path = ''
+as $$
+  with ended as (delete from identity.maintenance returning 1)
+  select exists (select from ended);
+$$;
+comment on function access.end_maintenance is
+  'Lets everyone in again; false where they were.
+
+@notNull';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: feature flags
+-- --------------------------------------------------------------------------------------------
+
+-- Which percent of the users of a flag one belongs to: by chance, but always the same.
+create function access._percent_of(flag text, user_id uuid) returns integer
+language sql immutable parallel safe set search_path = ''
+return mod(('x' || left(md5(flag || ':' || user_id), 8))::bit(32)::bigint, 100)::integer;
+
+create function access._is_on(flag access.flags) returns boolean
+language sql stable set search_path = ''
+return flag.is_on and (
+  flag.share = 100
+  or coalesce(identity.current_user_id() = any (flag.for_users), false)
+  or coalesce(access._percent_of(flag.name, identity.current_user_id()) < flag.share, false)
+);
+
+create function access.is_on(flag text) returns boolean
+language sql stable security definer set search_path = ''
+return exists (select from access.flags as known where known.name = flag and access._is_on(known));
+comment on function access.is_on is
+  'Whether a flag is on for the caller; false where there is none of that name. In a policy: `(select access.is_on(…))`.
+
+@hide';
+
+create function access.feature_flags() returns setof access.feature_flag
+language sql stable security definer rows 20 set search_path = ''
+as $$
+  select known.name, access._is_on(known) from access.flags as known order by known.name;
+$$;
+comment on function access.feature_flags is
+  'All flags, and whether each is on for the caller.
+
+@notNull
+@keptUntil system:access';
+
+create function access.set_flag(
+  name text, is_on boolean default null, share integer default null, for_users uuid[] default null,
+  description text default null
+) returns access.flags
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  changed access.flags;
+begin
+  insert into access.flags as known (name, is_on, share, for_users, description)
+  values (
+    set_flag.name, coalesce(set_flag.is_on, false), coalesce(set_flag.share, 100),
+    coalesce(set_flag.for_users, '{}'), coalesce(set_flag.description, set_flag.name)
+  )
+  on conflict on constraint flags_pkey do update
+  set is_on = coalesce(set_flag.is_on, known.is_on), share = coalesce(set_flag.share, known.share),
+    for_users = coalesce(set_flag.for_users, known.for_users),
+    description = coalesce(set_flag.description, known.description)
+  returning * into changed;
+  return changed;
+end;
+$$;
+comment on function access.set_flag is
+  'Makes a flag, or changes what is given of it.
+
+@notNull';
+
+create function access.remove_flag(name text) returns boolean
+language sql volatile security definer set search_path = ''
+as $$
+  with removed as (delete from access.flags as known where known.name = remove_flag.name returning 1)
+  select exists (select from removed);
+$$;
+comment on function access.remove_flag is
+  'Removes a flag, which is off from then on; false where there was none of that name.
+
+@notNull';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: for the server
+-- --------------------------------------------------------------------------------------------
+
+-- What it turns requests away by before they reach the database. Times are in seconds, from now: clocks may differ.
+create function access._gate() returns jsonb
+language sql stable security definer set search_path = ''
+return jsonb_build_object(
+  'closed', (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'role', closed.role, 'writes', closed.writes, 'message', closed.message,
+      'endsIn', extract(epoch from closed.ends_at - clock_timestamp())
+    )), '[]')
+    from identity._closed as closed
+  ),
+  'limits', (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'subject', allowed.subject, 'covers', allowed.covers, 'count', allowed.count,
+      'seconds', extract(epoch from allowed.per)
+    )), '[]')
+    from access.rate_limits as allowed
+    where allowed.count is not null
+  ),
+  'unlimited', jsonb_build_array('service')
+);
+comment on function access._gate is 'Who is let in, and how often; for the server.';
+
+create function access._count_requests(keys text[], counts integer[], seconds integer[]) returns bigint[]
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  totals bigint[];
+begin
+  delete from access.rate_counts as old
+  where old.key in (
+    select known.key from access.rate_counts as known
+    where known.expires_at < now() limit 5000 for update skip locked
+  );
+  -- In the order of keys, so that two servers do not wait for each other.
+  with added as (
+    insert into access.rate_counts as known (key, count, expires_at)
+    select given.key, given.count, now() + make_interval(secs => given.seconds)
+    from unnest(keys, counts, seconds) as given (key, count, seconds)
+    order by given.key
+    on conflict on constraint rate_counts_pkey do update
+    set count = known.count + excluded.count, expires_at = excluded.expires_at
+    returning known.key, known.count
+  )
+  select array_agg(added.count order by wanted.place) into totals
+  from unnest(keys) with ordinality as wanted (key, place)
+  join added on added.key = wanted.key;
+  return totals;
+end;
+$$;
+comment on function access._count_requests is
+  'Adds to counts, each kept for so many seconds; gives the totals in the same order. For the server.';
+
+-- --------------------------------------------------------------------------------------------
+-- Triggers: every change is told
+-- --------------------------------------------------------------------------------------------
+
+create function access._tell_changed() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform events.publish('system:access', tg_table_name || '_changed');
+  return null;
+end;
+$$;
+create trigger tell_maintenance_changed after insert or update or delete or truncate on identity.maintenance
+  for each statement execute function access._tell_changed();
+create trigger tell_flags_changed after insert or update or delete or truncate on access.flags
+  for each statement execute function access._tell_changed();
+create trigger tell_rate_limits_changed after insert or update or delete or truncate on access.rate_limits
+  for each statement execute function access._tell_changed();
+
+-- --------------------------------------------------------------------------------------------
+-- Policies, grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+alter table access.flags enable row level security;
+create policy operators_see_flags on access.flags for select to operator, service using (true);
+
+alter table access.rate_limits enable row level security;
+create policy operators_see_rate_limits on access.rate_limits for select to operator, service using (true);
+
+-- No policy, no grant: only the functions above reach it.
+alter table access.rate_counts enable row level security;
+
+grant select on access.flags, access.rate_limits to operator, service;
+
+revoke execute on all functions in schema access from public;
+grant execute on function access._gate, access._count_requests to plinth_server;
+grant execute on function access.maintenance, access.is_on, access.feature_flags to anonymous, service;
+grant execute on function
+  access.begin_maintenance, access.end_maintenance, access.set_flag, access.remove_flag to operator, service;
 
 -- ============================================================================================
 -- jobs: work that is done later: queues, tasks, schedules, runs

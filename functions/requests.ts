@@ -56,9 +56,7 @@ export const connectionOptions = [
   .map((setting) => `-c ${setting}`)
   .join(' ');
 
-const begin = prepare(
-  "select identity.begin_request($1, $2::jsonb, $3), set_config('transaction_read_only', $4, true)",
-);
+const begin = prepare('select identity.begin_request($1, $2::jsonb, $3, $4)');
 
 /**
  * Opens the pool that requests run on.

@@ -31,6 +31,13 @@ export function postgresUrl() {
   });
 }
 
+/** The address of a Redis. Its error says nothing of the value: that may hold a password. */
+export function redisUrl() {
+  return z.string().refine((text) => /^rediss?:$/.test(URL.parse(text)?.protocol ?? ''), {
+    error: 'must be a URL such as redis://user:password@host:6379/0',
+  });
+}
+
 /** The address of something that speaks HTTP. Its error says nothing of the value: that may hold a password. */
 export function httpUrl() {
   return z.string().refine((text) => /^https?:$/.test(URL.parse(text)?.protocol ?? ''), {

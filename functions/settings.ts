@@ -10,6 +10,7 @@ import {
   integer,
   origins,
   postgresUrl,
+  redisUrl,
   signingKeys,
   webAddress,
   yesOrNo,
@@ -51,6 +52,12 @@ export const settingsSchema = z.object({
     .optional()
     .describe('The same database as plinth_server, the role that the API logs in as. Only together with DATABASE_URL.'),
   POOL_SIZE: integer(1, 1000).default(10).describe('How many connections the API holds to the database.'),
+  REDIS_URL: redisUrl()
+    .optional()
+    .describe(
+      'A Redis (7 or later) that several servers share: what one of them caches and counts, the others know. Without it each has its own ' +
+        'memory. Give each installation a database number of its own: redis://host:6379/1.',
+    ),
   WORKERS: yesOrNo()
     .default(true)
     .describe(

@@ -27,9 +27,11 @@ export type Tags = {
   subscription?: string;
   /** On a function or foreign key: what it gives is the same for whoever may have it. */
   shared?: true;
+  /** On a function: what it gives to callers without a token is the same until an event of this topic. */
+  keptUntil?: string;
 };
 
-const withValue = ['name', 'inverse', 'order', 'cost', 'argon2id', 'subscription'];
+const withValue = ['name', 'inverse', 'order', 'cost', 'argon2id', 'subscription', 'keptUntil'];
 const withoutValue = ['hide', 'notNull', 'jwt', 'deliver', 'shared', 'asOwner'];
 
 /**

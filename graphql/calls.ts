@@ -50,8 +50,19 @@ export function readFunction(fn: PgFunction, types: Types): Call | undefined {
     ...(tags.argon2id && { hash: readHash(tags.argon2id, named, object) }),
     ...(tags.subscription && { subscription: readSubscription(tags.subscription, fn, event, object, types) }),
     shared: tags.shared === true,
+    ...(tags.keptUntil && { keptUntil: tags.keptUntil }),
   };
+  if (tags.keptUntil) checkKept(plan, fn, object);
   return { object, fn, name: camelCase(tags.name ?? fn.name), description, tags, plan };
+}
+
+/** What leads to tables changes with more than one topic. */
+function checkKept({ ofRow, result }: FunctionPlan, { volatile }: PgFunction, object: string): void {
+  const isOfTable = (result.kind === 'row' || result.kind === 'rows') && result.row.key.length > 0;
+  if (!volatile && !ofRow && !isOfTable) return;
+  throw new Refusal(`The comment on ${object} keeps what cannot be kept: @keptUntil`, {
+    remedy: 'Write it on a stable function that gives values or a composite type, not rows of a table.',
+  });
 }
 
 function readArguments(given: PgFunction['arguments'], object: string, types: Types): FunctionPlan['arguments'] {

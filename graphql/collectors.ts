@@ -4,6 +4,7 @@ import type { Server as HttpServer } from 'node:http';
 import type { Socket } from 'node:net';
 import { availableParallelism, freemem, loadavg, totalmem } from 'node:os';
 import { Counter, Gauge } from 'prom-client';
+import type { CacheState } from '../functions/cache.ts';
 import type { LogState } from '../functions/event-log.ts';
 import type { QueryTimes } from '../functions/query-times.ts';
 import type { Collector } from './metrics.ts';
@@ -77,6 +78,37 @@ export function collectEvents(
       () => state().oldestTransaction,
     ],
     ['plinth_notify_queue_ratio', 'The share of the queue of NOTIFY that is in use.', () => state().notifyQueue],
+  ]);
+}
+
+/** The cache, and the breaker before it: 0 closed, 1 half-open, 2 open (E1). */
+export function collectCache(state: () => CacheState): Collector {
+  const counts = readings([
+    ['plinth_cache_hits_total', 'What was found in the cache.', () => state().hits],
+    ['plinth_cache_misses_total', 'What was not.', () => state().misses],
+    ['plinth_cache_bytes', 'What the cache takes of the memory of this process.', () => state().bytes ?? 0],
+    ['plinth_breaker_failures', 'Failures in a row of the cache.', () => state().breaker?.failures ?? 0],
+  ]);
+  return (registry) => {
+    counts(registry);
+    new Gauge({
+      name: 'plinth_breaker_state',
+      help: 'Whether a breaker lets calls through: 0 closed, 1 half-open, 2 open.',
+      labelNames: ['name'],
+      registers: [registry],
+      collect() {
+        const states = ['closed', 'half-open', 'open'];
+        this.set({ name: 'cache' }, states.indexOf(state().breaker?.state ?? 'closed'));
+      },
+    });
+  };
+}
+
+/** What the gate let through and turned away (F7). */
+export function collectGate(state: () => { counted: number; refused: number }): Collector {
+  return readings([
+    ['plinth_rate_counted_total', 'What was counted against a limit, and let through.', () => state().counted],
+    ['plinth_rate_refused_total', 'What was over a limit, and refused.', () => state().refused],
   ]);
 }
 

@@ -174,7 +174,8 @@ async function effectOf(
   let like: string | undefined;
   if (hash.salt) {
     const salt = callOf(hash.salt, values);
-    const [rows] = await engine.requests.run(asked.caller, [salt], optionsOf(operation, asked, true));
+    // Part of a mutation, and let in as one.
+    const [rows] = await engine.requests.run(asked.caller, [salt], optionsOf(operation, asked, false));
     like = rows?.[0]?.[0] ?? undefined;
   }
   call.values[hash.index] = await hashPassword(call.values[hash.index] as string, like);

@@ -1,3 +1,4 @@
+import type { CacheState } from '../functions/cache.ts';
 import type { LogState } from '../functions/event-log.ts';
 import type { Requests } from '../functions/requests.ts';
 import manifest from '../package.json' with { type: 'json' };
@@ -11,6 +12,8 @@ type Readiness = {
   connections: { total: number; idle: number; waiting: number };
   /** Of subscribers: how many there are, what was sent to all since the start, and how many read too slowly. */
   events: LogState & { subscribers: number; deliveries: number; cutOff: number };
+  /** A cache that fails is done without: it makes nothing unavailable. */
+  cache: CacheState;
   versions: { plinth: string; postgres?: string; runtime: string };
 };
 
@@ -25,10 +28,11 @@ export function openReadiness(
   requests: Pick<Requests, 'pool' | 'connections'>,
   live: LiveApi,
   events: () => Readiness['events'],
+  cache: () => CacheState,
 ): () => Promise<[number, Readiness]> {
   let asked: Promise<[number, Readiness]> | undefined;
   return () => {
-    asked ??= readinessOf(requests, live, events()).finally(() => {
+    asked ??= readinessOf(requests, live, { events: events(), cache: cache() }).finally(() => {
       asked = undefined;
     });
     return asked;
@@ -38,7 +42,7 @@ export function openReadiness(
 async function readinessOf(
   { pool, connections }: Pick<Requests, 'pool' | 'connections'>,
   live: LiveApi,
-  events: Readiness['events'],
+  states: Pick<Readiness, 'events' | 'cache'>,
 ): Promise<[number, Readiness]> {
   const { schema, fingerprint } = live.current;
   const roots = [schema.getQueryType(), schema.getMutationType()];
@@ -46,7 +50,7 @@ async function readinessOf(
   const shared = {
     schema: { applied: fields > 0, fingerprint, fields },
     connections: connections(),
-    events,
+    ...states,
   };
   const started = performance.now();
   try {

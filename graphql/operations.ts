@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import {
   type DocumentNode,
+  type FragmentDefinitionNode,
   GraphQLError,
   type GraphQLSchema,
   getNamedType,
@@ -13,6 +14,7 @@ import {
   NoSchemaIntrospectionCustomRule,
   type OperationDefinitionNode,
   parse,
+  type SelectionSetNode,
   specifiedRules,
   typeFromAST,
   type VariableValues,
@@ -31,6 +33,12 @@ export type Operation = {
   /** What its time is counted under: its name, and the beginning of the hash of its document. */
   label: string;
   kind: 'query' | 'mutation' | 'subscription';
+  /** Of its document and name. */
+  hash: string;
+  /** The topics until whose next event its answer to callers without a token is the same; none: it never is. */
+  keptUntil: string[];
+  /** How often it asks for each of its root fields. */
+  fields: Map<string, number>;
   /** The variables of one execution, checked. @throws a list of GraphQLErrors */
   variables(given: Record<string, unknown>): VariableValues;
   /** The SQL for a role and the shape of these variables; compiled once. @throws GraphQLError */
@@ -75,9 +83,10 @@ export function openOperations(schema: GraphQLSchema, limits: DocumentLimits) {
     }
     number += 1;
     const own = `${number} `;
-    const hash = createHash('sha256').update(text).digest('hex').slice(0, 8);
-    const label = `${(operation.name?.value ?? operation.operation).slice(0, 100)} ${hash}`;
-    return openOperation(schema, document, operation, label, limits, (shape, make) => compiled(own + shape, make));
+    const hash = createHash('sha256').update(text).digest('hex');
+    const named = operation.name?.value ?? operation.operation;
+    const names = { label: `${named.slice(0, 100)} ${hash.slice(0, 8)}`, hash: `${hash} ${named}` };
+    return openOperation(schema, document, operation, names, limits, (shape, make) => compiled(own + shape, make));
   }
 }
 
@@ -127,18 +136,21 @@ function openOperation(
   schema: GraphQLSchema,
   document: DocumentNode,
   operation: OperationDefinitionNode,
-  label: string,
+  names: Pick<Operation, 'label' | 'hash'>,
   limits: DocumentLimits,
   remember: Remember<CompiledOperation>,
 ): Operation {
   const definitions = operation.variableDefinitions ?? [];
   const shapes = shapesOf(schema, document, operation);
   const none: VariableValues = { sources: {}, coerced: {} };
+  const fields = rootFields(document, operation);
   return {
     document,
     name: operation.name?.value,
-    label,
+    ...names,
     kind: operation.operation,
+    keptUntil: operation.operation === 'query' ? keptUntil(schema, fields) : [],
+    fields,
     variables(given) {
       if (definitions.length === 0) return none;
       const { variableValues, errors } = getVariableValues(schema, definitions, given, {
@@ -154,6 +166,48 @@ function openOperation(
       return remember(shape, () => compileOperation({ schema, document, variables, role, limits }, operation));
     },
   };
+}
+
+/** The topics of all its fields; none where one of them has none. */
+function keptUntil(schema: GraphQLSchema, fields: Map<string, number>): string[] {
+  const known = schema.getQueryType()?.getFields() ?? {};
+  const topics = [...fields.keys()].map((name) => {
+    const plan = known[name]?.extensions.plan;
+    return plan?.kind === 'function' ? plan.call.keptUntil : undefined;
+  });
+  return topics.every((topic) => topic !== undefined) ? [...new Set(topics)] : [];
+}
+
+/** Each fragment is counted once and multiplied: written out, some would be longer than the memory. */
+function rootFields(document: DocumentNode, operation: OperationDefinitionNode): Map<string, number> {
+  const fragments = new Map<string, Map<string, number>>();
+
+  function within({ selections }: SelectionSetNode): Map<string, number> {
+    const counts = new Map<string, number>();
+    const add = (name: string, times: number) => counts.set(name, (counts.get(name) ?? 0) + times);
+    for (const selection of selections) {
+      if (selection.kind === Kind.FIELD) add(selection.name.value, 1);
+      else {
+        const inner =
+          selection.kind === Kind.INLINE_FRAGMENT ? within(selection.selectionSet) : ofFragment(selection.name.value);
+        for (const [name, times] of inner) add(name, times);
+      }
+    }
+    return counts;
+  }
+
+  function ofFragment(name: string): Map<string, number> {
+    const known = fragments.get(name);
+    if (known) return known;
+    const definition = document.definitions.find(
+      (each) => each.kind === Kind.FRAGMENT_DEFINITION && each.name.value === name,
+    ) as FragmentDefinitionNode | undefined;
+    const counts = definition ? within(definition.selectionSet) : new Map<string, number>();
+    fragments.set(name, counts);
+    return counts;
+  }
+
+  return within(operation.selectionSet);
 }
 
 /** What the SQL depends on in each variable. Two executions of one shape run the same statement. */

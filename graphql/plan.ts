@@ -64,6 +64,8 @@ export type FunctionPlan = {
   subscription?: { event: Row; listen: Pick<FunctionPlan, 'sqlName' | 'arguments'> };
   /** Whether what it gives is the same for whoever may have it. */
   shared: boolean;
+  /** The topic of the events until which what it gives to callers without a token is the same. */
+  keptUntil?: string;
 };
 
 /** What a field of the schema is in SQL; it stands in the field's extensions. */

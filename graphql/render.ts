@@ -81,8 +81,8 @@ export function isTransient(error: unknown): boolean {
   return isLost(error) || /^(53|57P0|40)/.test((error as { code?: string }).code ?? '');
 }
 
-/** Whether render failed because the caller may not listen: their session has ended, or the right was refused. */
+/** Whether render failed because the caller may not listen: their session has ended, the right was refused, or nobody may. */
 export function isRefusal(error: unknown): boolean {
   const { code = '', at } = error as { code?: string; at?: number };
-  return (at === -1 || at === 1) && code.startsWith('PT4');
+  return (at === -1 || at === 1) && /^PT(4|503)/.test(code);
 }

@@ -1,7 +1,9 @@
 import { GraphQLError, type GraphQLFormattedError } from 'graphql';
+import type { Answers } from './answers.ts';
 import { tellError } from './errors.ts';
 import { type Asked, type Engine, executeOperation } from './execute.ts';
 import { type Explanation, explainOperation } from './explain.ts';
+import type { Gate } from './gate.ts';
 import type { Operation } from './operations.ts';
 
 /** The parameters of a GraphQL request, as its body or URL carries them. */
@@ -45,6 +47,8 @@ export type Outcome = {
   rows: number;
   explanation?: Explanation[];
   operation?: Operation;
+  /** What its answer over HTTP has beside the body. */
+  http?: { status?: number; headers: Record<string, string> };
 };
 
 /** Answers a request: finds or makes its operation, and executes it. Never throws. */
@@ -53,25 +57,43 @@ export async function respond(
   operations: (text: string, name: string | undefined) => Operation,
   { query, operationName, variables, explain }: GoodParams,
   asked: Asked,
-  { readOnly }: { readOnly: boolean },
+  { readOnly, gate, answers }: { readOnly: boolean; gate: Gate; answers: Answers },
 ): Promise<Outcome> {
   let operation: Operation | undefined;
   try {
+    const arrived = gate.arrive(asked);
     operation = operations(query, operationName);
     if (readOnly && operation.kind !== 'query') {
       throw new GraphQLError('A GET request only reads: send a mutation by POST.', {
         extensions: { code: 'BAD_REQUEST', http: { status: 405, headers: { allow: 'POST' } } },
       });
     }
-    const answer = await executeOperation(engine, operation, variables, asked);
-    if (!explain || asked.caller.role !== 'operator' || answer.errors) return { executed: true, operation, ...answer };
-    const explanation = await explainOperation(engine, operation, variables, asked);
-    return { executed: true, operation, ...answer, explanation };
+    const headers = { ...arrived, ...gate.admit(asked, operation) };
+    const found = operation;
+    const answer = await answers.recall(found, variables, asked, (by) =>
+      executeOperation(engine, found, variables, by),
+    );
+    if (answer.errors?.[0]?.extensions?.code === 'MAINTENANCE') {
+      // The database knew of it first.
+      await gate.changed();
+      gate.admit(asked, operation);
+    }
+    const done = { executed: true, operation, ...answer, http: { headers } };
+    if (!explain || asked.caller.role !== 'operator' || answer.errors) return done;
+    return { ...done, explanation: await explainOperation(engine, operation, variables, asked) };
   } catch (thrown) {
     const list = Array.isArray(thrown) ? thrown : [thrown];
-    const errors = list.map((error: unknown) => tellError(error, engine.errorCodes, asked.id, engine.unforeseen));
-    return { executed: false, data: null, errors, rows: 0, ...(operation && { operation }) };
+    const told = list.map((error: unknown) => tellError(error, engine.errorCodes, asked.id, engine.unforeseen));
+    const { http } = (told[0]?.extensions ?? {}) as { http?: NonNullable<Outcome['http']> };
+    const errors = told.map(withoutHttp);
+    return { executed: false, data: null, errors, rows: 0, ...(operation && { operation }), ...(http && { http }) };
   }
+}
+
+/** How an error is sent over HTTP is not for clients to read. */
+export function withoutHttp({ extensions, ...error }: GraphQLFormattedError): GraphQLFormattedError {
+  const { http: _, ...rest } = extensions ?? {};
+  return { ...error, extensions: rest };
 }
 
 /** The body of an answer. `data` is the text that Postgres wrote; it is not parsed on its way. */

@@ -6,13 +6,16 @@ import type { Settings } from '../functions/settings.ts';
 import type { Span } from '../functions/span.ts';
 import type { Claims, Tokens } from '../functions/tokens.ts';
 import { addressOf, countedAddress } from './address.ts';
+import type { Answers } from './answers.ts';
 import { openBodies } from './bodies.ts';
+import { conditional } from './conditional.ts';
 import { tellError } from './errors.ts';
 import { openEventStreams } from './event-stream.ts';
 import type { Asked, Engine } from './execute.ts';
+import type { Gate } from './gate.ts';
 import type { Metrics } from './metrics.ts';
 import type { Operation } from './operations.ts';
-import { bodyOf, type GoodParams, goodParams, type Outcome, type Params, respond } from './respond.ts';
+import { bodyOf, type GoodParams, goodParams, type Outcome, type Params, respond, withoutHttp } from './respond.ts';
 import { openPlaces, openShares } from './shares.ts';
 import type { Listener } from './subscriber.ts';
 import type { Subscriptions } from './subscriptions.ts';
@@ -39,6 +42,8 @@ export function openRoute(
     log,
     metrics,
     heartbeat,
+    gate,
+    answers,
   }: {
     settings: Settings;
     verify: Tokens['verify'];
@@ -46,6 +51,8 @@ export function openRoute(
     log: Logger;
     metrics: Metrics | undefined;
     heartbeat: number;
+    gate: Gate;
+    answers: Answers;
   },
 ) {
   /** With a trusted document in place of its name; nothing where they are malformed. */
@@ -61,7 +68,7 @@ export function openRoute(
     const outcome: Outcome =
       good instanceof GraphQLError
         ? { executed: false, data: null, errors: [good.toJSON()], rows: 0 }
-        : await respond(engine(), operations, good, asked, { readOnly });
+        : await respond(engine(), operations, good, asked, { readOnly, gate, answers });
     const code = outcome.errors && String(outcome.errors[0]?.extensions?.code ?? 'BAD_REQUEST');
     metrics?.executed(outcome.operation?.kind ?? 'none', code ?? 'OK', outcome.rows);
     log.info(
@@ -96,6 +103,15 @@ export function openRoute(
     const good = readParams(params);
     if (good && !(good instanceof GraphQLError) && kindOf(params) === 'subscription') {
       const { query, operationName, variables } = good;
+      try {
+        gate.arrive(asked as Asked);
+        gate.admit(asked as Asked, operations(query, operationName));
+      } catch (error) {
+        const told = tellError(error, engine().errorCodes, asked.id, engine().unforeseen);
+        metrics?.executed('subscription', String(told.extensions?.code), 0);
+        listener.end([withoutHttp(told)]);
+        return () => {};
+      }
       // A client may begin and end them by the ten thousand: each a line would fill the disk.
       log.debug({ id: asked.id, operation: operationName ?? 'subscription', role: asked.caller.role }, 'subscription');
       metrics?.executed('subscription', 'OK', 0);
@@ -202,7 +218,9 @@ export function openRoute(
       signal: gone.signal,
       span,
     };
-    return (await answerPlain(request, body.text, asked)) ?? yoga(request, body.text, asked);
+    return (
+      (await answerPlain(request, body.text, asked)) ?? conditional(request, await yoga(request, body.text, asked))
+    );
   }
 
   // What nearly every client sends, a JSON body by POST, is answered here. Everything else (GET, GraphiQL, other media types,
@@ -220,8 +238,9 @@ export function openRoute(
     const outcome = await answer(params, asked, false);
     if (!outcome) return;
     // What was refused before it ran is an error of the request; older clients expect 200 for it all the same.
-    const status = outcome.executed || type.startsWith('application/json') ? 200 : 400;
-    return { status, headers: { 'content-type': type }, body: bodyOf(outcome) };
+    const usual = outcome.executed || type.startsWith('application/json') ? 200 : 400;
+    const { status = usual, headers } = outcome.http ?? {};
+    return { status, headers: { ...headers, 'content-type': type }, body: bodyOf(outcome) };
   }
 
   return {

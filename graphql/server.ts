@@ -2,7 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { QueryConfig } from 'pg';
 import type { Logger } from 'pino';
+import { openCache } from '../functions/cache.ts';
 import { followLog, type LogFollower } from '../functions/event-log.ts';
+import { rulesTopic } from '../functions/gate.ts';
 import { openQueryTimes, type QueryTimes } from '../functions/query-times.ts';
 import { openRequests } from '../functions/requests.ts';
 import { serverUrl } from '../functions/server-role.ts';
@@ -11,12 +13,21 @@ import type { SigningKey } from '../functions/signing-keys.ts';
 import type { Span } from '../functions/span.ts';
 import { openTokens } from '../functions/tokens.ts';
 import { openAdmin } from './admin.ts';
+import { openAnswers } from './answers.ts';
 import { collectBackups } from './backup-metrics.ts';
-import { collectEvents, collectMachine, collectNetwork, collectQueries } from './collectors.ts';
+import {
+  collectCache,
+  collectEvents,
+  collectGate,
+  collectMachine,
+  collectNetwork,
+  collectQueries,
+} from './collectors.ts';
 import { corsHeaders } from './cors.ts';
 import { loadReporter } from './error-reporter.ts';
 import { unforeseenTo } from './errors.ts';
 import type { Deliver, Engine } from './execute.ts';
+import { type Gate, openGate } from './gate.ts';
 import { openReadiness } from './health.ts';
 import { collectHealth } from './health-metrics.ts';
 import { collectJobs } from './job-metrics.ts';
@@ -84,10 +95,13 @@ export async function startServer({
       metrics?.roundTrip(milliseconds / 1000);
     },
   };
+  const cache = await openCache(settings, log);
   const requests = openRequests(url, { size: settings.poolSize, log, times });
   let engine: Engine;
   let operations: (text: string, name: string | undefined) => Operation;
   let eventLog: LogFollower;
+  let gate: Gate | undefined;
+  const answers = openAnswers(await openCache({}, log), () => eventLog.state().lastRead < 2);
   const subscriptions = openSubscriptions(
     () => engine,
     () => eventLog,
@@ -107,13 +121,31 @@ export async function startServer({
       signal: (signals) => eventLog.signal(signals),
     };
     subscriptions.changed();
+    answers.changed();
   }).catch(async (error) => {
-    await requests.close();
+    await Promise.all([requests.close(), cache.close()]);
     throw error;
   });
   const run = (query: QueryConfig) => requests.runAsServer(query, 'listeners');
-  eventLog = await followLog(url, run, log, subscriptions.take).catch(async (error) => {
-    await Promise.all([live.close(), requests.close()]);
+  eventLog = await followLog(url, run, log, (given) => {
+    if ('events' in given) {
+      answers.happened(given.events);
+      if (given.events.some(({ topic }) => topic === rulesTopic)) void gate?.changed();
+    }
+    subscriptions.take(given);
+  }).catch(async (error) => {
+    await Promise.all([live.close(), requests.close(), cache.close()]);
+    throw error;
+  });
+  // After the log: what changes from now on is heard.
+  gate = await openGate({
+    pool: requests.pool,
+    cache,
+    processes: () => eventLog.state().processes,
+    closed: subscriptions.changed,
+    log,
+  }).catch(async (error) => {
+    await Promise.all([live.close(), eventLog.close(), requests.close(), cache.close()]);
     throw error;
   });
 
@@ -121,6 +153,8 @@ export async function startServer({
     ? openMetrics([
         collectQueries(requests.connections, times),
         collectEvents(eventLog.state, subscriptions),
+        collectCache(cache.state),
+        collectGate(gate.state),
         collectNetwork(server),
         collectMachine(settings.plinthData),
         collectHealth(requests),
@@ -129,10 +163,15 @@ export async function startServer({
         ...collectors,
       ])
     : undefined;
-  const readiness = openReadiness(requests, live, () => {
-    const { deliveries, cutOff } = subscriptions.totals();
-    return { ...eventLog.state(), subscribers: subscriptions.count(), deliveries, cutOff };
-  });
+  const readiness = openReadiness(
+    requests,
+    live,
+    () => {
+      const { deliveries, cutOff } = subscriptions.totals();
+      return { ...eventLog.state(), subscribers: subscriptions.count(), deliveries, cutOff };
+    },
+    cache.state,
+  );
   const figures = openRequestFigures(requests);
   const { slowQueryMs, metricsToken } = settings;
   const admin = openAdmin({ verify: tokens.verify, requests, times, metrics, slowQueryMs, metricsToken });
@@ -143,6 +182,8 @@ export async function startServer({
     log,
     metrics,
     heartbeat,
+    gate,
+    answers,
   });
 
   async function handle(
@@ -177,7 +218,10 @@ export async function startServer({
         // Nobody is there to be answered, or a stream has begun.
         if (!sent) return span?.end();
         const { status, headers, body } = sent;
-        response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
+        response.writeHead(status, {
+          ...headers,
+          ...(status !== 304 && { 'content-length': Buffer.byteLength(body) }),
+        });
         response.end(body);
         const seconds = (performance.now() - started) / 1000;
         metrics?.answered(routes.has(path) ? path : 'other', status, seconds);
@@ -197,7 +241,7 @@ export async function startServer({
     server.once('error', reject);
     server.listen(settings.port, settings.host, resolve);
   }).catch(async (error) => {
-    await Promise.all([live.close(), eventLog.close(), requests.close()]);
+    await Promise.all([live.close(), eventLog.close(), requests.close(), cache.close()]);
     throw error;
   });
   const { port } = server.address() as { port: number };
@@ -212,9 +256,11 @@ export async function startServer({
       // What is being answered may finish; connections kept open for later requests may not hold the end up.
       setTimeout(() => server.closeAllConnections(), 5000).unref();
       await closed;
+      gate.close();
       await live.close();
       await eventLog.close();
       await requests.close();
+      await cache.close();
       await tracer?.close();
     },
   };

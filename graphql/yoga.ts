@@ -28,9 +28,14 @@ export function openYoga(
       if (!outcome) return;
       // It insists on a document, where a trusted one was only named.
       if (params.query === undefined) setParams({ ...params, query: '' });
-      const errors = outcome.errors?.map(({ message, ...rest }) => new GraphQLError(message, rest as object));
+      const { http } = outcome;
+      // `extensions.http` tells it the status and headers.
+      const errors = outcome.errors?.map(
+        ({ message, extensions, ...rest }) =>
+          new GraphQLError(message, { ...rest, extensions: { ...extensions, ...(http && { http }) } } as object),
+      );
       const result = { ...(outcome.executed && { data: {} }), ...(errors && { errors }) };
-      setResult({ ...result, stringify: () => bodyOf(withoutHttp(outcome)) } as never);
+      setResult({ ...result, stringify: () => bodyOf(outcome) } as never);
     },
   };
   const yoga = createYoga<{ asked: Asked }>({
@@ -61,16 +66,6 @@ export function openYoga(
       body: await response.text(),
     };
   };
-}
-
-/** `extensions.http` tells Yoga the status; clients do not need it. */
-function withoutHttp(outcome: Outcome): Outcome {
-  if (!outcome.errors) return outcome;
-  const errors = outcome.errors.map(({ extensions, ...error }) => {
-    const { http: _, ...rest } = (extensions ?? {}) as Record<string, unknown>;
-    return Object.keys(rest).length > 0 ? { ...error, extensions: rest } : error;
-  });
-  return { ...outcome, errors };
 }
 
 const firstQuery = `# Without a token you are anonymous.

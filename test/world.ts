@@ -68,6 +68,7 @@ export async function openWorld(
   const owner = new pg.Pool({ connectionString: databaseUrl, max: 4 });
   closing.unshift(() => owner.end());
   owner.on('error', () => {});
+  await liftLimits(owner);
   const keys = [{ kid: 'test', key: randomBytes(32) }];
   const delivered: Delivery[] = [];
   const logged: Record<string, unknown>[] = [];
@@ -122,6 +123,12 @@ export async function openWorld(
       return { id: made.rows[0].user_id, username, token: await tokens.sign(rows[0].claims) };
     },
   };
+}
+
+/** Limits that are counted as ever, and that no test meets unless it means to. */
+async function liftLimits(owner: pg.Pool): Promise<void> {
+  const { rows } = await owner.query("select to_regclass('access.rate_limits') as limits");
+  if (rows[0].limits) await owner.query('update access.rate_limits set count = 1000000000');
 }
 
 /** A copy of a database that has the schema already: milliseconds, where applying takes a good part of a second. */

@@ -32,6 +32,8 @@ export async function onGround<Result>(report: Report, work: (ground: Ground) =>
   try {
     return await onScratch(given ?? server?.url ?? '', await readSchema(schemaFile), async (owner, url) => {
       const { rows } = await owner.query('show server_version');
+      // Counted as ever, and not met.
+      await owner.query('update access.rate_limits set count = 1000000000');
       report(`Measuring on Postgres ${rows[0].server_version}, Node ${process.versions.node}`);
       return work({ url, owner, folder });
     });

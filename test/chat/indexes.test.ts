@@ -34,6 +34,11 @@ const uses: Record<string, string | null> = {
   'identity.refresh_tokens_session_id_idx': `delete from identity.sessions where user_id = ${someone}`,
   'identity.attempts_pkey': "select identity.password_salt('user77@plinth.test')",
   'identity.attempts_started_at_idx': 'select identity.expire_codes()',
+  'identity.maintenance_pkey': null,
+  'access.flags_pkey': "select access.is_on('flag_77')",
+  'access.rate_limits_pkey': null,
+  'access.rate_counts_pkey': "select access._count_requests('{key77}', '{1}', '{60}')",
+  'access.rate_counts_expires_at_idx': "select access._count_requests('{key77}', '{1}', '{60}')",
   'events.topic_kinds_pkey': null,
   'events.topics_pkey': "select events.publish('user:77', 'told')",
   'events.log_pkey': "select * from events._missed('{user:77}', '{0}', '{1}')",
@@ -81,6 +86,9 @@ await owner.query(`
     select '+7777' || lpad(n::text, 7, '0'), '', sha256('123456'), 'Name', now() + interval '10 minutes' from who;
   update identity.codes set created_at = now() - interval '2 hours', expires_at = now() - interval '1 hour' where recipient like '%99';
   insert into identity.attempts select 'subject' || n, now() - case when n % 100 = 0 then interval '2 days' else interval '0' end, 1 from who;
+  insert into access.flags (name, description) select 'flag_' || n, 'A flag' from who;
+  insert into access.rate_counts
+    select 'key' || n, 1, now() + case when n % 100 = 0 then -interval '1 hour' else interval '1 hour' end from who;
   insert into chat.channels (kind, name, is_public, owner_id, last_seq, external_ref)
     select 'room', 'room ' || n, n % 100 = 0, id, 4, 'gitter:' || n from who;
   create temp table room as select id, substr(name, 6)::integer as n from chat.channels;
