@@ -1363,7 +1363,7 @@ values
   ('system',       'system',       interval '60 days'),
   ('notification', 'notification', interval '7 days'),
   ('search',       'search',       interval '1 day'),
-  ('run',          'system',       interval '7 days')
+  ('run',          'run',          interval '7 days')
 on conflict (kind) do update set stream = excluded.stream, kept = excluded.kept;
 
 -- The counts of topics that have no row of their own to count in. They outlive the log: a number is never given twice.
@@ -2486,7 +2486,7 @@ declare
 begin
   select * into known from jobs.tasks as listed where listed.name = enqueue.task;
   if known.name is null then
-    raise exception using errcode = 'PT404', message = format('There is no task called %s.', enqueue.task),
+    raise exception using errcode = 'PT404', message = format('There is no task called %s.', left(enqueue.task, 100)),
       column = 'task', hint = 'jobs.tasks lists them.';
   end if;
   if enqueue.priority not between -1000 and 1000 then
@@ -2607,7 +2607,8 @@ declare
   redone  integer := 0;
 begin
   if not exists (select from jobs.queues as known where known.name = redrive.queue) then
-    raise exception using errcode = 'PT404', message = format('There is no queue called %s.', queue), column = 'queue';
+    raise exception using errcode = 'PT404', message = format('There is no queue called %s.', left(queue, 100)),
+      column = 'queue';
   end if;
   if most not between 1 and 10000 then
     raise exception using errcode = 'PT400', message = 'From 1 to 10,000 at once.', column = 'most';
@@ -2662,7 +2663,8 @@ declare
 begin
   update jobs.tasks as known set is_paused = _set_paused.is_paused where known.name = task returning * into changed;
   if changed.name is null then
-    raise exception using errcode = 'PT404', message = format('There is no task called %s.', task), column = 'task';
+    raise exception using errcode = 'PT404', message = format('There is no task called %s.', left(task, 100)),
+      column = 'task';
   end if;
   update jobs.queues as fed set is_paused = _set_paused.is_paused where fed.name = changed.queue;
   return changed;
@@ -3053,6 +3055,7 @@ as $$
     delete from jobs.runs as run
     using jobs.tasks as task
     where task.name = run.task and run.finished_at < now() - task.kept
+      and run.finished_at < now() - (select min(kept) from jobs.tasks)
     returning 1
   )
   select count(*) from expired;

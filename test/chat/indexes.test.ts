@@ -43,6 +43,17 @@ const uses: Record<string, string | null> = {
   'events.topics_pkey': "select events.publish('user:77', 'told')",
   'events.log_pkey': "select * from events._missed('{user:77}', '{0}', '{1}')",
   'events.log_xid_idx': "select * from events._new_in_log('3:3:', pg_current_snapshot(), '-infinity', '', 0)",
+  'jobs.queues_dead_letter_idx': "delete from jobs.queues where name = 'queue_77'",
+  'jobs.schedules_task_idx': "delete from jobs.tasks where name = 'task 2077'",
+  'jobs.runs_task_created_at_id_idx': "delete from jobs.tasks where name = 'task 2077'",
+  'jobs.runs_state_created_at_id_idx': 'select * from jobs.overview()',
+  'jobs.runs_asked_by_created_at_idx': `select * from jobs.runs where asked_by = ${someone} order by created_at desc limit 20`,
+  'jobs.runs_finished_at_idx': 'select jobs.expire_runs()',
+  'jobs.runs_worker_idx': "select jobs._beat('worker 77', 'here', 1, '{}')",
+  'stats.system_metrics_metric_name_measured_at_id_idx':
+    "select * from stats.system_metrics where metric_name = 'cpu_usage' order by measured_at desc, id desc limit 20",
+  'stats.system_metrics_measured_at_idx': 'select stats.expire_metrics()',
+  'operations.backups_started_at_idx': 'select operations.backup_status()',
   'chat.channels_pkey': `select chat.mark_read(${somewhere})`,
   'chat.channels_external_ref_key': imported,
   'chat.channels_public_idx': "select * from chat.search_messages('walrus')",
@@ -64,6 +75,21 @@ const uses: Record<string, string | null> = {
   'chat.deletions_deleted_by_idx': `delete from identity.users where id = ${someone}`,
   'chat.nonces_pkey': `select chat.send_message(${somewhere}, 'hello', 'nonce77')`,
   'chat.common_words_pkey': null,
+  'jobs.queues_pkey': null,
+  'jobs.tasks_pkey': null,
+  'jobs.tasks_queue_key': null,
+  'jobs.schedules_pkey': null,
+  'jobs.workers_pkey': null,
+  'jobs.runs_pkey': null,
+  'jobs.runs_task_nonce_key': null,
+  'jobs.runs_schedule_scheduled_for_key': null,
+  'jobs.runs_running_key': null,
+  'jobs.cancellations_pkey': null,
+  'stats.daily_stats_pkey': null,
+  'stats.system_metrics_pkey': null,
+  'operations.backups_pkey': null,
+  'operations.health_thresholds_pkey': null,
+  'events.restores_pkey': null,
 };
 
 // Enough of everything that reading all of it costs more than an index. User 77 and what is around them is what is asked for.
@@ -89,6 +115,17 @@ await owner.query(`
   insert into access.flags (name, description) select 'flag_' || n, 'A flag' from who;
   insert into access.rate_counts
     select 'key' || n, 1, now() + case when n % 100 = 0 then -interval '1 hour' else interval '1 hour' end from who;
+  insert into jobs.queues (name) select 'queue_' || n from who;
+  insert into jobs.tasks (name) select 'task ' || n from who;
+  insert into jobs.schedules (name, cron, task) select 'schedule ' || n, '0 0 1 1 *', 'task ' || n from who where n < 2000;
+  insert into jobs.runs (task, state, asked_by, worker, max_attempts, created_at, finished_at)
+    select 'task ' || n % 2000 + 1, case when n % 100 = 0 then 'running' when n % 101 = 0 then 'queued' else 'succeeded' end::jobs.run_state,
+      id, 'worker ' || n, 1, now() - n * interval '1 minute', case when n % 100 <> 0 and n % 101 <> 0 then now() - n * interval '15 minutes' end
+    from who;
+  insert into stats.system_metrics (metric_name, metric_value, server_id, measured_at)
+    select (array['cpu_usage', 'memory_usage', 'disk_usage'])[n % 3 + 1]::stats.metric_name, 0.5, 'here', now() - n * interval '15 minutes' from who;
+  insert into operations.backups (name, kind, form, storage, state, started_at, finished_at, proven_at)
+    select 'backup ' || n, 'daily', 'portable', 'folder', 'proven', now() - n * interval '1 day', now() - n * interval '1 day', now() from who;
   insert into chat.channels (kind, name, is_public, owner_id, last_seq, external_ref)
     select 'room', 'room ' || n, n % 100 = 0, id, 4, 'gitter:' || n from who;
   create temp table room as select id, substr(name, 6)::integer as n from chat.channels;

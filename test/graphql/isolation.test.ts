@@ -122,6 +122,9 @@ function readProbes(depth = 2): Probe[] {
       UUID: [...hidden, alice.id],
       String: [secret, 'first', 'xyzzy', 'alice', phone],
       DateTime: ['2026-01-01T00:00:00Z'],
+      Date: ['2026-01-01'],
+      BigInt: ['1'],
+      Int: ['1'],
     };
     const first = values[String(getNamedType(required[0]?.type as never))] as string[];
     return first.map((value) => ({
@@ -288,8 +291,8 @@ t.test('no filter, order, count or cursor tells whether alice’s things exist',
   const few = probes.filter((_, index) => index % 7 === 0);
   const [before, hers] = [await answersTo(probes, mallory.token), await answersTo(few, alice.token)];
   t.ok(
-    before.filter((answer) => answer.includes('errors')).length < probes.length / 10,
-    'nearly all of them are answered',
+    before.filter((answer) => answer.includes('errors') && !answer.includes('FORBIDDEN')).length < probes.length / 10,
+    'nearly all of them are answered, where she may ask at all',
   );
   await owner.query('delete from chat.channels where id = any ($1)', [[left, vault, direct]]);
   await owner.query('delete from identity.sessions where user_id = $1', [alice.id]);
