@@ -186,14 +186,20 @@ export async function prepare(client: pg.ClientBase, tables: Table[]): Promise<P
   if (names.length === 0) return [];
   const { rows: foreign } = await client.query<{ statement: string }>(foreignKeysOutOf, [names]);
   for (const { statement } of foreign) await client.query(statement);
+  const triggers = await triggersOff(client, names);
+  // Emptying fires triggers, too.
   await client.query(`truncate ${names.join(', ')} cascade`);
   const { rows: indexes } = await client.query<{ dropped: string; statement: string }>(indexesOf, [names]);
   for (const { dropped } of indexes) await client.query(dropped);
+  return [...indexes, ...triggers];
+}
+
+async function triggersOff(client: pg.ClientBase, names: string[]): Promise<Postponed> {
   const { rows } = await client.query("select current_setting('session_replication_role') as role");
-  if (rows[0].role === 'replica') return indexes;
+  if (rows[0].role === 'replica') return [];
   const { rows: triggers } = await client.query<{ off: string; statement: string }>(triggersOf, [names]);
   for (const { off } of triggers) await client.query(off);
-  return [...indexes, ...triggers];
+  return triggers;
 }
 
 // Those of partitions go with their parent's.

@@ -82,14 +82,18 @@ export async function fetchFile(
     throw error instanceof NotStored ? unfit(backup, `${file.name} is missing`, error) : error;
   });
   try {
-    await pipeline(
-      stored,
-      (all: AsyncIterable<Uint8Array>) => unaltered(all, file),
-      (all: AsyncIterable<Uint8Array>) => (file.name.endsWith('.sealed') ? unseal(all, keys, path) : all),
-      decompressor(compression),
-      into,
-      { ...(signal && { signal }) },
-    );
+    const content = decompressor(compression);
+    const checked = unaltered(stored, file);
+    const opened = file.name.endsWith('.sealed') ? unseal(checked, keys, path) : checked;
+    // Read beside the pipeline, not as its last part: Deno destroys what a part reads from before it has read it.
+    const fed = pipeline(opened, content, { ...(signal && { signal }) });
+    await Promise.all([
+      fed,
+      into(content).catch((error) => {
+        content.destroy(error);
+        throw error;
+      }),
+    ]);
   } catch (error) {
     throw brokenBackup(backup, file.name, error);
   }
