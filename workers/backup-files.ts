@@ -11,8 +11,11 @@ export type BackupFile = { name: string; bytes: number; sha256: string };
 
 export type Compression = 'zstd' | 'gzip' | 'none';
 
+// Deno 2.9 has zstd, and loses the end of what it decompresses where that is read as it comes.
+const hasZstd = 'createZstdCompress' in zlib && !('Deno' in globalThis);
+
 /** The best that this runtime has. */
-export const bestCompression: Compression = 'createZstdCompress' in zlib ? 'zstd' : 'gzip';
+export const bestCompression: Compression = hasZstd ? 'zstd' : 'gzip';
 
 const ending: Record<Compression, string> = { zstd: '.zst', gzip: '.gz', none: '' };
 
@@ -24,7 +27,7 @@ function compressor(compression: Compression) {
 function decompressor(compression: Compression) {
   if (compression === 'none') return new PassThrough();
   if (compression === 'gzip') return zlib.createGunzip();
-  if ('createZstdDecompress' in zlib) return zlib.createZstdDecompress();
+  if (hasZstd) return zlib.createZstdDecompress();
   throw new Refusal('The backup is compressed by zstd, which this runtime cannot read.', {
     remedy: 'Run it on Node 22.18 or newer.',
   });
@@ -82,18 +85,14 @@ export async function fetchFile(
     throw error instanceof NotStored ? unfit(backup, `${file.name} is missing`, error) : error;
   });
   try {
-    const content = decompressor(compression);
-    const checked = unaltered(stored, file);
-    const opened = file.name.endsWith('.sealed') ? unseal(checked, keys, path) : checked;
-    // Read beside the pipeline, not as its last part: Deno destroys what a part reads from before it has read it.
-    const fed = pipeline(opened, content, { ...(signal && { signal }) });
-    await Promise.all([
-      fed,
-      into(content).catch((error) => {
-        content.destroy(error);
-        throw error;
-      }),
-    ]);
+    await pipeline(
+      stored,
+      (all: AsyncIterable<Uint8Array>) => unaltered(all, file),
+      (all: AsyncIterable<Uint8Array>) => (file.name.endsWith('.sealed') ? unseal(all, keys, path) : all),
+      decompressor(compression),
+      into,
+      { ...(signal && { signal }) },
+    );
   } catch (error) {
     throw brokenBackup(backup, file.name, error);
   }

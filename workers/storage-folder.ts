@@ -27,10 +27,11 @@ export function folderStorage(folder: string): Storage {
       }
     },
     async get(name, signal) {
-      const file = await open(fileOf(name)).catch((error: NodeJS.ErrnoException) => {
+      await stat(fileOf(name)).catch((error: NodeJS.ErrnoException) => {
         throw error.code === 'ENOENT' ? new NotStored(name, folder) : error;
       });
-      return createReadStream('', { fd: file, ...(signal && { signal }) });
+      // By its name: from an open file Deno reads nothing.
+      return createReadStream(fileOf(name), { ...(signal && { signal }) });
     },
     async list(prefix) {
       const found: Stored[] = [];
