@@ -6,6 +6,7 @@ import { availableParallelism, freemem, loadavg, totalmem } from 'node:os';
 import { Counter, Gauge } from 'prom-client';
 import type { LogState } from '../functions/event-log.ts';
 import type { QueryTimes } from '../functions/query-times.ts';
+import type { ReplicaState } from '../functions/replica.ts';
 import type { Collector } from './metrics.ts';
 
 type Reading = [name: string, help: string, value: () => number];
@@ -77,6 +78,24 @@ export function collectEvents(
       () => state().oldestTransaction,
     ],
     ['plinth_notify_queue_ratio', 'The share of the queue of NOTIFY that is in use.', () => state().notifyQueue],
+  ]);
+}
+
+/** The replica; without one it is not lost, and answers nothing. */
+export function collectReplica(state: (() => ReplicaState) | undefined): Collector {
+  return readings([
+    [
+      'plinth_replica_lost',
+      'Whether the replica is lost or behind: 0 or 1.',
+      () => Number((state?.().state ?? 'used') !== 'used'),
+    ],
+    ['plinth_replica_lag_seconds', 'How old what it shows may be.', () => (state?.().lagMilliseconds ?? 0) / 1000],
+    ['plinth_replica_queries_total', 'Queries that it answered.', () => state?.().queries ?? 0],
+    [
+      'plinth_replica_handed_on_total',
+      'Queries that it did not answer, and the primary did.',
+      () => state?.().handedOn ?? 0,
+    ],
   ]);
 }
 

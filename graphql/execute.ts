@@ -82,7 +82,8 @@ async function executeQuery(
 ): Promise<Answer> {
   const call = callOf(query, values);
   try {
-    const [rows] = await engine.requests.run(asked.caller, [call], optionsOf(operation, asked, true));
+    const options = { ...optionsOf(operation, asked, true), mayLag: true };
+    const [rows] = await engine.requests.run(asked.caller, [call], options);
     const [data = null, count] = rows?.[0] ?? [];
     return { data: await signed(engine, data, query), rows: Number(count) };
   } catch (error) {

@@ -1,4 +1,5 @@
 import type { LogState } from '../functions/event-log.ts';
+import type { ReplicaState } from '../functions/replica.ts';
 import type { Requests } from '../functions/requests.ts';
 import manifest from '../package.json' with { type: 'json' };
 import type { LiveApi } from './live.ts';
@@ -6,6 +7,8 @@ import type { LiveApi } from './live.ts';
 type Readiness = {
   status: 'ready' | 'unavailable';
   database: { reachable: boolean; milliseconds?: number };
+  /** Where there is one. That it is lost costs no request. */
+  replica?: ReplicaState;
   /** The schema that is served; the fingerprint is of what the catalog grants. */
   schema: { applied: boolean; fingerprint: string; fields: number };
   connections: { total: number; idle: number; waiting: number };
@@ -23,12 +26,13 @@ const runtime = 'Deno' in globalThis ? `deno ${process.versions.deno}` : `node $
  */
 export function openReadiness(
   requests: Pick<Requests, 'pool' | 'connections'>,
+  replica: (() => ReplicaState) | undefined,
   live: LiveApi,
   events: () => Readiness['events'],
 ): () => Promise<[number, Readiness]> {
   let asked: Promise<[number, Readiness]> | undefined;
   return () => {
-    asked ??= readinessOf(requests, live, events()).finally(() => {
+    asked ??= readinessOf(requests, replica?.(), live, events()).finally(() => {
       asked = undefined;
     });
     return asked;
@@ -37,6 +41,7 @@ export function openReadiness(
 
 async function readinessOf(
   { pool, connections }: Pick<Requests, 'pool' | 'connections'>,
+  replica: ReplicaState | undefined,
   live: LiveApi,
   events: Readiness['events'],
 ): Promise<[number, Readiness]> {
@@ -46,6 +51,7 @@ async function readinessOf(
   const shared = {
     schema: { applied: fields > 0, fingerprint, fields },
     connections: connections(),
+    ...(replica && { replica }),
     events,
   };
   const started = performance.now();

@@ -3,15 +3,16 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Logger } from 'pino';
 import { followLog, type LogFollower } from '../functions/event-log.ts';
 import { openQueryTimes, type QueryTimes } from '../functions/query-times.ts';
+import { openReplica } from '../functions/replica.ts';
 import { openRequests } from '../functions/requests.ts';
-import { serverUrl } from '../functions/server-role.ts';
+import { replicaUrl, serverUrl } from '../functions/server-role.ts';
 import type { Settings } from '../functions/settings.ts';
 import type { SigningKey } from '../functions/signing-keys.ts';
 import type { Span } from '../functions/span.ts';
 import { openTokens } from '../functions/tokens.ts';
 import { openAdmin } from './admin.ts';
 import { collectBackups } from './backup-metrics.ts';
-import { collectEvents, collectMachine, collectNetwork, collectQueries } from './collectors.ts';
+import { collectEvents, collectMachine, collectNetwork, collectQueries, collectReplica } from './collectors.ts';
 import { corsHeaders } from './cors.ts';
 import { loadReporter } from './error-reporter.ts';
 import { unforeseenTo } from './errors.ts';
@@ -79,7 +80,12 @@ export async function startServer({
       metrics?.roundTrip(milliseconds / 1000);
     },
   };
-  const requests = openRequests(url, { size: settings.poolSize, log, times });
+  const { poolSize: size, readDatabaseUrl, readMaxLagMs } = settings;
+  const openThere = (there: string) => openRequests(there, { size, log, times });
+  const replica = readDatabaseUrl
+    ? openReplica(url, replicaUrl(readDatabaseUrl, url), readMaxLagMs, openThere, log)
+    : undefined;
+  const requests = openRequests(url, { size, log, times, replica });
   let engine: Engine;
   let operations: (text: string, name: string | undefined) => Operation;
   let eventLog: LogFollower;
@@ -87,6 +93,7 @@ export async function startServer({
     () => engine,
     () => eventLog,
     settings,
+    replica?.wrote,
   );
   const live = await followDatabase(url, log, ({ catalog, schema }) => {
     requests.setTimeouts(catalog.statementTimeouts);
@@ -119,10 +126,11 @@ export async function startServer({
         collectHealth(requests),
         collectJobs(requests),
         collectBackups(requests),
+        collectReplica(replica?.state),
         ...collectors,
       ])
     : undefined;
-  const readiness = openReadiness(requests, live, () => {
+  const readiness = openReadiness(requests, replica?.state, live, () => {
     const { deliveries, cutOff } = subscriptions.totals();
     return { ...eventLog.state(), subscribers: subscriptions.count(), deliveries, cutOff };
   });

@@ -94,11 +94,16 @@ const leastShare = 32 * 1024;
 const sendingsATurn = 1000;
 const everyone = '00000000-0000-0000-0000-000000000000';
 
-/** Serves subscriptions from the log. docs/events.md tells how nothing is lost or repeated. */
+/**
+ * Serves subscriptions from the log. docs/events.md tells how nothing is lost or repeated.
+ *
+ * @param told called with each user who is sent something.
+ */
 export function openSubscriptions(
   engine: () => Engine,
   log: () => Pick<LogFollower, 'atBoundary' | 'position' | 'seqsAt' | 'missed'>,
   limits: SubscriptionLimits,
+  told?: (user: string) => void,
 ): Subscriptions {
   const all = new Set<Subscriber>();
   const joining = new Set<Subscriber>();
@@ -397,6 +402,8 @@ export function openSubscriptions(
   function send(subscriber: Subscriber, sent: Sent): void {
     const { listener } = subscriber;
     if (subscriber.state === 'ended') return;
+    // Before they can ask about it.
+    told?.(subscriber.user);
     listener.next(sent);
     totals.deliveries += 1;
     const share = Math.max(leastShare, mostTogether / all.size);

@@ -1,8 +1,9 @@
 import { type ExecFileException, execFile } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import type { Test } from 'tap';
+import { temporaryFolder } from '../running-plinth.ts';
 
 const debian = '/usr/lib/postgresql';
 
@@ -47,21 +48,21 @@ export type Cluster = {
 /**
  * A cluster in `folder`/`name`, not started; stopped when the test ends.
  *
- * @param make makes the data folder.
+ * @param options.make makes the data folder.
+ * @param options.flags settings for its command line.
  */
 export async function makeCluster(
   t: Test,
   folder: string,
   name: string,
-  make: (data: string, bin: string) => Promise<unknown> = (data, bin) =>
-    asPostgres(path.join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync']),
+  { make = initdb, flags = '' }: { make?: (data: string, bin: string) => Promise<unknown>; flags?: string } = {},
 ): Promise<Cluster> {
   const bin = programs as string;
   const data = path.join(folder, name);
   const port = await freePort();
   await make(data, bin);
   const control = (...args: string[]) => asPostgres(path.join(bin, 'pg_ctl'), ['-D', data, '-w', '-t', '60', ...args]);
-  const options = `-p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=${folder} -c fsync=off -c shared_buffers=32MB`;
+  const options = `-p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=${folder} -c fsync=off -c shared_buffers=32MB ${flags}`;
   const cluster: Cluster = {
     ...{ port, data, folder, url: `postgres://postgres@127.0.0.1:${port}/postgres` },
     start: async () => void (await control('-o', options, '-l', `${data}.log`, 'start')),
@@ -69,6 +70,19 @@ export async function makeCluster(
   };
   t.teardown(() => cluster.stop('immediate').catch(() => {}));
   return cluster;
+}
+
+/** A folder in which the user of Postgres may write; gone when the test ends. */
+export async function clusterFolder(t: Test): Promise<string> {
+  const folder = path.join(temporaryFolder(t), 'home');
+  mkdirSync(folder);
+  if (process.getuid?.() === 0) chownSync(folder, Number(await run('id', ['-u', 'postgres'])), -1);
+  return folder;
+}
+
+function initdb(data: string, bin: string): Promise<string> {
+  const options = ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync'];
+  return asPostgres(path.join(bin, 'initdb'), options);
 }
 
 async function freePort(): Promise<number> {

@@ -1,12 +1,11 @@
-import { chownSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type pg from 'pg';
 import t from 'tap';
 import { applySchema } from '../../functions/apply.ts';
 import { connected } from '../../functions/connection.ts';
-import { temporaryFolder } from '../running-plinth.ts';
 import { schemaFile } from '../world.ts';
-import { asPostgres, makeCluster, programs, run } from './cluster.ts';
+import { asPostgres, clusterFolder, makeCluster, programs, run } from './cluster.ts';
 
 const script = path.join(import.meta.dirname, '..', '..', 'scripts', 'pitr.sh');
 const backrest = await run('pgbackrest', ['version']).catch(() => undefined);
@@ -14,14 +13,7 @@ const missing = [...(backrest ? [] : ['pgbackrest']), ...(programs ? [] : ['post
 const skip = missing.length > 0 && `needs Debian's ${missing.join(' and ')}, which .ci/run installs`;
 
 t.test('F10 a database that was destroyed comes back as it was at a given time', { skip }, async (t) => {
-  const folder = temporaryFolder(t);
-  const home = path.join(folder, 'home');
-  mkdirSync(home);
-  // Where root runs the test, the user postgres owns what is in it.
-  if (process.getuid?.() === 0) {
-    const uid = Number(await run('id', ['-u', 'postgres']));
-    chownSync(home, uid, -1);
-  }
+  const home = await clusterFolder(t);
   const cluster = await makeCluster(t, home, 'data');
   const { url } = cluster;
   const env = {
