@@ -42,6 +42,8 @@ t.test('every variable is read under its camelCase name', async (t) => {
     PLINTH_DATA: folder,
     DATABASE_URL: 'postgres://owner:secret@db:5432/plinth',
     SERVER_DATABASE_URL: 'postgresql://plinth_server:secret@db:5432/plinth',
+    READ_DATABASE_URL: 'postgres://replica/plinth',
+    READ_MAX_LAG_MS: '500',
     POOL_SIZE: '20',
     JWT_KEYS: `new:${secret},old:${secret}`,
     INTROSPECTION: 'yes',
@@ -89,6 +91,8 @@ t.test('every variable is read under its camelCase name', async (t) => {
     plinthData: folder,
     databaseUrl: env.DATABASE_URL,
     serverDatabaseUrl: env.SERVER_DATABASE_URL,
+    readDatabaseUrl: 'postgres://replica/plinth',
+    readMaxLagMs: 500,
     poolSize: 20,
     jwtKeys: [
       { kid: 'new', key: new Uint8Array(32).fill(7) },
