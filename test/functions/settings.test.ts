@@ -45,6 +45,8 @@ t.test('every variable is read under its camelCase name', async (t) => {
     READ_DATABASE_URL: 'postgres://replica/plinth',
     READ_MAX_LAG_MS: '500',
     POOL_SIZE: '20',
+    WORKERS: 'false',
+    WORKER_CONCURRENCY: '8',
     JWT_KEYS: `new:${secret},old:${secret}`,
     INTROSPECTION: 'yes',
     GRAPHIQL: '0',
@@ -94,6 +96,8 @@ t.test('every variable is read under its camelCase name', async (t) => {
     readDatabaseUrl: 'postgres://replica/plinth',
     readMaxLagMs: 500,
     poolSize: 20,
+      workers: false,
+      workerConcurrency: 8,
     jwtKeys: [
       { kid: 'new', key: new Uint8Array(32).fill(7) },
       { kid: 'old', key: new Uint8Array(32).fill(7) },
