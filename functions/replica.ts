@@ -73,6 +73,11 @@ export function openReplica(
 
   const isFresh = (): boolean => !isLost && performance.now() - freshAt <= maxLag;
 
+  function another(probe: pg.Pool, to: string): pg.Pool {
+    probe.end().catch(() => {});
+    return openProbe(to, patience);
+  }
+
   async function probe(): Promise<void> {
     const at = performance.now();
     const [primary, replica] = await Promise.allSettled([probes[0].query(onPrimary), probes[1].query(onReplica)]);
@@ -82,6 +87,8 @@ export function openReplica(
     );
     if (!behind?.follows || (ahead && ahead.place !== behind.place)) {
       const wrong = behind && (behind.follows ? 'it is another database' : 'it follows no primary');
+      // Its connection may be to a database that has another name by now: the next one is to the one of that name.
+      if (wrong) probes[1] = another(probes[1], url);
       return lose(wrong ?? (replica as PromiseRejectedResult).reason.message);
     }
     isLost = false;

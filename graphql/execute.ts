@@ -82,8 +82,7 @@ async function executeQuery(
 ): Promise<Answer> {
   const call = callOf(query, values);
   try {
-    const options = { ...optionsOf(operation, asked, true), mayLag: true };
-    const [rows] = await engine.requests.run(asked.caller, [call], options);
+    const [rows] = await engine.requests.run(asked.caller, [call], optionsOf(operation, asked, true, true));
     const [data = null, count] = rows?.[0] ?? [];
     return { data: await signed(engine, data, query), rows: Number(count) };
   } catch (error) {
@@ -143,8 +142,8 @@ async function executeMutation(
   return { data: await signed(engine, data, mutation.selection), rows: Number(rows) };
 }
 
-function optionsOf({ label }: Operation, { signal, span }: Asked, readOnly: boolean) {
-  return { readOnly, signal, span, operation: label };
+function optionsOf({ label }: Operation, { signal, span }: Asked, readOnly: boolean, mayLag = false) {
+  return { readOnly, mayLag, signal, span, operation: label };
 }
 
 /** A compiled statement with its values. */

@@ -67,7 +67,7 @@ start-fast=y
 process-max=2
 log-path=$folder/log
 log-level-file=off
-lock-path=/tmp/pgbackrest-$port
+lock-path=$folder/lock
 spool-path=$folder/spool
 
 [$stanza]
@@ -106,13 +106,14 @@ restore() {
   local options=(--delta)
   if [[ $time ]]; then options+=(--type=time --target="$time" --target-action=promote); fi
   backrest "${options[@]}" restore
-  echo "$data is ready; start Postgres, then: scripts/pitr.sh restored"
+  echo "$data is ready after $SECONDS s; start Postgres, then: scripts/pitr.sh restored"
 }
 
 restored() {
   local database
   echo 'Waiting until Postgres takes writes'
   until [[ $(sql -c 'select pg_is_in_recovery()' 2>/dev/null) == f ]]; do sleep 0.2; done
+  echo "It took $SECONDS s"
   # Clients have seen events that are no more: their cursors are to be refused.
   sql -c 'select datname from pg_database where datallowconn and not datistemplate' | while read -r database; do
     if [[ $(PGDATABASE=$database sql -c "select to_regproc('operations.restored') is not null") == t ]]; then

@@ -96,8 +96,8 @@ t.test('every variable is read under its camelCase name', async (t) => {
     readDatabaseUrl: 'postgres://replica/plinth',
     readMaxLagMs: 500,
     poolSize: 20,
-      workers: false,
-      workerConcurrency: 8,
+    workers: false,
+    workerConcurrency: 8,
     jwtKeys: [
       { kid: 'new', key: new Uint8Array(32).fill(7) },
       { kid: 'old', key: new Uint8Array(32).fill(7) },
