@@ -7,6 +7,7 @@ import t, { type Test } from 'tap';
 import type { ReplicaState } from '../../functions/replica.ts';
 import { openActs } from '../events/acts.ts';
 import { listen, until } from '../events/listen.ts';
+import { runScript, temporaryFolder } from '../running-plinth.ts';
 import { openWorld } from '../world.ts';
 import { asPostgres, type Cluster, clusterFolder, makeCluster, programs } from './cluster.ts';
 
@@ -185,6 +186,23 @@ t.test('T11 queries run on a streaming replica', { skip }, async (t) => {
       await reaches('used');
     });
     t.ok(answered > 50, `${answered} answers`);
+  });
+
+  await t.test('a database that was restored in the place of the former is read there as well', async (t) => {
+    const env = { DATABASE_URL: world.databaseUrl, PLINTH_DATA: temporaryFolder(t), LOG_LEVEL: 'silent' };
+    const made = await runScript('backup', [], env);
+    t.equal(made.status, 0, made.stderr);
+    const [, backup = ''] = /^(\w+-\w+): /m.exec(made.stdout) ?? [];
+    const { queries } = await replica();
+    const restored = await runScript('restore', [backup, '--yes', '--keep'], env);
+    t.equal(restored.status, 0, restored.stderr);
+    await until(
+      async () => (await world.owner.query('select from events.restores')).rowCount === 1,
+      'The restored one',
+    );
+    await world.owner.query(`update identity.users set display_name = 'Restored'`);
+    await until(async () => (await name()) === 'Restored' && (await replica()).queries > queries, 'That it answers');
+    await reaches('used');
   });
 
   await t.test('once it is promoted it is no replica any more', async (t) => {
