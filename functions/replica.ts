@@ -30,7 +30,7 @@ const roles = new Set<ApiRole>(['anonymous', 'member']);
 const onPrimary = `select case when current_setting('synchronous_commit') = 'off' then pg_current_wal_insert_lsn()
     else pg_current_wal_flush_lsn() end - '0/0'::pg_lsn as lsn,
   current_database() || ' of ' || (select system_identifier from pg_control_system()) as place`;
-const onReplica = `select pg_last_wal_replay_lsn() - '0/0'::pg_lsn as lsn, pg_is_in_recovery() as follows,
+const onReplica = `select coalesce(pg_last_wal_replay_lsn() - '0/0'::pg_lsn, 0) as lsn, pg_is_in_recovery() as follows,
   current_database() || ' of ' || (select system_identifier from pg_control_system()) as place`;
 
 /**
@@ -50,7 +50,7 @@ export function openReplica(
   log: { info(details: object, message: string): void; warn(details: object, message: string): void },
 ): Replica {
   const every = Math.min(maxLag / 4, 1000);
-  const patience = Math.max(maxLag, 1000);
+  const patience = Math.min(Math.max(maxLag, 1000), 5000);
   const probes = [primaryUrl, url].map((connectionString) => openProbe(connectionString, patience)) as [
     pg.Pool,
     pg.Pool,

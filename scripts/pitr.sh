@@ -9,7 +9,7 @@ scripts/pitr.sh configure           archive from now on; Postgres has to be rest
 scripts/pitr.sh backup [full|diff|incr]
 scripts/pitr.sh check               whether what is written now arrives in the archive
 scripts/pitr.sh status              the backups, and how far back one can go
-scripts/pitr.sh restore [TIME]      puts the data folder back as it was then, or as it was last; Postgres must be stopped
+scripts/pitr.sh restore [TIME [TIMELINE]]  puts the data folder back as it was then, or as it was last; Postgres must be stopped
 scripts/pitr.sh restored            after the start: waits until Postgres takes writes, and tells Plinth
 PITR_CONFIG (/etc/pgbackrest.conf), PITR_FOLDER (/var/lib/pgbackrest), PITR_KEY, PITR_KEEP (2 full backups), PITR_USER (postgres),
 and PGHOST, PGPORT, PGDATABASE as psql reads them.
@@ -92,7 +92,7 @@ SQL
 }
 
 restore() {
-  local time=${1:-} data
+  local time=${1:-} timeline=${2:-} data
   data=$(as_owner sed -n 's/^pg1-path=//p' "$config")
   if [[ -e $data/postmaster.pid ]] && kill -0 "$(head -n 1 "$data/postmaster.pid")" 2>/dev/null; then
     refuse "Postgres runs in $data." 'Stop it first: what is restored is written over its files.'
@@ -105,6 +105,7 @@ restore() {
   # Into a folder that holds most of it, only what differs is copied.
   local options=(--delta)
   if [[ $time ]]; then options+=(--type=time --target="$time" --target-action=promote); fi
+  if [[ $timeline ]]; then options+=(--target-timeline="$timeline"); fi
   backrest "${options[@]}" restore
   echo "$data is ready after $SECONDS s; start Postgres, then: scripts/pitr.sh restored"
 }

@@ -43,9 +43,10 @@ t.test('F10 a database that was destroyed comes back as it was at a given time',
   const [{ now }] = await query('select now()::text');
   await query('delete from identity.users');
   await add('after');
-  await query('select pg_switch_wal()');
+  const [{ now: later }] = await query('select now()::text');
+  await add('at_last');
   await pitr('check');
-  t.same(await names(), ['after']);
+  t.same(await names(), ['after', 'at_last']);
 
   const stored = ['archive', 'backup'].flatMap((kind) =>
     readdirSync(path.join(env.PITR_FOLDER, kind), { recursive: true, withFileTypes: true }).filter((file) =>
@@ -75,4 +76,12 @@ t.test('F10 a database that was destroyed comes back as it was at a given time',
   await cluster.start();
   await pitr('restored');
   t.same(await names(), ['before', 'between', 'since']);
+
+  t.comment('that was too early: later, on the timeline that was left');
+  await pitr('check');
+  await cluster.stop();
+  await pitr('restore', later, '1');
+  await cluster.start();
+  await pitr('restored');
+  t.same(await names(), ['after']);
 });
