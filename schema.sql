@@ -1534,6 +1534,10 @@ create function events.cursor() returns text
 language plpgsql stable parallel safe security definer set search_path = ''
 as $$
 begin
+  -- There a snapshot does not list the transactions that run: what they write would be skipped.
+  if pg_is_in_recovery() then
+    raise exception using errcode = 'read_only_sql_transaction', message = 'Only the primary can tell a cursor.';
+  end if;
   return events._mark() || events._durable(pg_current_snapshot(), greatest(
     (select max(log.xid) from events.log as log), (select max(known.forgotten) from events.topic_kinds as known)
   ));

@@ -4,6 +4,7 @@ import { cancel } from './cancel.ts';
 import type { ApiRole } from './catalog.ts';
 import { type Call, type PipelineError, pipeline, prepare, type Rows } from './pipeline.ts';
 import type { QueryTimes } from './query-times.ts';
+import type { Replica } from './replica.ts';
 import type { Span } from './span.ts';
 import { openTurns } from './turns.ts';
 
@@ -14,6 +15,7 @@ type RunOptions = {
   readOnly: boolean;
   signal?: AbortSignal;
   share?: string;
+  mayLag?: boolean;
   operation?: string;
   span?: Span | undefined;
 };
@@ -27,6 +29,7 @@ export type Requests = {
    * @param options.signal cancels the statement that runs.
    * @param options.operation what its time is counted under.
    * @param options.span what its time is a part of.
+   * @param options.mayLag lets a replica answer, where there is one.
    * @param options.share whose share of the connections it counts against, where that is not the caller.
    * @throws PipelineError; `at` counts from the first of the calls, and is -1 where the caller was refused.
    */
@@ -64,10 +67,21 @@ const begin = prepare('select identity.begin_request($1, $2::jsonb, $3, $4)');
  * @param url the database, as plinth_server.
  * @param log told of connections that were lost.
  * @param times told of every round trip.
+ * @param replica where queries may run instead. Closed with this.
  */
 export function openRequests(
   url: string,
-  { size, log, times }: { size: number; log: { warn(details: object, message: string): void }; times?: QueryTimes },
+  {
+    size,
+    log,
+    times,
+    replica,
+  }: {
+    size: number;
+    log: { warn(details: object, message: string): void };
+    times?: QueryTimes;
+    replica?: Replica | undefined;
+  },
 ): Requests {
   const config = { connectionString: url, options: connectionOptions, application_name: 'plinth', keepAlive: true };
   const pool = new pg.Pool({
@@ -91,7 +105,7 @@ export function openRequests(
   ): Promise<Rows[]> {
     const { role, claims } = caller;
     signal?.throwIfAborted();
-    const endTurn = await turns.take(share ?? claims.sub ?? claims.address ?? role, signal);
+    const endTurn = await turns.take(share ?? whoIs(caller), signal);
     const client = await pool.connect().catch((error) => {
       endTurn();
       throw error;
@@ -152,13 +166,20 @@ export function openRequests(
     }),
     setTimeouts(each) {
       timeouts = each;
+      replica?.setTimeouts(each);
     },
     async run(caller, calls, options) {
+      if (replica && options.mayLag) {
+        const rows = await replica.run(whoIs(caller), caller, calls, options);
+        if (rows) return rows;
+      }
       try {
         return await once(caller, calls, options);
       } catch (error) {
         if (!options.readOnly || !isLost(error) || options.signal?.aborted) throw error;
         return once(caller, calls, options);
+      } finally {
+        if (!options.readOnly) replica?.wrote(whoIs(caller));
       }
     },
     async runAsServer(query, share) {
@@ -169,8 +190,15 @@ export function openRequests(
         endTurn();
       }
     },
-    close: () => pool.end(),
+    async close() {
+      await Promise.all([pool.end(), replica?.close()]);
+    },
   };
+}
+
+/** Who counts as one: a user, or who is at an address. */
+function whoIs({ role, claims }: Caller): string {
+  return claims.sub ?? claims.address ?? role;
 }
 
 /** The statements of a round trip. Values are not in them. */

@@ -30,6 +30,18 @@ export async function serverUrl(ownerUrl: string): Promise<string> {
   });
 }
 
+/**
+ * The URL by which the server logs in to a replica: with the name and password of the primary, whose roles it has.
+ *
+ * @param url the server's connection to the primary.
+ */
+export function replicaUrl(readUrl: string, url: string): string {
+  const replica = new URL(readUrl);
+  if (replica.username === role) return replica.href;
+  const { username, password } = new URL(url);
+  return Object.assign(replica, { username, password }).href;
+}
+
 const patience = { connectionTimeoutMillis: 10_000 };
 
 async function logIn(url: string): Promise<Error | undefined> {

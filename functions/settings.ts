@@ -51,6 +51,15 @@ export const settingsSchema = z.object({
   SERVER_DATABASE_URL: postgresUrl()
     .optional()
     .describe('The same database as plinth_server, the role that the API logs in as. Only together with DATABASE_URL.'),
+  READ_DATABASE_URL: postgresUrl()
+    .optional()
+    .describe(
+      'A streaming replica of the database: queries of users run on it where it is fresh enough. The server logs in as plinth_server, as on ' +
+        'the primary; only where the URL names that role does its own password count.',
+    ),
+  READ_MAX_LAG_MS: integer(100, 60_000)
+    .default(1000)
+    .describe('How old what the replica shows may be, in milliseconds; otherwise queries run on the primary.'),
   POOL_SIZE: integer(1, 1000).default(10).describe('How many connections the API holds to the database.'),
   REDIS_URL: redisUrl()
     .optional()

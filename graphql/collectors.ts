@@ -7,6 +7,7 @@ import { Counter, Gauge } from 'prom-client';
 import type { CacheState } from '../functions/cache.ts';
 import type { LogState } from '../functions/event-log.ts';
 import type { QueryTimes } from '../functions/query-times.ts';
+import type { ReplicaState } from '../functions/replica.ts';
 import type { Collector } from './metrics.ts';
 
 type Reading = [name: string, help: string, value: () => number];
@@ -109,6 +110,24 @@ export function collectGate(state: () => { counted: number; refused: number }): 
   return readings([
     ['plinth_rate_counted_total', 'What was counted against a limit, and let through.', () => state().counted],
     ['plinth_rate_refused_total', 'What was over a limit, and refused.', () => state().refused],
+  ]);
+}
+
+/** The replica; without one it is not lost, and answers nothing. */
+export function collectReplica(state: (() => ReplicaState) | undefined): Collector {
+  return readings([
+    [
+      'plinth_replica_lost',
+      'Whether the replica is lost or behind: 0 or 1.',
+      () => Number((state?.().state ?? 'used') !== 'used'),
+    ],
+    ['plinth_replica_lag_seconds', 'How old what it shows may be.', () => (state?.().lagMilliseconds ?? 0) / 1000],
+    ['plinth_replica_queries_total', 'Queries that it answered.', () => state?.().queries ?? 0],
+    [
+      'plinth_replica_handed_on_total',
+      'Queries that it did not answer, and the primary did.',
+      () => state?.().handedOn ?? 0,
+    ],
   ]);
 }
 

@@ -25,6 +25,7 @@ export function openDelivery(
   limits: SubscriptionLimits,
   count: () => number,
   end: (subscriber: Subscriber, errors: GraphQLFormattedError[]) => void,
+  told?: (user: string) => void,
 ) {
   const { take: takeTurn } = openTurns(Math.ceil(limits.poolSize / 2));
   const totals = { deliveries: 0, cutOff: 0 };
@@ -76,6 +77,8 @@ export function openDelivery(
   function send(subscriber: Subscriber, sent: Sent): void {
     const { listener } = subscriber;
     if (subscriber.state === 'ended') return;
+    // Before they can ask about it.
+    told?.(subscriber.user);
     listener.next(sent);
     totals.deliveries += 1;
     const share = Math.max(leastShare, mostTogether / count());

@@ -84,7 +84,7 @@ async function executeQuery(
 ): Promise<Answer> {
   const call = callOf(query, values);
   try {
-    const [rows] = await engine.requests.run(asked.caller, [call], optionsOf(operation, asked, true));
+    const [rows] = await engine.requests.run(asked.caller, [call], optionsOf(operation, asked, true, true));
     const [data = null, count] = rows?.[0] ?? [];
     if (data === null) throw tooLarge(engine, 'Ask for less at once: smaller pages, fewer fields.');
     return { data: await signed(engine, data, query), rows: Number(count) };
@@ -152,8 +152,8 @@ function tooLarge({ maxAnswerBytes }: Engine, hint: string): GraphQLError {
   });
 }
 
-function optionsOf({ label }: Operation, { signal, span }: Asked, readOnly: boolean) {
-  return { readOnly, signal, span, operation: label };
+function optionsOf({ label }: Operation, { signal, span }: Asked, readOnly: boolean, mayLag = false) {
+  return { readOnly, mayLag, signal, span, operation: label };
 }
 
 /** A compiled statement with its values. */

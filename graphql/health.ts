@@ -1,5 +1,6 @@
 import type { CacheState } from '../functions/cache.ts';
 import type { LogState } from '../functions/event-log.ts';
+import type { ReplicaState } from '../functions/replica.ts';
 import type { Requests } from '../functions/requests.ts';
 import manifest from '../package.json' with { type: 'json' };
 import type { LiveApi } from './live.ts';
@@ -7,6 +8,8 @@ import type { LiveApi } from './live.ts';
 type Readiness = {
   status: 'ready' | 'unavailable';
   database: { reachable: boolean; milliseconds?: number };
+  /** Where there is one. That it is lost costs no request. */
+  replica?: ReplicaState;
   /** The schema that is served; the fingerprint is of what the catalog grants. */
   schema: { applied: boolean; fingerprint: string; fields: number };
   connections: { total: number; idle: number; waiting: number };
@@ -26,13 +29,14 @@ const runtime = 'Deno' in globalThis ? `deno ${process.versions.deno}` : `node $
  */
 export function openReadiness(
   requests: Pick<Requests, 'pool' | 'connections'>,
+  replica: (() => ReplicaState) | undefined,
   live: LiveApi,
   events: () => Readiness['events'],
   cache: () => CacheState,
 ): () => Promise<[number, Readiness]> {
   let asked: Promise<[number, Readiness]> | undefined;
   return () => {
-    asked ??= readinessOf(requests, live, { events: events(), cache: cache() }).finally(() => {
+    asked ??= readinessOf(requests, replica?.(), live, { events: events(), cache: cache() }).finally(() => {
       asked = undefined;
     });
     return asked;
@@ -41,6 +45,7 @@ export function openReadiness(
 
 async function readinessOf(
   { pool, connections }: Pick<Requests, 'pool' | 'connections'>,
+  replica: ReplicaState | undefined,
   live: LiveApi,
   states: Pick<Readiness, 'events' | 'cache'>,
 ): Promise<[number, Readiness]> {
@@ -50,6 +55,7 @@ async function readinessOf(
   const shared = {
     schema: { applied: fields > 0, fingerprint, fields },
     connections: connections(),
+    ...(replica && { replica }),
     ...states,
   };
   const started = performance.now();

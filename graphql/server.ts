@@ -6,8 +6,9 @@ import { openCache } from '../functions/cache.ts';
 import { followLog, type LogFollower } from '../functions/event-log.ts';
 import { rulesTopic } from '../functions/gate.ts';
 import { openQueryTimes, type QueryTimes } from '../functions/query-times.ts';
+import { openReplica } from '../functions/replica.ts';
 import { openRequests } from '../functions/requests.ts';
-import { serverUrl } from '../functions/server-role.ts';
+import { replicaUrl, serverUrl } from '../functions/server-role.ts';
 import type { Settings } from '../functions/settings.ts';
 import type { SigningKey } from '../functions/signing-keys.ts';
 import type { Span } from '../functions/span.ts';
@@ -22,6 +23,7 @@ import {
   collectMachine,
   collectNetwork,
   collectQueries,
+  collectReplica,
 } from './collectors.ts';
 import { corsHeaders } from './cors.ts';
 import { loadReporter } from './error-reporter.ts';
@@ -96,7 +98,12 @@ export async function startServer({
     },
   };
   const cache = await openCache(settings, log);
-  const requests = openRequests(url, { size: settings.poolSize, log, times });
+  const { poolSize: size, readDatabaseUrl, readMaxLagMs } = settings;
+  const openThere = (there: string) => openRequests(there, { size, log, times });
+  const replica = readDatabaseUrl
+    ? openReplica(url, replicaUrl(readDatabaseUrl, url), readMaxLagMs, openThere, log)
+    : undefined;
+  const requests = openRequests(url, { size, log, times, replica });
   let engine: Engine;
   let operations: (text: string, name: string | undefined) => Operation;
   let eventLog: LogFollower;
@@ -106,6 +113,7 @@ export async function startServer({
     () => engine,
     () => eventLog,
     settings,
+    replica?.wrote,
   );
   const live = await followDatabase(url, log, ({ catalog, schema }) => {
     requests.setTimeouts(catalog.statementTimeouts);
@@ -160,11 +168,13 @@ export async function startServer({
         collectHealth(requests),
         collectJobs(requests),
         collectBackups(requests),
+        collectReplica(replica?.state),
         ...collectors,
       ])
     : undefined;
   const readiness = openReadiness(
     requests,
+    replica?.state,
     live,
     () => {
       const { deliveries, cutOff } = subscriptions.totals();

@@ -28,11 +28,16 @@ const longestVariables = 65_536;
 const mostWaiting = 20_000;
 const everyone = '00000000-0000-0000-0000-000000000000';
 
-/** Serves subscriptions from the log. docs/events.md tells how nothing is lost or repeated. */
+/**
+ * Serves subscriptions from the log. docs/events.md tells how nothing is lost or repeated.
+ *
+ * @param told called with each user who is sent something.
+ */
 export function openSubscriptions(
   engine: () => Engine,
   log: () => Pick<LogFollower, 'atBoundary' | 'position' | 'seqsAt' | 'missed'>,
   limits: SubscriptionLimits,
+  told?: (user: string) => void,
 ): Subscriptions {
   const all = new Set<Subscriber>();
   const joining = new Set<Subscriber>();
@@ -41,7 +46,7 @@ export function openSubscriptions(
   const groups = new Map<string, Group>();
   let batches = 0;
   let read = 0;
-  const delivery = openDelivery(engine, limits, () => all.size, end);
+  const delivery = openDelivery(engine, limits, () => all.size, end, told);
   const { send, inTurn } = delivery;
   // The last cursor handed on of a batch that came in parts and is not complete yet.
   let within: string | undefined;

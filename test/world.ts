@@ -22,6 +22,8 @@ export type Answer = {
   errors?: { message: string; path?: string[]; extensions?: Record<string, string> }[];
 };
 
+type Env = Record<string, string>;
+
 export type Person = { id: string; username: string; token: string };
 
 /** A database with schema.sql, a server on it, and what tests ask of both. It is gone when the test ends. */
@@ -51,12 +53,16 @@ export type World = {
  * Opens a world.
  *
  * @param options.schema another schema.sql, as text.
- * @param options.env settings that differ from the defaults.
+ * @param options.env settings that differ from the defaults, or what makes them of the database's URL.
  * @param options.heartbeat how often a quiet connection is written to, in milliseconds.
  */
 export async function openWorld(
   t: Test,
-  { schema, env = {}, heartbeat }: { schema?: string; env?: Record<string, string>; heartbeat?: number } = {},
+  {
+    schema,
+    env = {},
+    heartbeat,
+  }: { schema?: string; env?: Env | ((databaseUrl: string) => Env); heartbeat?: number } = {},
 ): Promise<World> {
   const scratch = await openScratch();
   // The last opened is closed first; what fails on the way leaves nothing behind.
@@ -72,7 +78,8 @@ export async function openWorld(
   const keys = [{ kid: 'test', key: randomBytes(32) }];
   const delivered: Delivery[] = [];
   const logged: Record<string, unknown>[] = [];
-  const settings = readSettings({ PORT: '0', HOST: '127.0.0.1', PLINTH_ENV: 'development', ...env });
+  const own = typeof env === 'function' ? env(databaseUrl) : env;
+  const settings = readSettings({ PORT: '0', HOST: '127.0.0.1', PLINTH_ENV: 'development', ...own });
   const proxy = await openProxy(await serverUrl(databaseUrl));
   closing.unshift(proxy.close);
   const server = await startServer({
