@@ -24,10 +24,20 @@ const followEvery = 1000;
 const measureEvery = 60_000;
 const stopsWithin = 7000;
 
+// What runs for a worker that is gone, or that the network has lost, ends soon: else it would hold its run until it is through.
+const session = {
+  role: 'plinth_owner',
+  client_connection_check_interval: '5s',
+  tcp_keepalives_idle: '15s',
+  tcp_keepalives_interval: '5s',
+  tcp_keepalives_count: '2',
+};
+
 /** The owner's connection, acting as the role that owns everything. */
 function asOwner(databaseUrl: string): string {
   const url = new URL(databaseUrl);
-  url.searchParams.set('options', '-c role=plinth_owner');
+  const options = Object.entries(session).map(([name, value]) => `-c ${name}=${value}`);
+  url.searchParams.set('options', options.join(' '));
   return url.href;
 }
 
@@ -136,18 +146,24 @@ export async function startWorkers({
   const repeated = [repeat(beatEvery, beat, log), repeat(followEvery, follow, log), repeat(measureEvery, measure, log)];
   log.info({ worker: name, concurrency }, 'jobs are taken');
 
+  async function shutDown(): Promise<void> {
+    await Promise.all(repeated.map((end) => end()));
+    const hurry = setTimeout(() => running.stop(), stopsWithin);
+    const engines = await Promise.allSettled([graphile.stop(), boss.stop()]);
+    clearTimeout(hurry);
+    for (const engine of engines) {
+      if (engine.status === 'rejected') log.warn({ err: engine.reason }, 'an engine did not stop in order');
+    }
+    await jobs.leave(name).catch(() => {});
+    await Promise.all([pool.end(), enginePool.end()]);
+  }
+
+  let stopping: Promise<void> | undefined;
   return {
     name,
-    async stop() {
-      await Promise.all(repeated.map((end) => end()));
-      const hurry = setTimeout(() => running.stop(), stopsWithin);
-      const engines = await Promise.allSettled([graphile.stop(), boss.stop()]);
-      clearTimeout(hurry);
-      for (const engine of engines) {
-        if (engine.status === 'rejected') log.warn({ err: engine.reason }, 'an engine did not stop in order');
-      }
-      await jobs.leave(name).catch(() => {});
-      await Promise.all([pool.end(), enginePool.end()]);
+    stop() {
+      stopping ??= shutDown();
+      return stopping;
     },
   };
 }
