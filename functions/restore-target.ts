@@ -259,15 +259,18 @@ export async function inOrder<T extends Table>(client: pg.ClientBase, tables: T[
  */
 export async function copyIn(client: pg.Client, table: Table, rows: AsyncIterable<Uint8Array>): Promise<void> {
   const copy = client.query(from(`copy ${tableName(table)} (${table.columns.map(quote).join(', ')}) from stdin`));
+  let gone = (): void => {};
   const failed = new Promise<never>((_, reject) => {
     copy.on('error', reject);
-    client.once('end', () => reject(new Error('Connection terminated')));
+    gone = () => reject(new Error('Connection terminated'));
+    client.once('end', gone);
   });
   failed.catch(() => {});
   for await (const chunk of rows) {
     if (!copy.write(chunk)) await Promise.race([new Promise((resolve) => copy.once('drain', resolve)), failed]);
   }
   await Promise.race([new Promise<void>((resolve) => void copy.end(resolve)), failed]);
+  client.off('end', gone);
 }
 
 export async function setSequences(client: pg.ClientBase, sequences: Sequence[]): Promise<void> {

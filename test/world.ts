@@ -140,8 +140,10 @@ async function liftLimits(owner: pg.Pool): Promise<void> {
 
 /** A copy of a database that has the schema already: milliseconds, where applying takes a good part of a second. */
 async function cloneTemplate(scratch: Awaited<ReturnType<typeof openScratch>>, schema: string): Promise<string> {
-  const template = `plinth_template_${createHash('sha256').update(schema).digest('hex').slice(0, 16)}`;
   const url = await scratch.create();
+  // Who made it owns what is in it: another role has its own.
+  const made = createHash('sha256').update(`${new URL(url).username} ${schema}`).digest('hex').slice(0, 16);
+  const template = `plinth_template_${made}`;
   const name = new URL(url).pathname.slice(1);
   const server = new URL(url);
   server.pathname = 'postgres';

@@ -8,9 +8,10 @@ import { benchJobs } from './jobs.ts';
 import { benchPolicies } from './policies.ts';
 import { benchRead } from './rounds.ts';
 import { benchScale } from './scale.ts';
+import { benchStats } from './stats.ts';
 import { benchWrite } from './write.ts';
 
-// npm run bench -- read|write|events|jobs|scale|policies|backup [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
+// npm run bench -- read|write|events|jobs|scale|stats|policies|backup [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
 // table, or with --json one line for machines. What is being done goes to stderr.
 
 type Options = { quick: boolean; gitter: string | undefined };
@@ -24,6 +25,7 @@ const benches: Record<string, Bench> = {
   events: (ground, { quick }, report) => benchEvents(ground, quick, report),
   jobs: (ground, { quick }, report) => benchJobs(ground, quick, report),
   scale: (ground, { quick }, report) => benchScale(ground, quick, report),
+  stats: (ground, { quick }, report) => benchStats(ground, quick, report),
   policies: async (ground, { gitter }, report) => benchPolicies(ground, await populate(ground, gitter, report), report),
   backup: async (ground, { gitter, quick }, report) => {
     await populate(ground, gitter, report);

@@ -38,8 +38,8 @@ export async function benchScale(ground: Ground, quick: boolean, report: Report)
   });
 }
 
-/** @returns the id of a message in the middle. */
-async function fill({ owner }: Ground, size: number, span: number): Promise<string> {
+/** Makes messages over so many months. @returns the id of one in the middle. */
+export async function fill({ owner }: Ground, size: number, span: number): Promise<string> {
   await owner.query("select set_config('bench.size', $1, false), set_config('bench.months', $2, false)", [size, span]);
   await runFile(owner, 'history.sql');
   await owner.query('vacuum analyze');
