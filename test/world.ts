@@ -142,7 +142,10 @@ async function liftLimits(owner: pg.Pool): Promise<void> {
 async function cloneTemplate(scratch: Awaited<ReturnType<typeof openScratch>>, schema: string): Promise<string> {
   const url = await scratch.create();
   // Who made it owns what is in it: another role has its own.
-  const made = createHash('sha256').update(`${new URL(url).username} ${schema}`).digest('hex').slice(0, 16);
+  const made = createHash('sha256')
+    .update(`${new URL(url).username} ${schema}`)
+    .digest('hex')
+    .slice(0, 16);
   const template = `plinth_template_${made}`;
   const name = new URL(url).pathname.slice(1);
   const server = new URL(url);
