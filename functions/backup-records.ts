@@ -84,3 +84,13 @@ export async function newestUnproven(databaseUrl: string): Promise<string | unde
     return rows[0]?.name;
   });
 }
+
+/** When each backup was proven, by its name. */
+export async function provenAt(databaseUrl: string): Promise<Map<string, Date>> {
+  return connected(databaseUrl, async (client) => {
+    const { rows } = await client.query<{ name: string; proven_at: Date }>(
+      "select name, proven_at from operations.backups where state = 'proven'",
+    );
+    return new Map(rows.map(({ name, proven_at: at }) => [name, at]));
+  });
+}

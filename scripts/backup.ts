@@ -1,4 +1,6 @@
+import { provenAt } from '../functions/backup-records.ts';
 import { withDatabase } from '../functions/database.ts';
+import { runningEmbedded } from '../functions/embedded.ts';
 import { makeLog } from '../functions/log.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { readSettings } from '../functions/settings.ts';
@@ -57,12 +59,16 @@ async function list(): Promise<void> {
   const settings = readSettings(process.env);
   const storage = openStorage(settings.backupStorage, settings);
   const all = await listBackups(storage, settings.backupKey ?? []);
+  // What is listed is what the storage holds: a list is wanted most when the database is gone.
+  const url = settings.databaseUrl ?? runningEmbedded(settings.plinthData);
+  const proven = url ? await provenAt(url).catch(() => undefined) : undefined;
   for (const each of all) {
     if ('problem' in each) console.log(`${each.name}  ${each.problem}`);
     else {
       const { at, kind, form, parts, version, rows, bytes } = each.manifest;
+      const isProven = proven?.has(each.name) ? 'proven' : 'NOT PROVEN: no backup yet';
       console.log(
-        `${each.name}  ${at}  ${kind.padEnd(7)}  ${form.padEnd(8)}  ${parts}  Postgres ${version}  ${rows} rows  ${sizeOf(bytes)}`,
+        `${each.name}  ${proven ? isProven : 'proof not known: no database answers'}  ${at}  ${kind.padEnd(7)}  ${form.padEnd(8)}  ${parts}  Postgres ${version}  ${rows} rows  ${sizeOf(bytes)}`,
       );
     }
   }
