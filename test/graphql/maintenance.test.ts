@@ -179,8 +179,11 @@ t.test('C15 a flag is on for a share of users, always the same, and for those it
   });
   t.strictSame(await flags(ann.token), { voice: false });
   await ask(set, { i: { name: 'voice', isOn: true } }, olga.token);
+  for (let waited = 0; waited < 5000 && !(await flags()).voice; waited += 50) await sleep(50);
   t.strictSame([await flags(ann.token), await flags()], [{ voice: true }, { voice: true }]);
   await ask(set, { i: { name: 'voice', share: 0 } }, await service());
+  // What strangers share is kept until the event of the change has come.
+  for (let waited = 0; waited < 5000 && (await flags()).voice; waited += 50) await sleep(50);
   t.strictSame([await flags(ann.token), await flags()], [{ voice: false }, { voice: false }]);
   await ask(set, { i: { name: 'voice', forUsers: [ann.id] } }, olga.token);
   t.strictSame([await flags(ann.token), await flags(olga.token)], [{ voice: true }, { voice: false }]);
