@@ -120,7 +120,7 @@ export async function readSource(client: pg.ClientBase, parts: string): Promise<
   if (parts !== 'all' && parts !== 'data' && !own.includes(parts)) {
     throw new Refusal(`There is no section "${parts}".`, { remedy: `There are: ${own.join(', ')}.` });
   }
-  const schemas = parts === 'all' || parts === 'data' ? ['public', ...own] : [parts];
+  const schemas = parts === 'all' || parts === 'data' ? ['public', ...own, ...(await byHand(client, own))] : [parts];
   const { rows: version } = await client.query(
     "select current_setting('server_version_num')::integer / 10000 as major, split_part(current_setting('server_version'), ' ', 1) as version, current_user as owner",
   );
@@ -156,6 +156,24 @@ export async function readSource(client: pg.ClientBase, parts: string): Promise<
     [schemas],
   );
   return { ...version[0], applied, schemas, tables, partitions, sequences };
+}
+
+/** Schemas that schema.sql does not make: their rows are backed up as well, so that nobody believes a backup that cannot restore them. */
+async function byHand(client: pg.ClientBase, own: string[]): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `
+    select nspname as name
+    from pg_catalog.pg_namespace as namespace
+    where nspname !~ '^pg_' and nspname not in ('public', 'information_schema', 'graphile_worker', 'pgboss')
+      and nspname <> all ($1)
+      and exists (
+        select from pg_catalog.pg_class as class
+        where relnamespace = namespace.oid and relkind = 'r' and ${notOfAnExtension}
+      )
+    order by 1`,
+    [own],
+  );
+  return rows.map(({ name }) => name);
 }
 
 const notOfAnExtension =

@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis';
 import type { Store } from './cache.ts';
+import type { Log } from './log.ts';
 
 // Whoever asks waits for it: Postgres itself would have answered by then.
 const answersWithin = 100;
@@ -13,7 +14,7 @@ const step = 500;
  *
  * @param log told when it is lost, and when it is back.
  */
-export async function redisStore(url: string, log: { warn(details: object, message: string): void }): Promise<Store> {
+export async function redisStore(url: string, log: Pick<Log, 'warn'>): Promise<Store> {
   const redis = new Redis(url, {
     commandTimeout: answersWithin,
     connectTimeout: connectsWithin,

@@ -1,5 +1,6 @@
 import { memoryStore } from './cache-memory.ts';
 import { redisStore } from './cache-redis.ts';
+import type { Log } from './log.ts';
 import { type BreakerState, openBreaker, openPolicies } from './policies.ts';
 
 /** What is cached, and for how many seconds at most (C14, F8). What an event empties is gone before that. */
@@ -64,7 +65,6 @@ export type Cache = {
 };
 
 type Ask = <Value>(what: string, work: () => Promise<Value>) => Promise<Value | undefined>;
-type Log = { warn(details: object, message: string): void };
 
 const bounds = { mostEntries: 10_000, mostBytes: 32 * 2 ** 20 };
 const longest = 2 ** 20;
@@ -76,7 +76,7 @@ const longest = 2 ** 20;
  */
 export async function openCache(
   { redisUrl }: { redisUrl?: string | undefined },
-  log: Log,
+  log: Pick<Log, 'warn'>,
   options: { openFor?: number; mostEntries?: number; mostBytes?: number } = {},
 ): Promise<Cache> {
   if (redisUrl === undefined) {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { readCatalog } from './catalog.ts';
 import { columnOf, type Kind, type Place, sideOf, type ValueOf } from './kinds.ts';
 import { type Call, type Prepared, pipeline, prepare, type Rows } from './pipeline.ts';
-import { openRequests, refusedError, type Caller as Someone } from './requests.ts';
+import { openRequests, type Requests, refusedError, type Caller as Someone } from './requests.ts';
 import { serverUrl } from './server-role.ts';
 import type { Settings } from './settings.ts';
 
@@ -67,6 +67,12 @@ const refusal = prepare("select nullif(current_setting('plinth.refused', true), 
 /** Runs calls on a connection as whoever it belongs to, such as the owner of the database. */
 export function onClient(client: pg.ClientBase): Runner {
   return (calls) => pipeline(client, calls);
+}
+
+/** Runs calls of the server itself, as the role service; `operation` is what their time is counted under. */
+export function asService(requests: Requests, operation: string, signal?: AbortSignal): Runner {
+  return (calls, { readOnly }) =>
+    requests.run({ role: 'service', claims: {} }, calls, { readOnly, operation, ...(signal && { signal }) });
 }
 
 /** Connections on which calls run as API roles. */

@@ -16,3 +16,26 @@ export async function connected<Result>(
     await client.end().catch(() => {});
   }
 }
+
+/**
+ * A pool whose connections may break: what was asked on one fails then, and nothing else.
+ *
+ * @param lost told of those that nobody used.
+ */
+export function openPool(config: pg.PoolConfig, lost: (error: Error) => void = () => {}): pg.Pool {
+  const pool = new pg.Pool(config);
+  pool.on('error', lost);
+  // One that is in use says it twice: to its query, and as an event that would end the process.
+  pool.on('connect', (client) => void client.on('error', () => {}));
+  return pool;
+}
+
+/** The owner's connection, acting as the role that owns what is in schema.sql; with settings of its session. */
+export function asOwner(databaseUrl: string, session: Record<string, string> = {}): string {
+  const url = new URL(databaseUrl);
+  const own = Object.entries({ role: 'plinth_owner', ...session }).map(([name, value]) => `-c ${name}=${value}`);
+  const options = [...url.searchParams.getAll('options'), ...own].join(' ');
+  url.searchParams.delete('options');
+  // Not by searchParams, which writes a space as +: libpq takes that for a plus.
+  return `${url.href}${url.search ? '&' : '?'}options=${encodeURIComponent(options)}`;
+}

@@ -67,20 +67,27 @@ export function openJobs(pool: pg.Pool) {
     names.set(text, name);
     return (await pool.query<Row>({ name, text, values })).rows;
   };
-  const together = inLots((tickets: (Ticket & { worker: string })[]) => beginAll(rows, tickets));
+  // One process, one worker.
+  const begin = inLots((asked: { ticket: Ticket; worker: string }[]) =>
+    beginAll(
+      rows,
+      asked[0]?.worker as string,
+      asked.map(({ ticket }) => ticket),
+    ),
+  );
   const call = async (text: string, values: unknown[]): Promise<void> => void (await rows(text, values));
 
   return {
     /** The run, where it is to begin now. */
-    begin: (ticket: Ticket, worker: string): Promise<Run | undefined> => together({ ...ticket, worker }),
+    begin: (ticket: Ticket, worker: string): Promise<Run | undefined> => begin({ ticket, worker }),
     async stateOf(id: string): Promise<string | undefined> {
       return (await rows<{ state: string }>('select state from jobs.runs where id = $1', [id]))[0]?.state;
     },
     /** Runs the function of a task, and says that it is done, in one transaction; on a connection that can be cancelled. */
     perform: (client: pg.ClientBase, { id, attempt }: Run, worker: string) =>
-      client.query('select jobs._perform($1, $2, $3)', [id, attempt, worker]),
+      client.query({ name: 'perform', text: 'select jobs._finish($1, $2, $3)', values: [id, attempt, worker] }),
     succeed: ({ id, attempt }: Run, worker: string, result: unknown) =>
-      call('select jobs._succeed($1, $2, $3, $4)', [id, attempt, worker, JSON.stringify(result ?? null)]),
+      call('select jobs._finish($1, $2, $3, $4)', [id, attempt, worker, JSON.stringify(result ?? null)]),
     /** Where the run stands now: `queued` where the engine is to try it again. */
     async fail({ id, attempt }: Run, worker: string, failure: Failure): Promise<string> {
       const { message, isFinal, retriesAt } = failure;
@@ -115,8 +122,7 @@ export function openJobs(pool: pg.Pool) {
         extract(epoch from queue.kept)::integer as kept, queue.concurrency, queue.dead_letter, queue.is_paused
       from jobs.queues as queue
       left join jobs.tasks as task on task.queue = queue.name
-      -- One that is a dead letter of another must be there first.
-      order by queue.dead_letter is not null, queue.name`),
+      order by queue.name`),
     /** The schedules that are due, or whose next time is not known. */
     dueSchedules: () =>
       rows<Schedule>(`select name, cron, time_zone, extract(epoch from backfill)::float8 as backfill, next_at,
@@ -133,18 +139,15 @@ export function openJobs(pool: pg.Pool) {
 
 type Rows = <Row extends object>(text: string, values: unknown[]) => Promise<Row[]>;
 
-/** Begins runs in one transaction, in the order of their ids: two of these wait for each other in one direction only. */
-async function beginAll(rows: Rows, tickets: (Ticket & { worker: string })[]): Promise<(Run | undefined)[]> {
-  const text = `select run.*
-    from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::jsonb[])
-      as ticket (id, attempt, worker, queue, payload)
-    cross join lateral jobs._begin(ticket.id, ticket.attempt, ticket.worker, ticket.queue, ticket.payload) as run
-    where run.id is not null`;
-  const sorted = tickets.toSorted((one, other) => (one.id < other.id ? -1 : 1));
-  const column = <Name extends keyof (typeof sorted)[number]>(name: Name) =>
-    sorted.map((ticket) => ticket[name] ?? null);
-  const payloads = sorted.map(({ payload }) => (payload ? JSON.stringify(payload) : null));
-  const begun = await rows<Run>(text, [column('id'), column('attempt'), column('worker'), column('queue'), payloads]);
+/** Begins runs in one transaction. */
+async function beginAll(rows: Rows, worker: string, tickets: Ticket[]): Promise<(Run | undefined)[]> {
+  const begun = await rows<Run>('select * from jobs._begin($1, $2, $3, $4, $5)', [
+    worker,
+    tickets.map(({ id }) => id),
+    tickets.map(({ attempt }) => attempt),
+    tickets.map(({ queue }) => queue ?? null),
+    tickets.map(({ payload }) => (payload ? JSON.stringify(payload) : null)),
+  ]);
   const byId = new Map(begun.map((run) => [run.id, run]));
   return tickets.map(({ id }) => byId.get(id));
 }
@@ -209,7 +212,7 @@ export async function letOwnerCreate(client: pg.ClientBase): Promise<void> {
 /** The runs at work, the oldest first, as a person reads them. */
 export async function runningJobs(client: pg.ClientBase): Promise<Record<string, unknown>[]> {
   const { rows } =
-    await client.query(`select id, task, attempt as try, round(progress::numeric * 100) || ' %' as progress,
+    await client.query(`select id, coalesce(function, task) as task, attempt as try, round(progress::numeric * 100) || ' %' as progress,
       note, date_trunc('second', clock_timestamp() - started_at)::text as for
     from jobs.runs
     where state = 'running'
@@ -221,7 +224,7 @@ export async function runningJobs(client: pg.ClientBase): Promise<Record<string,
 /** The last runs that failed for good. */
 export async function failures(client: pg.ClientBase): Promise<Record<string, unknown>[]> {
   const { rows } =
-    await client.query(`select id, task, attempt as tries, to_char(finished_at, 'YYYY-MM-DD HH24:MI') as at,
+    await client.query(`select id, coalesce(function, task) as task, attempt as tries, to_char(finished_at, 'YYYY-MM-DD HH24:MI') as at,
       left(split_part(error, E'\\n', 1), 80) as error
     from jobs.runs
     where state = 'failed'

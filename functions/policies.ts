@@ -7,7 +7,8 @@ import {
   handleWhen,
   retry,
 } from 'cockatiel';
-import { isLost } from './requests.ts';
+import type { Log } from './log.ts';
+import { isPassing } from './requests.ts';
 
 /** How something outside is asked again when it fails (E3). Waits are in milliseconds; each is up to a quarter longer by chance. */
 type Patience = {
@@ -38,7 +39,6 @@ type PolicyName = keyof typeof patiences;
 type Result<Name extends PolicyName, Value> = (typeof patiences)[Name]['raises'] extends true
   ? Value
   : Value | undefined;
-type Log = { warn(details: object, message: string): void };
 
 /** Does work under a policy. `what` names it in the log; an aborted signal ends the waiting. */
 export type Policies = {
@@ -53,12 +53,12 @@ export type Policies = {
  * The policies of E3. Each retry is logged. What no repetition can mend is told at once: an error with `permanent: true` (a request
  * that was understood and refused).
  */
-export function openPolicies(log: Log): Policies {
+export function openPolicies(log: Pick<Log, 'warn'>): Policies {
   const opened = Object.entries(patiences).map(([name, patience]) => [name, openPolicy(name, patience, log)]);
   return Object.fromEntries(opened) as Policies;
 }
 
-function openPolicy(name: string, { tries, raises, ...waits }: Patience, log: Log) {
+function openPolicy(name: string, { tries, raises, ...waits }: Patience, log: Pick<Log, 'warn'>) {
   const mends = name === 'db' ? isPassing : (error: unknown) => (error as { permanent?: unknown }).permanent !== true;
   const backoff = new DelegateBackoff(({ attempt }: { attempt: number }) => waitBefore(attempt, waits));
   return async (what: string, work: (signal: AbortSignal) => unknown, signal?: AbortSignal): Promise<unknown> => {
@@ -82,11 +82,6 @@ function openPolicy(name: string, { tries, raises, ...waits }: Patience, log: Lo
 function waitBefore(attempt: number, { firstWait, longestWait, factor }: Omit<Patience, 'tries' | 'raises'>): number {
   const wait = firstWait * factor ** (attempt - 1);
   return Math.min(longestWait, wait * (1 + Math.random() / 4));
-}
-
-/** Whether an error of Postgres is of the moment: the connection, a conflict, a shortage. */
-function isPassing(error: unknown): boolean {
-  return isLost(error) || /^(40|53|55P03|57P0)/.test((error as { code?: string }).code ?? '');
 }
 
 export type BreakerState = {
@@ -118,7 +113,7 @@ export function isBroken(error: unknown): boolean {
  * A circuit breaker (E1): after `failures` in a row it is open for `openFor` milliseconds, then half-open: one call is let through, and
  * closes it or opens it again. The others are turned away meanwhile: they do not wait for that one.
  */
-export function openBreaker(what: string, log: Log, { failures = 3, openFor = 30_000 } = {}): Breaker {
+export function openBreaker(what: string, log: Pick<Log, 'warn'>, { failures = 3, openFor = 30_000 } = {}): Breaker {
   const circuit = circuitBreaker(handleAll, { halfOpenAfter: openFor, breaker: new ConsecutiveBreaker(failures) });
   let inRow = 0;
   let opened = 0;

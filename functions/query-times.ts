@@ -1,3 +1,4 @@
+import type { Log } from './log.ts';
 import type { Call } from './pipeline.ts';
 import type { Caller } from './requests.ts';
 
@@ -32,7 +33,7 @@ const mostOperations = 1000;
  */
 export function openQueryTimes(
   { slowQueryMs, logParameters }: { slowQueryMs: number; logParameters: boolean },
-  log: { warn(details: object, message: string): void },
+  log: Pick<Log, 'warn'>,
 ): QueryTimes {
   const totals: QueryTotals = { since: new Date(), queries: 0, slow: 0, milliseconds: 0 };
   const byOperation = new Map<string, OperationTimes>();

@@ -13,6 +13,8 @@ type Share = (counts: { key: string; by: number; milliseconds: number }[]) => Pr
 export type RateLimits = {
   /** Counts a request against all its limits, or against none where one of them is used up, which is told. */
   take(takings: Taking[]): Standing & { isRefused: boolean };
+  /** Whether it would be refused. */
+  isFull(takings: Taking[]): boolean;
   state(): { counted: number; refused: number };
   close(): void;
 };
@@ -56,7 +58,7 @@ export function openRateLimits(share: Share, now: () => number = Date.now): Rate
     return fresh;
   }
 
-  function take(takings: Taking[]): Standing & { isRefused: boolean } {
+  function standingOf(takings: Taking[]): Standing & { found: Counted[] } {
     const at = now() / 1000;
     let tightest: Standing | undefined;
     const found = takings.map((taking) => {
@@ -70,7 +72,11 @@ export function openRateLimits(share: Share, now: () => number = Date.now): Rate
       }
       return each;
     });
-    const { limit, remaining, wait } = tightest as Standing;
+    return { ...(tightest as Standing), found };
+  }
+
+  function take(takings: Taking[]): Standing & { isRefused: boolean } {
+    const { limit, remaining, wait, found } = standingOf(takings);
     const isRefused = remaining < 0;
     if (isRefused) seen.refused += 1;
     else {
@@ -91,6 +97,11 @@ export function openRateLimits(share: Share, now: () => number = Date.now): Rate
       if (each.window < Math.floor(at / each.limit.seconds) - 1) counted.delete(key);
       else if (each.untold > 0 && each.window === Math.floor(at / each.limit.seconds) && due.length < mostTold)
         due.push([key, each, each.untold]);
+    }
+    // Behind the others: who asks all the time does not keep them from being told.
+    for (const [key, each] of due) {
+      counted.delete(key);
+      counted.set(key, each);
     }
     const totals = await share(
       due.flatMap(([key, { window, limit }, by]) => {
@@ -119,7 +130,8 @@ export function openRateLimits(share: Share, now: () => number = Date.now): Rate
       });
   }, shareEvery);
   timer.unref();
-  return { take, state: () => ({ ...seen }), close: () => clearInterval(timer) };
+  const isFull = (takings: Taking[]): boolean => standingOf(takings).remaining < 0;
+  return { take, isFull, state: () => ({ ...seen }), close: () => clearInterval(timer) };
 }
 
 /** In how many seconds there is room for so many more, where nobody asks meanwhile. */

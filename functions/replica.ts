@@ -1,5 +1,7 @@
-import pg from 'pg';
+import type pg from 'pg';
 import type { ApiRole } from './catalog.ts';
+import { openPool } from './connection.ts';
+import type { Log } from './log.ts';
 import type { PipelineError, Prepared } from './pipeline.ts';
 import type { Requests } from './requests.ts';
 
@@ -47,7 +49,7 @@ export function openReplica(
   url: string,
   maxLag: number,
   open: (url: string) => Requests,
-  log: { info(details: object, message: string): void; warn(details: object, message: string): void },
+  log: Log,
 ): Replica {
   const every = Math.min(maxLag / 4, 1000);
   const patience = Math.min(Math.max(maxLag, 1000), 5000);
@@ -188,11 +190,8 @@ export function openReplica(
 
 /** A connection of its own, so that a probe does not wait behind requests. */
 function openProbe(connectionString: string, patience: number): pg.Pool {
-  const pool = new pg.Pool({
+  return openPool({
     ...{ connectionString, max: 1, application_name: 'plinth probe', keepAlive: true },
     ...{ connectionTimeoutMillis: patience, query_timeout: patience },
   });
-  pool.on('connect', (client) => void client.on('error', () => {}));
-  pool.on('error', () => {});
-  return pool;
 }

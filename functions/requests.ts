@@ -1,7 +1,9 @@
 import { setTimeout } from 'node:timers/promises';
-import pg from 'pg';
+import type pg from 'pg';
 import { cancel } from './cancel.ts';
 import type { ApiRole } from './catalog.ts';
+import { openPool } from './connection.ts';
+import type { Log } from './log.ts';
 import { type Call, type PipelineError, pipeline, prepare, type Rows } from './pipeline.ts';
 import type { QueryTimes } from './query-times.ts';
 import type { Replica } from './replica.ts';
@@ -78,23 +80,23 @@ export function openRequests(
     replica,
   }: {
     size: number;
-    log: { warn(details: object, message: string): void };
+    log: Pick<Log, 'warn'>;
     times?: QueryTimes;
     replica?: Replica | undefined;
   },
 ): Requests {
   const config = { connectionString: url, options: connectionOptions, application_name: 'plinth', keepAlive: true };
-  const pool = new pg.Pool({
-    ...config,
-    max: size,
-    connectionTimeoutMillis: 10_000,
-    idleTimeoutMillis: 60_000,
-    // A request has that of its role.
-    statement_timeout: 30_000,
-  });
-  // A client that is in use says it twice when its connection is lost: to its query, and as an event that would end the process.
-  pool.on('connect', (client) => void client.on('error', () => {}));
-  pool.on('error', (error) => log.warn({ error: error.message }, 'A database connection was lost.'));
+  const pool = openPool(
+    {
+      ...config,
+      max: size,
+      connectionTimeoutMillis: 10_000,
+      idleTimeoutMillis: 60_000,
+      // A request has that of its role.
+      statement_timeout: 30_000,
+    },
+    (error) => log.warn({ error: error.message }, 'A database connection was lost.'),
+  );
   const turns = openTurns(size);
   let timeouts: Partial<Record<ApiRole, string>> = {};
 
@@ -210,9 +212,14 @@ function textOf(calls: Call[]): string {
 export function isLost(error: unknown): boolean {
   const { code = '', message = '' } = error as { code?: string; message?: string };
   return (
-    /^(08|57P0[1-3])|^E(CONN|PIPE|TIMEDOUT)/.test(code) ||
+    /^(08|57P0[1-3])|^E(CONN|PIPE|TIMEDOUT|HOST|NET|AI_AGAIN|NOTFOUND)/.test(code) ||
     /Connection terminated|connection timeout|timeout exceeded when trying to connect|not queryable/i.test(message)
   );
+}
+
+/** Whether an error of Postgres is of the moment: the connection, a conflict, a shortage. */
+export function isPassing(error: unknown): boolean {
+  return isLost(error) || /^(40|53|55P03|57P0)/.test((error as { code?: string }).code ?? '');
 }
 
 /** The error that public.refuse kept for after the commit, from its JSON. */

@@ -1,9 +1,10 @@
 -- What a schema file makes of a database, as rows of text: two databases with the same rows have the same schema. (schema-adopt.ts)
 --
 -- Left out: the order of columns and with it bodies in standard SQL, where `select *` stands for them (adopting makes those anew from
--- the file); objects of extensions, partitions and what belongs to them (upkeep makes those), data, roles, and Plinth's own record. Privileges stand in one order, and those that an object has by default like those granted.
+-- the file); what the engines of jobs make for themselves; objects of extensions, partitions and what belongs to them (upkeep makes those), data, roles, and Plinth's own record. Privileges stand in one order, and those that an object has by default like those granted.
 with spaces as (
-  select * from pg_catalog.pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'
+  select * from pg_catalog.pg_namespace
+  where nspname !~ '^pg_' and nspname not in ('information_schema', 'graphile_worker', 'pgboss')
 ),
 foreign_to_us (classid, objid) as (
   select classid, objid from pg_catalog.pg_depend where deptype = 'e'

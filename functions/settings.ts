@@ -104,8 +104,8 @@ export const settingsSchema = z.object({
   MAX_CONNECTIONS_PER_ADDRESS: integer(1)
     .default(2000)
     .describe(
-      'The most WebSockets and event streams at once of one address, or of one IPv6 network (/64). Behind a proxy, set TRUSTED_PROXIES: ' +
-        'all come from its address otherwise.',
+      'The most connections at once of one address, or of one IPv6 network (/64); more of them are closed unanswered. Behind a proxy, set ' +
+        'TRUSTED_PROXIES: all come from its address otherwise. What is counted then is WebSockets and event streams; more of them get 429.',
     ),
   MAX_BODY_BYTES: integer(1)
     .default(1_048_576)
@@ -173,6 +173,14 @@ export const settingsSchema = z.object({
     .optional()
     .describe('The folder where texts and mails go in development instead of to people.')
     .meta({ default: 'outbox in PLINTH_DATA' }),
+  FILE_STORAGE: z
+    .string()
+    .optional()
+    .describe('Where the files of users are: a folder that all servers and workers share, or s3://bucket/prefix.')
+    .meta({ default: 'files in PLINTH_DATA' }),
+  WEBHOOKS_PRIVATE: yesOrNo()
+    .default(false)
+    .describe('Whether webhooks may go to private addresses, and by plain http: where their owners are trusted.'),
   BACKUP_STORAGE: z
     .string()
     .optional()
@@ -189,6 +197,10 @@ export const settingsSchema = z.object({
     .optional()
     .describe('The address of the S3 service, such as http://localhost:9000.')
     .meta({ default: "Amazon's, of S3_REGION" }),
+  S3_PUBLIC_ENDPOINT: webAddress()
+    .optional()
+    .describe('The address of the S3 service for clients, who upload files to it.')
+    .meta({ default: 'S3_ENDPOINT' }),
   S3_REGION: z.string().default('us-east-1').describe('The region of the S3 service.'),
   S3_KEY: z.string().optional().describe('The id of the key to the S3 service.'),
   S3_SECRET: z.string().optional().describe('The secret of that key.'),
@@ -206,6 +218,7 @@ type Decided =
   | 'LOG_FORMAT'
   | 'METRICS'
   | 'OUTBOX'
+  | 'FILE_STORAGE'
   | 'BACKUP_STORAGE';
 type Complete = Omit<Given, Decided> & { [Name in Decided]-?: NonNullable<Given[Name]> };
 
@@ -279,7 +292,8 @@ function complete(given: Given, nodeEnv: string | undefined): Settings {
     LOG_FORMAT: given.LOG_FORMAT ?? (process.stdout.isTTY ? 'pretty' : 'json'),
     METRICS: given.METRICS ?? (development || given.METRICS_TOKEN !== undefined),
     OUTBOX: path.resolve(given.OUTBOX ?? path.join(data, 'outbox')),
-    BACKUP_STORAGE: backupStorage(given.BACKUP_STORAGE ?? path.join(data, 'backups')),
+    FILE_STORAGE: storageAddress(given.FILE_STORAGE ?? path.join(data, 'files')),
+    BACKUP_STORAGE: storageAddress(given.BACKUP_STORAGE ?? path.join(data, 'backups')),
   };
   const named = Object.entries(decided).map(([name, value]) => [camelCase(name), value]);
   return { ...Object.fromEntries(named), development } as Settings;
@@ -289,7 +303,7 @@ function environmentOf({ PLINTH_ENV, NODE_ENV }: { PLINTH_ENV?: string | undefin
   return (PLINTH_ENV ?? NODE_ENV) === 'production' ? 'production' : 'development';
 }
 
-function backupStorage(given: string): string {
+function storageAddress(given: string): string {
   return given.startsWith('s3://') ? given : path.resolve(given);
 }
 

@@ -23,16 +23,22 @@ export type Tags = {
   jwt?: true;
   /** On a domain: the server delivers the value after the commit, and the API does not show it. */
   deliver?: true;
+  /** On a domain over uuid: the value is a part of a multipart request, by the key that it has been received under. */
+  upload?: true;
+  /** On a domain: the server makes the value an address to put bytes to. */
+  presign?: true;
   /** On a function over events.event: the function that gives the right to listen, and the topics: `schema.function`. */
   subscription?: string;
   /** On a function or foreign key: what it gives is the same for whoever may have it. */
   shared?: true;
   /** On a function: what it gives to callers without a token is the same until an event of this topic. */
   keptUntil?: string;
+  /** On a mutation: the server gathers its calls, and hands the last of each session to this function once a second. */
+  gathered?: string;
 };
 
-const withValue = ['name', 'inverse', 'order', 'cost', 'argon2id', 'subscription', 'keptUntil'];
-const withoutValue = ['hide', 'notNull', 'jwt', 'deliver', 'shared', 'asOwner'];
+const withValue = ['name', 'inverse', 'order', 'cost', 'argon2id', 'subscription', 'keptUntil', 'gathered'];
+const withoutValue = ['hide', 'notNull', 'jwt', 'deliver', 'upload', 'presign', 'shared', 'asOwner'];
 
 /**
  * Takes a comment apart: its text is the documentation, and each line that begins with @ is a tag.

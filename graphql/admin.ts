@@ -4,9 +4,8 @@ import { queryTotals } from '../functions/generated/operations.ts';
 import type { QueryTimes } from '../functions/query-times.ts';
 import type { Requests } from '../functions/requests.ts';
 import type { Tokens } from '../functions/tokens.ts';
-import type { Metrics } from './metrics.ts';
-import { metricsType } from './metrics.ts';
-import { json, refuse, type Sent } from './route.ts';
+import { json, type Reply, refuse } from './exchange.ts';
+import { type Metrics, metricsType } from './metrics.ts';
 import { identify } from './transport.ts';
 
 const mostOperations = 50;
@@ -29,7 +28,7 @@ export function openAdmin({
   metricsToken: string | undefined;
 }) {
   /** What the server has waited for Postgres (E4), and what Postgres itself counts; times in seconds. For operators. */
-  async function dbMetrics(request: IncomingMessage, id: string): Promise<Sent> {
+  async function dbMetrics(request: IncomingMessage, id: string): Promise<Reply> {
     const { claims } = await identify(verify, request.headers.authorization).catch((error) => ({ claims: error }));
     if (claims instanceof Error) return unauthenticated(claims.message);
     if (claims.role === 'anonymous') return unauthenticated('Sign in as an operator.');
@@ -80,7 +79,7 @@ export function openAdmin({
     }));
   }
 
-  async function prometheus(request: IncomingMessage): Promise<Sent> {
+  async function prometheus(request: IncomingMessage): Promise<Reply> {
     if (!metrics) return refuse(404, 'NOT_FOUND', 'There are no metrics here (METRICS).');
     if (metricsToken !== undefined && !isSame(request.headers.authorization ?? '', `Bearer ${metricsToken}`)) {
       return unauthenticated('Send METRICS_TOKEN as a bearer token.');
@@ -91,7 +90,7 @@ export function openAdmin({
   return { dbMetrics, prometheus };
 }
 
-function unauthenticated(message: string): Sent {
+function unauthenticated(message: string): Reply {
   return refuse(401, 'UNAUTHENTICATED', message, { 'www-authenticate': 'Bearer' });
 }
 

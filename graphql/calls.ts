@@ -51,6 +51,7 @@ export function readFunction(fn: PgFunction, types: Types): Call | undefined {
     ...(tags.subscription && { subscription: readSubscription(tags.subscription, fn, event, object, types) }),
     shared: tags.shared === true,
     ...(tags.keptUntil && { keptUntil: tags.keptUntil }),
+    ...(tags.gathered && { gatheredBy: readGathered(tags.gathered, fn, result, object) }),
   };
   if (tags.keptUntil) checkKept(plan, fn, object);
   return { object, fn, name: camelCase(tags.name ?? fn.name), description, tags, plan };
@@ -62,6 +63,16 @@ function checkKept({ ofRow, result }: FunctionPlan, { volatile }: PgFunction, ob
   if (!volatile && !ofRow && !isOfTable) return;
   throw new Refusal(`The comment on ${object} keeps what cannot be kept: @keptUntil`, {
     remedy: 'Write it on a stable function that gives values or a composite type, not rows of a table.',
+  });
+}
+
+/** What its calls come to is not known when they are answered. */
+function readGathered(tag: string, { volatile }: PgFunction, result: FunctionPlan['result'], object: string): string {
+  const names = tag.split('.');
+  if (volatile && result.kind === 'void' && names.length === 2) return names.map(quote).join('.');
+  throw new Refusal(`The comment on ${object} gathers what cannot be gathered: @gathered ${tag}`, {
+    remedy:
+      'Write it on a volatile function that returns void, and name the one that takes the calls: @gathered schema.function.',
   });
 }
 

@@ -1,4 +1,4 @@
-import { GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLObjectType } from 'graphql';
+import { GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLObjectType, GraphQLString } from 'graphql';
 import type { Catalog, Column, PgType } from '../functions/catalog.ts';
 import { arrayText } from '../functions/pipeline.ts';
 import { Refusal } from '../functions/refusal.ts';
@@ -6,7 +6,7 @@ import { readComment } from '../functions/tags.ts';
 import { checkName } from './fields.ts';
 import { pascalCase, upperCase } from './names.ts';
 import type { Codec, Row } from './plan.ts';
-import { jwt, scalars } from './scalars.ts';
+import { jwt, type ReceivedFile, scalars, upload } from './scalars.ts';
 
 /** The types of one schema while it is built: by oid, each made once, each name given once. */
 export type Types = {
@@ -73,6 +73,11 @@ export function readTypes(catalog: Catalog, compositeFields: (row: Row, types: T
     if (type.kind === 'domain') {
       const base = types.codec(type.of as string, usedBy);
       if (tags.jwt) return { ...base, sqlName: type.sqlName, output: jwt, input: null, finish: 'sign' };
+      if (tags.presign) return { ...base, sqlName: type.sqlName, output: GraphQLString, input: null, finish: 'sign' };
+      if (tags.upload) {
+        const encode = (value: unknown): string => (value as ReceivedFile).id;
+        return { ...base, sqlName: type.sqlName, output: upload, input: upload, encode };
+      }
       if (tags.deliver) return { ...base, sqlName: type.sqlName, input: null, finish: 'deliver' };
       return { ...base, sqlName: type.sqlName };
     }

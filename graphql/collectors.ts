@@ -1,45 +1,13 @@
-import type { StatsFs } from 'node:fs';
-import { statfs } from 'node:fs/promises';
 import type { Server as HttpServer } from 'node:http';
 import type { Socket } from 'node:net';
 import { availableParallelism, freemem, loadavg, totalmem } from 'node:os';
-import { Counter, Gauge } from 'prom-client';
 import type { CacheState } from '../functions/cache.ts';
 import type { LogState } from '../functions/event-log.ts';
+import { diskOf } from '../functions/host.ts';
 import type { QueryTimes } from '../functions/query-times.ts';
 import type { ReplicaState } from '../functions/replica.ts';
 import type { Collector } from './metrics.ts';
-
-type Reading = [name: string, help: string, value: () => number];
-
-/** Numbers that are kept elsewhere: those that end in _total only grow. */
-function readings(list: Reading[]): Collector {
-  return (registry) => {
-    for (const [name, help, value] of list) {
-      const registers = [registry];
-      if (!name.endsWith('_total'))
-        new Gauge({
-          name,
-          help,
-          registers,
-          collect() {
-            this.set(value());
-          },
-        });
-      else {
-        new Counter({
-          name,
-          help,
-          registers,
-          collect() {
-            this.reset();
-            this.inc(value());
-          },
-        });
-      }
-    }
-  };
-}
+import { readings, readingsOf } from './readings.ts';
 
 /** The connections to Postgres, and what the server waited for it. */
 export function collectQueries(
@@ -82,27 +50,25 @@ export function collectEvents(
   ]);
 }
 
+const breakerStates = ['closed', 'half-open', 'open'];
+
 /** The cache, and the breaker before it: 0 closed, 1 half-open, 2 open (E1). */
-export function collectCache(state: () => CacheState): Collector {
-  const counts = readings([
-    ['plinth_cache_hits_total', 'What was found in the cache.', () => state().hits],
-    ['plinth_cache_misses_total', 'What was not.', () => state().misses],
-    ['plinth_cache_bytes', 'What the cache takes of the memory of this process.', () => state().bytes ?? 0],
-    ['plinth_breaker_failures', 'Failures in a row of the cache.', () => state().breaker?.failures ?? 0],
-  ]);
-  return (registry) => {
-    counts(registry);
-    new Gauge({
-      name: 'plinth_breaker_state',
-      help: 'Whether a breaker lets calls through: 0 closed, 1 half-open, 2 open.',
-      labelNames: ['name'],
-      registers: [registry],
-      collect() {
-        const states = ['closed', 'half-open', 'open'];
-        this.set({ name: 'cache' }, states.indexOf(state().breaker?.state ?? 'closed'));
-      },
-    });
-  };
+export function collectCache(state: () => CacheState): Collector[] {
+  return [
+    readings([
+      ['plinth_cache_hits_total', 'What was found in the cache.', () => state().hits],
+      ['plinth_cache_misses_total', 'What was not.', () => state().misses],
+      ['plinth_cache_bytes', 'What the cache takes of the memory of this process.', () => state().bytes ?? 0],
+      ['plinth_breaker_failures', 'Failures in a row of the cache.', () => state().breaker?.failures ?? 0],
+    ]),
+    readingsOf(async () => [state().breaker?.state ?? 'closed'], { name: () => 'cache' }, [
+      [
+        'plinth_breaker_state',
+        'Whether a breaker lets calls through: 0 closed, 1 half-open, 2 open.',
+        (name) => breakerStates.indexOf(name),
+      ],
+    ]),
+  ];
 }
 
 /** What the gate let through and turned away (F7). */
@@ -159,36 +125,14 @@ export function collectNetwork(server: HttpServer): Collector {
   ]);
 }
 
-/** The machine, and the disk that a folder is on; nothing of that where there is no such folder (C18). */
+/** The machine, and the disk of PLINTH_DATA; nothing of that where there is no such folder (C18). */
 export function collectMachine(folder: string): Collector {
-  const machine = readings([
-    ['plinth_machine_load', 'Processes that run or wait to, the average of a minute.', () => loadavg()[0] ?? 0],
+  return readings([
+    ['plinth_machine_load', 'Processes that run or wait to, the average of a minute.', () => loadavg()[0]],
     ['plinth_machine_processors', 'Processors that this process may use.', availableParallelism],
     ['plinth_machine_memory_bytes', 'The memory of the machine.', totalmem],
     ['plinth_machine_memory_free_bytes', 'What is free of it.', freemem],
+    ['plinth_disk_size_bytes', 'The size of the disk of PLINTH_DATA.', async () => (await diskOf(folder))?.size],
+    ['plinth_disk_free_bytes', 'What is free of it.', async () => (await diskOf(folder))?.free],
   ]);
-  const read = async (gauge: Gauge, of: (disk: StatsFs) => number): Promise<void> => {
-    const disk = await statfs(folder).catch(() => undefined);
-    if (disk) gauge.set(of(disk));
-  };
-  return (registry) => {
-    machine(registry);
-    const registers = [registry];
-    new Gauge({
-      name: 'plinth_disk_size_bytes',
-      help: 'The size of the disk of PLINTH_DATA, where the embedded database is.',
-      registers,
-      collect() {
-        return read(this, ({ blocks, bsize }) => blocks * bsize);
-      },
-    });
-    new Gauge({
-      name: 'plinth_disk_free_bytes',
-      help: 'What is free of it.',
-      registers,
-      collect() {
-        return read(this, ({ bavail, bsize }) => bavail * bsize);
-      },
-    });
-  };
 }

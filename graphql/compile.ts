@@ -40,6 +40,8 @@ export type CompiledMutation = {
   selection: Compiled;
   /** The value at `index` of the effect's values is hashed first, with the salt that a statement of its own gives. */
   hash?: { index: number; salt?: Compiled };
+  /** It is not run but gathered, for the function `by`, and answered at once. */
+  gathered?: { by: string; input: [name: string, read: Read][]; answer: string };
   /** Whether the selection reads more than what the function returned. */
   mayFail: boolean;
 };
@@ -144,7 +146,8 @@ function compileMutation(
   const joins: string[] = [];
   const rows: string[] = [];
   let mayFail = false;
-  for (const [payloadKey, payloadNodes] of collectFields(selection, payload, sets(nodes))) {
+  const fields = collectFields(selection, payload, sets(nodes));
+  for (const [payloadKey, payloadNodes] of fields) {
     if (payloadNodes[0]?.name.value === '__typename') pairs.push([payloadKey, literal(payload.name)]);
     else {
       const kept = readKept(selection, call, payload, payloadNodes, [payloadKey]);
@@ -163,8 +166,19 @@ function compileMutation(
     effect: compiled(effect, text),
     selection: compiled(selection, read),
     ...(index >= 0 && { hash: { index, ...(hash?.salt && { salt: hash.salt }) } }),
+    ...(call.gatheredBy && { gathered: gather(call.gatheredBy, call, given, payload, fields) }),
     mayFail,
   };
+}
+
+/** The answer is known before anything is done: it is done later, or not at all. */
+function gather(by: string, call: FunctionPlan, given: Input | undefined, payload: GraphQLObjectType, fields: Fields) {
+  const input = call.arguments.map(({ name, apiName, codec }): [string, Read] => [
+    name,
+    readText(given?.field(apiName)?.read, codec),
+  ]);
+  const answer = [...fields].map(([key, [node]]) => [key, node?.name.value === '__typename' ? payload.name : true]);
+  return { by, input, answer: JSON.stringify(Object.fromEntries(answer)) };
 }
 
 function sets(nodes: { selectionSet?: OperationDefinitionNode['selectionSet'] | undefined }[]) {

@@ -12,7 +12,10 @@ export function corsHeaders({ headers }: IncomingMessage, origins: string[]): [s
       'access-control-allow-headers',
       'authorization, content-type, x-request-id, last-event-id, x-graphql-event-stream-token',
     ],
-    ['access-control-expose-headers', 'x-request-id, retry-after, ratelimit, ratelimit-policy, etag'],
+    [
+      'access-control-expose-headers',
+      'x-request-id, retry-after, ratelimit, ratelimit-policy, etag, content-range, content-disposition',
+    ],
     ['access-control-max-age', '86400'],
     ['vary', 'origin'],
   ];

@@ -1,9 +1,10 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { GraphQLError, type GraphQLFormattedError } from 'graphql';
+import { isPassing } from '../functions/requests.ts';
 import { openTurns } from '../functions/turns.ts';
 import { tellError } from './errors.ts';
 import type { Asked, Engine } from './execute.ts';
-import { failed, isRefusal, isTransient, type Rendered, render, type Sent } from './render.ts';
+import { failed, isRefusal, type Rendered, render, type Sent } from './render.ts';
 import type { Numbered } from './replay.ts';
 import type { Group, Subscriber, SubscriptionLimits } from './subscriber.ts';
 
@@ -116,12 +117,11 @@ export function openDelivery(
       try {
         return await renderInTurn(group, events, asked);
       } catch (error) {
-        if (isTransient(error)) {
+        if (isPassing(error)) {
           await sleep(wait);
           continue;
         }
-        const { errorCodes, unforeseen } = engine();
-        const errors = [tellError(error, errorCodes, asked.id, unforeseen)];
+        const errors = [tellError(error, engine(), asked.id)];
         if (!isRefusal(error)) return failed(events, errors);
         end(speaker, errors);
       }

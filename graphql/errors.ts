@@ -27,14 +27,13 @@ export function unforeseenTo(log: Logger, report?: Unforeseen): Unforeseen {
  * What a client is told of an error: a message, a code, and the argument or constraint that it is about; never SQL, a stack or
  * another row's data. An error that nobody foresaw is masked and logged under the request's id, which the client gets too.
  *
- * @param codes the table public.error_codes.
+ * @param engine has the table public.error_codes, and who is told of what nobody foresaw.
  * @param id the request's id.
  */
 export function tellError(
   error: unknown,
-  codes: ErrorCode[],
+  { errorCodes: codes, unforeseen }: { errorCodes: ErrorCode[]; unforeseen: Unforeseen },
   id: string,
-  unforeseen: Unforeseen,
 ): GraphQLFormattedError {
   // What graphql-js finds wrong with a document comes without a code.
   if (error instanceof GraphQLError)

@@ -1,18 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
+import type { Exchange, Reply } from './exchange.ts';
+import { type Ongoing, openOngoing } from './ongoing.ts';
 import type { Sent } from './render.ts';
 import type { Params } from './respond.ts';
+import { openPlaces } from './shares.ts';
 import type { Listener } from './subscriber.ts';
 import type { Identity, Transport } from './transport.ts';
 
 /** A place that a client has reserved: it names who the client is to what cannot send a header (EventSource). */
 type Reservation = Identity & {
-  sender: string;
+  leavePlace: () => void;
   response?: ServerResponse;
-  operations: Map<string, () => void>;
+  operations: Ongoing;
 };
-
-type Answer = { status: number; headers: Record<string, string>; body: string };
 
 const mostReservations = 10_000;
 const mostOfOne = 100;
@@ -27,6 +28,7 @@ const longest = 15 * 60_000;
 export function openEventStreams(transport: Transport) {
   const streams = new Set<ServerResponse>();
   const reservations = new Map<string, Reservation>();
+  const takePlace = openPlaces(mostOfOne);
   const beat = setInterval(() => {
     for (const stream of streams) put(stream, ':\n\n');
     const now = Date.now();
@@ -36,13 +38,13 @@ export function openEventStreams(transport: Transport) {
 
   function release(token: string): void {
     const reservation = reservations.get(token);
-    reservations.delete(token);
+    if (reservations.delete(token)) reservation?.leavePlace();
     reservation?.response?.end();
-    for (const stop of reservation?.operations.values() ?? []) stop();
+    reservation?.operations.stopAll();
   }
 
   /** Begins a stream; false where its sender has too many already. */
-  function open(request: IncomingMessage, response: ServerResponse, until: number, closed: () => void): boolean {
+  function open({ request, response }: Exchange, until: number, closed: () => void): boolean {
     const leavePlace = transport.takePlace(transport.sender(request));
     if (!leavePlace) return false;
     response.writeHead(200, {
@@ -64,108 +66,84 @@ export function openEventStreams(transport: Transport) {
     return true;
   }
 
-  /** One operation on a connection of its own. */
-  function distinct(
-    request: IncomingMessage,
-    response: ServerResponse,
-    params: Params,
-    identity: Identity,
-    id: string,
-  ): Answer | undefined {
-    const gone = new AbortController();
-    let stop = (): void => {};
-    const isOpen = open(request, response, identity.endsAt, () => {
-      gone.abort();
-      stop();
-    });
-    if (!isOpen) return tooMany();
+  /** What writes the results of an operation; with its id, on a connection that carries many. */
+  function listenerOf(response: ServerResponse, id?: string): Listener {
+    const name = JSON.stringify(id);
+    const [key, last] = id === undefined ? ['sse', ''] : [`sse ${id}`, ` {"id":${name}}`];
+    const wrap = (text: string): string => (id === undefined ? text : `{"id":${name},"payload":${text}}`);
     const listener: Listener = {
-      next(sent) {
-        put(
-          response,
-          frame(sent, 'sse', (text) => text),
-        );
-      },
+      next: (sent) => put(response, frame(sent, key, wrap)),
       end(errors) {
         if (errors) listener.next({ text: JSON.stringify({ errors }), cursor: null, framed: new Map() });
-        put(response, 'event: complete\ndata:\n\n');
-        letGo(response.end());
+        put(response, `event: complete\ndata:${last}\n\n`);
+        if (id === undefined || response.writableLength > transport.maxBacklogBytes) letGo(response.end());
       },
       backlog: () => response.writableLength,
     };
-    const asked = { ...transport.asked(request, identity.claims, id), signal: gone.signal };
+    return listener;
+  }
+
+  /** One operation on a connection of its own. */
+  function distinct(exchange: Exchange, params: Params, identity: Identity): Reply | undefined {
+    const { request, response, id } = exchange;
+    const operation = openOngoing(transport.serve);
+    if (!open(exchange, identity.endsAt, operation.stopAll)) return tooMany();
+    const asked = transport.asked(request, identity.claims, id);
     const last = request.headers['last-event-id'];
-    stop = transport.serve(params, asked, listener, typeof last === 'string' && last !== '' ? last : undefined);
+    operation.begin('', params, asked, listenerOf(response), { after: last ? String(last) : undefined });
     return undefined;
   }
 
+  /** Where there are too many, the oldest goes that nobody has connected to: a client does so at once, one who floods never. */
+  function haveRoom(): boolean {
+    if (reservations.size < mostReservations) return true;
+    for (const [token, { response }] of reservations) {
+      if (response) continue;
+      release(token);
+      return true;
+    }
+    return false;
+  }
+
   /** @param sender whose share of the places it takes. */
-  function reserve(identity: Identity, sender: string): Answer {
-    const own = [...reservations.values()].filter((each) => each.sender === sender);
-    if (own.length >= mostOfOne || reservations.size >= mostReservations) {
+  function reserve(identity: Identity, sender: string): Reply {
+    const leavePlace = takePlace(sender);
+    if (!leavePlace || !haveRoom()) {
+      leavePlace?.();
       return told(429, 'Too many reservations; try again later.');
     }
     const token = randomUUID();
     const endsAt = Math.min(identity.endsAt, Date.now() + longest);
-    reservations.set(token, { claims: identity.claims, endsAt, sender, operations: new Map() });
+    reservations.set(token, { claims: identity.claims, endsAt, leavePlace, operations: openOngoing(transport.serve) });
     return told(201, token);
   }
 
   /** The connection of a reservation. */
-  function connect(request: IncomingMessage, response: ServerResponse, token: string): Answer | undefined {
+  function connect(exchange: Exchange, token: string): Reply | undefined {
     const reservation = reservations.get(token);
     if (!reservation) return told(404, 'There is no such reservation; make one by PUT.');
     if (reservation.response) return told(409, 'The stream is open already.');
-    if (!open(request, response, reservation.endsAt, () => release(token))) return tooMany();
-    reservation.response = response;
+    if (!open(exchange, reservation.endsAt, () => release(token))) return tooMany();
+    reservation.response = exchange.response;
     return undefined;
   }
 
   /** An operation of a reservation: its results go to the open connection. */
-  function operate(request: IncomingMessage, token: string, params: Params, id: string): Answer {
+  function operate({ request, id }: Exchange, token: string, params: Params): Reply {
     const reservation = reservations.get(token);
     const { operationId } = (params.extensions ?? {}) as { operationId?: unknown };
     if (!reservation?.response) return told(404, 'There is no open stream of this reservation.');
     if (typeof operationId !== 'string' || operationId === '') return told(400, 'Name it in extensions.operationId.');
     const { operations, response, claims } = reservation;
     if (operations.has(operationId)) return told(409, `Operation ${operationId} is running already.`);
-    if (operations.size >= transport.maxSubscriptions) return told(429, 'Too many operations on this stream.');
-    const gone = new AbortController();
-    operations.set(operationId, () => gone.abort());
-    const name = JSON.stringify(operationId);
-    const listener: Listener = {
-      next(sent) {
-        put(
-          response,
-          frame(sent, `sse ${operationId}`, (text) => `{"id":${name},"payload":${text}}`),
-        );
-      },
-      end(errors) {
-        if (!operations.delete(operationId)) return;
-        if (errors) listener.next({ text: JSON.stringify({ errors }), cursor: null, framed: new Map() });
-        put(response, `event: complete\ndata: {"id":${name}}\n\n`);
-        if (response.writableLength > transport.maxBacklogBytes) letGo(response.end());
-      },
-      backlog: () => response.writableLength,
-    };
-    const asked = { ...transport.asked(request, claims, id), signal: gone.signal };
-    const stop = transport.serve(params, asked, listener);
-    if (operations.has(operationId)) {
-      operations.set(operationId, () => {
-        gone.abort();
-        stop();
-      });
-    }
+    if (operations.count() >= transport.maxSubscriptions) return told(429, 'Too many operations on this stream.');
+    operations.begin(operationId, params, transport.asked(request, claims, id), listenerOf(response, operationId));
     return told(202, '');
   }
 
-  function stop(token: string, operationId: string): Answer {
-    const operations = reservations.get(token)?.operations;
-    const running = operations?.get(operationId);
-    if (!operations || !running) return told(404, 'There is no such operation.');
-    operations.delete(operationId);
-    running();
-    return told(200, '');
+  function stop(token: string, operationId: string): Reply {
+    const isStopped = reservations.get(token)?.operations.stop(operationId);
+    return isStopped ? told(200, '') : told(404, 'There is no such operation.');
   }
 
   return {
@@ -206,10 +184,10 @@ function frame(sent: Sent, key: string, wrap: (text: string) => string): Buffer 
   return made;
 }
 
-function tooMany(): Answer {
+function tooMany(): Reply {
   return told(429, 'Too many open connections come from your address.');
 }
 
-function told(status: number, body: string): Answer {
+function told(status: number, body: string): Reply {
   return { status, headers: { 'content-type': 'text/plain; charset=utf-8' }, body };
 }

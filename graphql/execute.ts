@@ -1,29 +1,38 @@
 import { GraphQLError, type GraphQLFormattedError, type GraphQLSchema, type VariableValues } from 'graphql';
 import type { ErrorCode } from '../functions/catalog.ts';
-import type { LoggedEvent } from '../functions/event-log.ts';
+import type { Gathering } from '../functions/gathering.ts';
+import type { LoggedEvent } from '../functions/log-reader.ts';
 import { hashPassword } from '../functions/passwords.ts';
 import { type Caller, type Requests, refusedError } from '../functions/requests.ts';
 import type { Span } from '../functions/span.ts';
 import type { Claims } from '../functions/tokens.ts';
 import type { Compiled, CompiledMutation, CompiledOperation } from './compile.ts';
 import { tellError, type Unforeseen } from './errors.ts';
-import type { Operation } from './operations.ts';
+import type { Operation, Operations } from './operations.ts';
 
 /** Sends a text or mail; see workers/outbox.ts. */
 export type Deliver = (delivery: { channel: 'sms' | 'mail'; to: string; text: string }) => Promise<void>;
+
+/** Where bytes may be put: a name in the storage, and the path of ours that takes them where the storage does not. */
+type Put = { put: string; bytes: number; seconds: number; path: string };
 
 /** What executing stands on. */
 export type Engine = {
   /** What compiled statements hold back: the answer that is larger. */
   maxAnswerBytes: number;
   schema: GraphQLSchema;
+  /** The operation of a document. @throws GraphQLErrors, one or a list */
+  operations: Operations;
   errorCodes: ErrorCode[];
   requests: Requests;
-  sign(claims: Claims): Promise<string>;
+  /** Completes what SQL leaves to the server: claims to a token, a name in the storage to an address to put bytes to. */
+  sign(value: Claims | Put): Promise<string>;
   deliver: Deliver;
   unforeseen: Unforeseen;
   /** Tells those who listen now; see events.signal. */
   signal(signals: LoggedEvent[]): void;
+  /** Keeps a call for the next statement of its kind. */
+  gather: Gathering['gather'];
 };
 
 /** A request of one caller. */
@@ -128,6 +137,7 @@ async function executeMutation(
   values: VariableValues,
   asked: Asked,
 ): Promise<{ data: string | null; rows: number }> {
+  if (mutation.gathered) return { data: gather(engine, mutation.gathered, values, asked), rows: 0 };
   const effect = await effectOf(engine, operation, mutation, values, asked);
   const selection = callOf(mutation.selection, values);
   // A selection that may fail runs before the function as well, on nothing: what it has no right to, or a value that does not fit,
@@ -144,6 +154,19 @@ async function executeMutation(
   }
   if (data === null) throw tooLarge(engine, 'What was asked for is done; read its result by a query.');
   return { data: await signed(engine, data, mutation.selection), rows: Number(rows) };
+}
+
+/** Whether the session still holds is asked by the function that takes the calls. */
+function gather(
+  engine: Engine,
+  { by, input, answer }: NonNullable<CompiledMutation['gathered']>,
+  values: VariableValues,
+  { caller }: Asked,
+): string {
+  const { sub: user, sid: session } = caller.claims;
+  if (!user || !session) throw Object.assign(new Error('Sign in first.'), { code: 'PT401' });
+  engine.gather(by, { user, session, input: Object.fromEntries(input.map(([name, read]) => [name, read(values)])) });
+  return answer;
 }
 
 function tooLarge({ maxAnswerBytes }: Engine, hint: string): GraphQLError {
@@ -182,7 +205,7 @@ async function effectOf(
   return call;
 }
 
-/** Puts signed tokens where the claims stand. */
+/** Puts what the server has completed where SQL left it. */
 async function signed({ sign }: Engine, data: string | null, { signs }: Compiled): Promise<string | null> {
   if (signs.length === 0 || data === null) return data;
   let answer = JSON.parse(data);
@@ -193,7 +216,7 @@ async function signed({ sign }: Engine, data: string | null, { signs }: Compiled
     if (value === null || value === undefined) return value;
     if (Array.isArray(value))
       return Promise.all(value.map((each) => signAt(each, key === undefined ? [] : [key, ...rest])));
-    if (key === undefined) return sign(value as Claims);
+    if (key === undefined) return sign(value as Claims | Put);
     const holder = value as Record<string, unknown>;
     return Object.assign(holder, { [key]: await signAt(holder[key], rest) });
   }
@@ -201,5 +224,5 @@ async function signed({ sign }: Engine, data: string | null, { signs }: Compiled
 
 function tell(engine: Engine, error: unknown, { id, signal }: Asked): GraphQLFormattedError {
   if (signal.aborted) return new GraphQLError('The client went away.', { extensions: { code: 'CANCELLED' } }).toJSON();
-  return tellError(error, engine.errorCodes, id, engine.unforeseen);
+  return tellError(error, engine, id);
 }

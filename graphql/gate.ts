@@ -1,4 +1,3 @@
-import { isIPv6 } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GraphQLError } from 'graphql';
 import type pg from 'pg';
@@ -6,6 +5,7 @@ import type { Logger } from 'pino';
 import type { Cache } from '../functions/cache.ts';
 import { countTogether, type Rules, readRules } from '../functions/gate.ts';
 import { type Limit, openRateLimits, type Standing } from '../functions/rate-limits.ts';
+import { countedAddress } from './address.ts';
 import type { Asked } from './execute.ts';
 import type { Operation } from './operations.ts';
 
@@ -18,6 +18,10 @@ export type Gate = {
    * @throws GraphQLError with the code TOO_MANY_REQUESTS or MAINTENANCE, and the status and headers of its answer.
    */
   arrive(asked: Asked): Record<string, string>;
+  /** Counts a document that is not known: to read it costs more than most that it asks for. */
+  read(caller: Asked['caller']): Record<string, string>;
+  /** Whether `arrive` would count it; to be asked before anything is read of a request that has not arrived. */
+  hasRoom(caller: Asked['caller']): boolean;
   admit(asked: Asked, operation: Operation): Record<string, string>;
   /** To be called when the rules have changed; ends when it goes by the new ones. */
   changed(): Promise<void>;
@@ -26,6 +30,7 @@ export type Gate = {
 };
 
 const retryAfterUnknown = 60;
+const kinds = ['request', 'document', 'query', 'mutation', 'subscription'];
 const none: Record<string, string> = {};
 
 /**
@@ -33,22 +38,25 @@ const none: Record<string, string> = {};
  * gets past.
  *
  * @param processes how many servers there are: alone, one has nobody to share its counts with.
+ * @param isField whether the API has a field of this name.
  * @param closed told when the roles that may read have changed.
  */
 export async function openGate({
   pool,
   cache,
   processes,
+  isField,
   closed,
   log,
 }: {
   pool: pg.Pool;
   cache: Cache;
   processes: () => number;
+  isField: (name: string) => boolean;
   closed: () => void;
   log: Logger;
 }): Promise<Gate> {
-  let rules: Rules & { at: number } = { ...(await readRules(pool)), at: Date.now() };
+  let rules = await read();
   let reading: Promise<void> | undefined;
   let again = false;
   let ended = false;
@@ -58,13 +66,22 @@ export async function openGate({
     return countTogether(pool, counts);
   });
 
+  async function read(): Promise<Rules & { at: number }> {
+    const read = await readRules(pool);
+    for (const { subject, covers } of read.limits) {
+      if (kinds.includes(covers) || isField(covers)) continue;
+      log.warn({ subject, covers }, 'A rate limit covers nothing: the API has no such field (access.rate_limits).');
+    }
+    return { ...read, at: Date.now() };
+  }
+
   /** Reads the rules, however long it takes; and once more where they may have changed meanwhile. */
   async function reload(): Promise<void> {
     do {
       again = false;
       try {
         const before = JSON.stringify(closedTo(rules));
-        rules = { ...(await readRules(pool)), at: Date.now() };
+        rules = await read();
         if (before !== JSON.stringify(closedTo(rules))) closed();
       } catch (error) {
         log.warn({ error: (error as Error).message }, 'The rules of who is let in cannot be read; trying again.');
@@ -75,22 +92,34 @@ export async function openGate({
     reading = undefined;
   }
 
-  function count({ caller: { role, claims } }: Asked, timesOf: (covers: string) => number): Record<string, string> {
-    if (rules.limits.length === 0 || rules.unlimited.includes(role)) return none;
+  function takingsOf({ role, claims }: Asked['caller'], timesOf: (covers: string) => number) {
+    if (rules.limits.length === 0 || rules.unlimited.includes(role)) return [];
     const takings = [];
     for (const limit of rules.limits) {
       const times = timesOf(limit.covers);
       const who = limit.subject === 'user' ? claims.sub : claims.address;
-      if (times > 0 && who) takings.push({ limit, who: limit.subject === 'user' ? who : networkOf(who), times });
+      if (times > 0 && who) takings.push({ limit, who: limit.subject === 'user' ? who : countedAddress(who), times });
     }
+    return takings;
+  }
+
+  function count(caller: Asked['caller'], timesOf: (covers: string) => number): Record<string, string> {
+    const takings = takingsOf(caller, timesOf);
     if (takings.length === 0) return none;
     const standing = limits.take(takings);
     if (standing.isRefused) throw tooMany(standing);
     return standing.remaining < standing.limit.count / 2 ? headersOf(standing) : none;
   }
 
+  const ofRequest = (covers: string): number => Number(covers === 'request');
+
   return {
-    arrive: (asked) => count(asked, (covers) => Number(covers === 'request')),
+    arrive: ({ caller }) => count(caller, ofRequest),
+    read: (caller) => count(caller, (covers) => Number(covers === 'document')),
+    hasRoom(caller) {
+      const takings = takingsOf(caller, ofRequest);
+      return takings.length === 0 || !limits.isFull(takings);
+    },
     admit(asked, operation) {
       const { role } = asked.caller;
       const writes = operation.kind === 'mutation';
@@ -99,7 +128,7 @@ export async function openGate({
         const left = each.endsIn === null ? retryAfterUnknown : each.endsIn - (Date.now() - rules.at) / 1000;
         if (left > 0) throw maintenance(each.message, left);
       }
-      return count(asked, (covers) => (covers === operation.kind ? 1 : (operation.fields.get(covers) ?? 0)));
+      return count(asked.caller, (covers) => (covers === operation.kind ? 1 : (operation.fields.get(covers) ?? 0)));
     },
     changed() {
       again = true;
@@ -112,20 +141,6 @@ export async function openGate({
       limits.close();
     },
   };
-}
-
-/** Of IPv6 the network: whoever has one address has all 2^64 of it. */
-function networkOf(address: string): string {
-  if (!isIPv6(address)) return address;
-  const [head = '', tail] = (address.split('%', 1)[0] as string).split('::');
-  const parts = head.split(':').filter(Boolean);
-  const rest = tail?.split(':').filter(Boolean) ?? [];
-  const zeros = tail === undefined ? 0 : 8 - parts.length - rest.length;
-  const all = [...parts, ...Array<string>(Math.max(0, zeros)).fill('0'), ...rest];
-  return all
-    .slice(0, 4)
-    .map((part) => Number.parseInt(part, 16).toString(16))
-    .join(':');
 }
 
 function closedTo({ closed }: Rules): [string, boolean][] {

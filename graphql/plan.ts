@@ -66,6 +66,8 @@ export type FunctionPlan = {
   shared: boolean;
   /** The topic of the events until which what it gives to callers without a token is the same. */
   keptUntil?: string;
+  /** The function that is handed the calls of a second, as it stands in SQL. */
+  gatheredBy?: string;
 };
 
 /** What a field of the schema is in SQL; it stands in the field's extensions. */

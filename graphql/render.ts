@@ -1,5 +1,4 @@
 import type { GraphQLFormattedError, VariableValues } from 'graphql';
-import { isLost } from '../functions/requests.ts';
 import type { CompiledSubscription } from './compile-subscription.ts';
 import { type Asked, callOf, type Engine } from './execute.ts';
 import type { Numbered } from './replay.ts';
@@ -74,11 +73,6 @@ function sentOf(text: string, { cursor }: Numbered): Sent {
 function tooLarge({ cursor }: Numbered, most: number): string {
   const message = `What was selected of an event is larger than ${most} bytes: fetch it by its id.`;
   return JSON.stringify({ errors: [{ message, extensions: { code: 'LIMIT_EXCEEDED', cursor } }], data: null });
-}
-
-/** Whether an error is of the moment: the connection is lost, or the server has no more of them. */
-export function isTransient(error: unknown): boolean {
-  return isLost(error) || /^(53|57P0|40)/.test((error as { code?: string }).code ?? '');
 }
 
 /** Whether render failed because the caller may not listen: their session has ended, the right was refused, or nobody may. */

@@ -1,5 +1,6 @@
 import { GraphQLError } from 'graphql';
-import type { LogFollower, LoggedEvent } from '../functions/event-log.ts';
+import type { LogFollower } from '../functions/event-log.ts';
+import type { LoggedEvent } from '../functions/log-reader.ts';
 
 /** An event with its cursor; null for what the log does not keep. */
 export type Numbered = { event: LoggedEvent; cursor: string | null };

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { asService } from '../functions/callers.ts';
 import { recordMetrics } from '../functions/generated/stats.ts';
 import type { Requests } from '../functions/requests.ts';
 
@@ -18,12 +19,8 @@ export function openRequestFigures(requests: Requests): RequestFigures {
     if (count === 0) return;
     const metrics = { error_rate: failed / count, response_time: (seconds / count) * 1000 };
     [count, failed, seconds] = [0, 0, 0];
-    const caller = { role: 'service', claims: {} } as const;
     // A minute that cannot be noted is a gap in the figures, and nothing more.
-    recordMetrics((calls, options) => requests.run(caller, calls, { ...options, operation: 'metrics' }), {
-      serverId,
-      metrics,
-    }).catch(() => {});
+    recordMetrics(asService(requests, 'metrics'), { serverId, metrics }).catch(() => {});
   }, every);
   timer.unref();
 

@@ -39,6 +39,15 @@ export function goodParams({ query, operationName, variables, extensions }: Para
   };
 }
 
+/** How deep variables may nest. */
+export const deepest = 100;
+
+/** Values of JSON a hundred thousand deep fit into a body; what reads them further on does it by recursion. */
+export function nestTooDeep(value: unknown, most = deepest): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return most === 0 || Object.values(value).some((inner) => nestTooDeep(inner, most - 1));
+}
+
 /** What a request comes to. `executed` is false where it was refused before anything ran. */
 export type Outcome = {
   executed: boolean;
@@ -54,7 +63,6 @@ export type Outcome = {
 /** Answers a request: finds or makes its operation, and executes it. Never throws. */
 export async function respond(
   engine: Engine,
-  operations: (text: string, name: string | undefined) => Operation,
   { query, operationName, variables, explain }: GoodParams,
   asked: Asked,
   { readOnly, gate, answers }: { readOnly: boolean; gate: Gate; answers: Answers },
@@ -62,13 +70,16 @@ export async function respond(
   let operation: Operation | undefined;
   try {
     const arrived = gate.arrive(asked);
-    operation = operations(query, operationName);
+    let read = {};
+    operation = engine.operations(query, operationName, () => {
+      read = gate.read(asked.caller);
+    });
     if (readOnly && operation.kind !== 'query') {
       throw new GraphQLError('A GET request only reads: send a mutation by POST.', {
         extensions: { code: 'BAD_REQUEST', http: { status: 405, headers: { allow: 'POST' } } },
       });
     }
-    const headers = { ...arrived, ...gate.admit(asked, operation) };
+    const headers = { ...arrived, ...read, ...gate.admit(asked, operation) };
     const found = operation;
     const answer = await answers.recall(found, variables, asked, (by) =>
       executeOperation(engine, found, variables, by),
@@ -83,7 +94,7 @@ export async function respond(
     return { ...done, explanation: await explainOperation(engine, operation, variables, asked) };
   } catch (thrown) {
     const list = Array.isArray(thrown) ? thrown : [thrown];
-    const told = list.map((error: unknown) => tellError(error, engine.errorCodes, asked.id, engine.unforeseen));
+    const told = list.map((error: unknown) => tellError(error, engine, asked.id));
     const { http } = (told[0]?.extensions ?? {}) as { http?: NonNullable<Outcome['http']> };
     const errors = told.map(withoutHttp);
     return { executed: false, data: null, errors, rows: 0, ...(operation && { operation }), ...(http && { http }) };

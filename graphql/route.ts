@@ -1,151 +1,58 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
-import { GraphQLError } from 'graphql';
 import type { Logger } from 'pino';
 import type { Settings } from '../functions/settings.ts';
-import type { Span } from '../functions/span.ts';
 import type { Claims, Tokens } from '../functions/tokens.ts';
 import { addressOf, countedAddress } from './address.ts';
-import type { Answers } from './answers.ts';
 import { openBodies } from './bodies.ts';
 import { conditional } from './conditional.ts';
-import { tellError } from './errors.ts';
 import { openEventStreams } from './event-stream.ts';
-import type { Asked, Engine } from './execute.ts';
-import type { Gate } from './gate.ts';
-import type { Metrics } from './metrics.ts';
-import type { Operation } from './operations.ts';
-import { bodyOf, type GoodParams, goodParams, type Outcome, type Params, respond, withoutHttp } from './respond.ts';
+import { type Exchange, type Reply, refuse } from './exchange.ts';
+import type { Asked } from './execute.ts';
+import { isMultipart } from './multipart.ts';
+import { bodyOf, type Params } from './respond.ts';
+import type { Serving } from './serve.ts';
 import { openPlaces, openShares } from './shares.ts';
-import type { Listener } from './subscriber.ts';
-import type { Subscriptions } from './subscriptions.ts';
-import { type Identity, identify } from './transport.ts';
-import type { readTrustedDocuments } from './trusted.ts';
+import { type Identity, identify, type Transport } from './transport.ts';
+import type { Uploads } from './uploads.ts';
 import { openWebSockets } from './websocket.ts';
 import { openYoga } from './yoga.ts';
 
 // What is being received of large requests may hold as much together, in largest bodies.
 const bodiesTogether = 32;
-export type Sent = { status: number; headers: Record<string, string>; body: string };
-
-/** What operations are found and executed with; both change with the database. */
-type Api = { engine(): Engine; operations(text: string, name: string | undefined): Operation };
 
 /** Serves /graphql over each transport: plain JSON, server-sent events, WebSocket, and what Yoga knows to say. */
-export function openRoute(
-  { engine, operations }: Api,
-  subscriptions: Subscriptions,
-  {
-    settings,
-    verify,
-    trusted,
-    log,
-    metrics,
-    heartbeat,
-    gate,
-    answers,
-  }: {
-    settings: Settings;
-    verify: Tokens['verify'];
-    trusted: ReturnType<typeof readTrustedDocuments>;
-    log: Logger;
-    metrics: Metrics | undefined;
-    heartbeat: number;
-    gate: Gate;
-    answers: Answers;
-  },
-) {
-  /** With a trusted document in place of its name; nothing where they are malformed. */
-  function readParams(params: Params): GoodParams | GraphQLError | undefined {
-    const found = trusted.resolve(params);
-    return found instanceof GraphQLError ? found : goodParams(found);
-  }
-
-  const answer = async (params: Params, asked: Asked, readOnly: boolean): Promise<Outcome | undefined> => {
-    const started = performance.now();
-    const good = readParams(params);
-    if (!good) return;
-    const outcome: Outcome =
-      good instanceof GraphQLError
-        ? { executed: false, data: null, errors: [good.toJSON()], rows: 0 }
-        : await respond(engine(), operations, good, asked, { readOnly, gate, answers });
-    const code = outcome.errors && String(outcome.errors[0]?.extensions?.code ?? 'BAD_REQUEST');
-    metrics?.executed(outcome.operation?.kind ?? 'none', code ?? 'OK', outcome.rows);
-    log.info(
-      {
-        id: asked.id,
-        operation: outcome.operation?.name ?? outcome.operation?.kind,
-        role: asked.caller.role,
-        ms: Math.round((performance.now() - started) * 100) / 100,
-        rows: outcome.rows,
-        ...(code !== undefined && { code }),
-      },
-      'request',
-    );
-    return outcome;
-  };
+export function openRoute({
+  serving,
+  settings,
+  verify,
+  log,
+  heartbeat,
+  uploads,
+}: {
+  serving: Serving;
+  settings: Settings;
+  verify: Tokens['verify'];
+  log: Logger;
+  heartbeat: number;
+  uploads: Uploads;
+}) {
+  const { answer, kindOf } = serving;
   const hold = openShares(settings.maxBodyBytes * bodiesTogether);
   const readBody = openBodies(settings.maxBodyBytes, hold);
   const yoga = openYoga(settings, answer);
-
-  /** The kind of a request's operation; nothing where it has none. */
-  function kindOf(params: Params): Operation['kind'] | undefined {
-    const good = readParams(params);
-    if (!good || good instanceof GraphQLError) return undefined;
-    try {
-      return operations(good.query, good.operationName).kind;
-    } catch {
-      return undefined;
-    }
-  }
-
-  function serve(params: Params, asked: Asked, listener: Listener, after?: string): () => void {
-    const good = readParams(params);
-    if (good && !(good instanceof GraphQLError) && kindOf(params) === 'subscription') {
-      const { query, operationName, variables } = good;
-      try {
-        gate.arrive(asked as Asked);
-        gate.admit(asked as Asked, operations(query, operationName));
-      } catch (error) {
-        const told = tellError(error, engine().errorCodes, asked.id, engine().unforeseen);
-        metrics?.executed('subscription', String(told.extensions?.code), 0);
-        listener.end([withoutHttp(told)]);
-        return () => {};
-      }
-      // A client may begin and end them by the ten thousand: each a line would fill the disk.
-      log.debug({ id: asked.id, operation: operationName ?? 'subscription', role: asked.caller.role }, 'subscription');
-      metrics?.executed('subscription', 'OK', 0);
-      return subscriptions.subscribe(
-        { open: () => operations(query, operationName), variables, asked, after },
-        listener,
-      );
-    }
-    answer(params, asked, false)
-      .then((outcome) => {
-        const malformed = {
-          message: 'The parameters of the operation are malformed.',
-          extensions: { code: 'BAD_REQUEST' },
-        };
-        if (!outcome) return listener.end([malformed]);
-        if (!outcome.executed) return listener.end(outcome.errors);
-        listener.next({ text: bodyOf(outcome), cursor: null, framed: new Map() });
-        listener.end();
-      })
-      .catch((error) => listener.end([tellError(error, engine().errorCodes, asked.id, engine().unforeseen)]));
-    return () => {};
-  }
-  const transport = {
+  const transport: Transport = {
     verify,
-    asked: (request: IncomingMessage, claims: Claims, id: string) => ({
+    asked: (request, claims, id) => ({
       caller: callerOf(addressOf(request, settings.trustedProxies), request, claims, id),
       id,
     }),
-    serve,
+    serve: serving.serve,
     maxSubscriptions: settings.maxSubscriptionsPerConnection,
     maxBodyBytes: settings.maxBodyBytes,
     maxBacklogBytes: settings.maxBacklogBytes,
     heartbeat,
-    sender: (request: IncomingMessage) => countedAddress(addressOf(request, settings.trustedProxies)),
+    sender: (request) => countedAddress(addressOf(request, settings.trustedProxies)),
     takePlace: openPlaces(settings.maxConnectionsPerAddress),
     hold,
   };
@@ -153,12 +60,8 @@ export function openRoute(
   const eventStreams = openEventStreams(transport);
 
   /** Answers a request; nothing where nobody is there to be answered, or a stream has begun. */
-  async function handle(
-    request: IncomingMessage,
-    response: ServerResponse,
-    id: string,
-    span: Span | undefined,
-  ): Promise<Sent | undefined> {
+  async function handle(exchange: Exchange): Promise<Reply | undefined> {
+    const { request, response, id, span } = exchange;
     // Listened for from the first: who went away while the token was checked is not told of later.
     const gone = new AbortController();
     response.on('close', () => {
@@ -171,6 +74,7 @@ export function openRoute(
       return refuse(status, code, message, headers);
     };
     const address = addressOf(request, settings.trustedProxies);
+    if (isMultipart(request)) return answerMultipart(exchange, address, gone.signal);
     const body = await readBody(request, countedAddress(address), (then) => response.on('close', then));
     if ('refused' in body) {
       if (body.refused === 'gone') return;
@@ -179,17 +83,19 @@ export function openRoute(
     }
     const search = new URL(request.url ?? '/', 'http://localhost').searchParams;
     const reservation = String(request.headers['x-graphql-event-stream-token'] ?? search.get('token') ?? '');
-    if (reservation && request.method !== 'PUT' && !eventStreams.holder(reservation)) {
+    const holder = eventStreams.holder(reservation);
+    if (reservation && request.method !== 'PUT' && !holder) {
       return turnAway(404, 'NOT_FOUND', 'There is no such reservation; make one by PUT.');
     }
     let identity: Identity;
     try {
-      identity = eventStreams.holder(reservation) ?? (await identify(verify, request.headers.authorization));
+      identity = holder ?? (await identify(verify, request.headers.authorization));
     } catch (error) {
       return turnAway(401, 'UNAUTHENTICATED', (error as Error).message, { 'www-authenticate': 'Bearer' });
     }
     if (response.destroyed) return undefined;
     const { claims } = identity;
+    const caller = callerOf(address, request, claims, id);
     const params = paramsOf(request, search, body.text);
     const accept = request.headers.accept ?? '';
     if (request.method === 'PUT') return eventStreams.reserve(identity, claims.sub ?? countedAddress(address));
@@ -204,29 +110,25 @@ export function openRoute(
         'Send the parameters as JSON, with the header "Content-Type: application/json".',
       );
     }
-    if (request.method === 'GET' && streams && params && kindOf(params) === 'mutation') {
+    if (request.method === 'GET' && streams && params && kindOf(params, caller) === 'mutation') {
       return turnAway(405, 'BAD_REQUEST', 'A GET request only reads: send a mutation by POST.', { allow: 'POST' });
     }
-    if (reservation && request.method === 'POST') return eventStreams.operate(request, reservation, params ?? {}, id);
-    if (reservation && !search.has('query')) return eventStreams.connect(request, response, reservation);
-    if (streams && params && (!/json|\*\/\*/.test(accept) || kindOf(params) === 'subscription')) {
-      return eventStreams.distinct(request, response, params, identity, id);
+    if (reservation && request.method === 'POST') return eventStreams.operate(exchange, reservation, params ?? {});
+    if (reservation && !search.has('query')) return eventStreams.connect(exchange, reservation);
+    if (streams && params && (!/json|\*\/\*/.test(accept) || kindOf(params, caller) === 'subscription')) {
+      return eventStreams.distinct(exchange, params, identity);
     }
-    const asked: Asked = {
-      caller: callerOf(address, request, claims, id),
-      id,
-      signal: gone.signal,
-      span,
-    };
+    const asked: Asked = { caller, id, signal: gone.signal, span };
     return (
-      (await answerPlain(request, body.text, asked)) ?? conditional(request, await yoga(request, body.text, asked))
+      (await answerPlain(request, body.text, asked)) ??
+      conditional(request, caller, await yoga(request, body.text, asked))
     );
   }
 
   // What nearly every client sends, a JSON body by POST, is answered here. Everything else (GET, GraphiQL, other media types,
   // malformed requests and how to say so) is Yoga's, through the same `answer`.
-  async function answerPlain(request: IncomingMessage, body: string, asked: Asked): Promise<Sent | undefined> {
-    const type = mediaType(request);
+  async function answerPlain(request: IncomingMessage, body: string, asked: Asked): Promise<Reply | undefined> {
+    const type = isJson(request) ? mediaType(request) : undefined;
     if (!type) return;
     let params: Params;
     try {
@@ -235,6 +137,37 @@ export function openRoute(
       return;
     }
     if (typeof params !== 'object' || params === null || Array.isArray(params)) return;
+    return answerAs(type, params, asked);
+  }
+
+  // A page of any origin may send this form without being asked first, but not with the header that says who sends it.
+  async function answerMultipart(
+    { request, id, span }: Exchange,
+    address: string,
+    signal: AbortSignal,
+  ): Promise<Reply | undefined> {
+    const told = (status: number, code: string, message: string, extensions?: Record<string, unknown>): Reply => {
+      log.info({ id, status, code }, 'request');
+      return refuse(status, code, message, { connection: 'close' }, extensions);
+    };
+    const identity = await identify(verify, request.headers.authorization).catch((error: Error) => error);
+    if (identity instanceof Error) return told(401, 'UNAUTHENTICATED', identity.message);
+    if (!identity.claims.sub) return told(401, 'UNAUTHENTICATED', 'Sign in first.');
+    const asked: Asked = { caller: callerOf(address, request, identity.claims, id), id, signal, span };
+    const received = await uploads.receive(request, asked, (params) => serving.requireMutation(params, asked.caller));
+    if ('told' in received) {
+      if (!received.told) return;
+      const { status, code, message, extensions } = received.told;
+      return told(status, code, message, extensions);
+    }
+    try {
+      return await answerAs(mediaType(request) ?? 'application/json; charset=utf-8', received.params, asked);
+    } finally {
+      await received.end();
+    }
+  }
+
+  async function answerAs(type: string, params: Params, asked: Asked): Promise<Reply | undefined> {
     const outcome = await answer(params, asked, false);
     if (!outcome) return;
     // What was refused before it ran is an error of the request; older clients expect 200 for it all the same.
@@ -268,7 +201,7 @@ function callerOf(address: string, request: IncomingMessage, { role, sub, sid }:
 
 /** The media type to answer a plain request with; undefined where it is not one. */
 function mediaType({ method, headers }: IncomingMessage): string | undefined {
-  if (method !== 'POST' || !isJson({ headers })) return;
+  if (method !== 'POST') return;
   const accept = headers.accept ?? '*/*';
   if (accept.includes('application/graphql-response+json')) return 'application/graphql-response+json; charset=utf-8';
   if (/application\/json|\*\/\*|application\/\*/.test(accept)) return 'application/json; charset=utf-8';
@@ -292,16 +225,4 @@ function paramsOf({ method }: IncomingMessage, search: URLSearchParams, body: st
   } catch {
     return undefined;
   }
-}
-
-export function json(status: number, value: unknown): Sent {
-  return { status, headers: { 'content-type': 'application/json; charset=utf-8' }, body: JSON.stringify(value) };
-}
-
-export function refuse(status: number, code: string, message: string, headers: Record<string, string> = {}): Sent {
-  const sent = json(status, { errors: [{ message, extensions: { code } }] });
-  return {
-    ...sent,
-    headers: { ...sent.headers, ...headers, ...((status === 413 || status === 503) && { connection: 'close' }) },
-  };
 }

@@ -94,6 +94,27 @@ export const jwt = new GraphQLScalarType({
   specifiedByURL: 'https://www.rfc-editor.org/rfc/rfc7519',
 });
 
+/** A file of a multipart request that stands in the storage, under the key of its upload. Only the server makes one. */
+export class ReceivedFile {
+  readonly id: string;
+
+  constructor(id: string) {
+    this.id = id;
+  }
+}
+
+function receivedFile(value: unknown): ReceivedFile {
+  if (value instanceof ReceivedFile) return value;
+  throw new GraphQLError('Upload is a variable of a multipart request, and nothing that can be written.');
+}
+export const upload = new GraphQLScalarType({
+  name: 'Upload',
+  description: 'A file that is sent along with the operation, in a multipart request.',
+  specifiedByURL: 'https://github.com/jaydenseric/graphql-multipart-request-spec',
+  coerceInputValue: receivedFile,
+  coerceInputLiteral: receivedFile,
+});
+
 const same = (sql: string): string => sql;
 const asText = (sql: string): string => `${sql}::text`;
 
@@ -141,4 +162,5 @@ export const scalarNames = new Set([
   ...Object.values(scalars).map(({ output }) => String(output)),
   GraphQLID.name,
   jwt.name,
+  upload.name,
 ]);

@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GraphQLError, type GraphQLFormattedError, type VariableValues } from 'graphql';
-import type { Batch, LogFollower, LoggedEvent, Restored } from '../functions/event-log.ts';
+import type { LogFollower } from '../functions/event-log.ts';
+import type { Batch, LoggedEvent, Restored } from '../functions/log-reader.ts';
+import { isPassing } from '../functions/requests.ts';
 import type { CompiledSubscription } from './compile-subscription.ts';
 import { openDelivery } from './delivery.ts';
 import { tellError } from './errors.ts';
 import { callOf, type Engine } from './execute.ts';
-import { isTransient, piecesOf } from './render.ts';
+import { piecesOf } from './render.ts';
 import { cursorWithin, expired, missedSince, type Numbered } from './replay.ts';
 import type { Group, Listener, Subscriber, SubscriptionLimits, Wanted } from './subscriber.ts';
 
@@ -111,13 +113,10 @@ export function openSubscriptions(
       subscriber.state = 'live';
       for (const sent of subscriber.pending.splice(0)) send(subscriber, sent);
     } catch (error) {
-      const { errorCodes, unforeseen } = engine();
       const { id } = subscriber.wanted.asked;
       const list = Array.isArray(error) ? error : [error];
-      end(
-        subscriber,
-        list.map((each) => tellError(each, errorCodes, id, unforeseen)),
-      );
+      const told = list.map((each) => tellError(each, engine(), id));
+      end(subscriber, told);
     }
   }
 
@@ -202,7 +201,7 @@ export function openSubscriptions(
       try {
         return await attempt();
       } catch (error) {
-        if (!isTransient(error) || subscriber.state === 'ended') throw error;
+        if (!isPassing(error) || subscriber.state === 'ended') throw error;
         await sleep(wait);
       }
     }

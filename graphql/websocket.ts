@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { GraphQLFormattedError } from 'graphql';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { openOngoing } from './ongoing.ts';
 import type { Sent } from './render.ts';
 import type { Params } from './respond.ts';
 import type { Listener } from './subscriber.ts';
@@ -113,7 +114,7 @@ function countUnfinished({ hold }: Transport, socket: WebSocket, stream: Duplex,
 
 function converse(transport: Transport, socket: WebSocket, request: IncomingMessage): void {
   const sender = transport.sender(request);
-  const operations = new Map<string, () => void>();
+  const operations = openOngoing(transport.serve);
   let identity: Identity | undefined;
   let greeted = false;
   let requests = 0;
@@ -127,7 +128,7 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
 
   socket.on('close', () => {
     clearTimeout(timer);
-    for (const stop of operations.values()) stop();
+    operations.stopAll();
   });
   socket.on('message', (data: Buffer, isBinary: boolean) => {
     // What comes after the last word (that the token has ended, say) is not done.
@@ -160,12 +161,9 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
         return;
       case 'subscribe':
         return subscribe(id, payload, size);
-      case 'complete': {
+      case 'complete':
         if (typeof id !== 'string') return close(socket, 4400, 'A complete message has an id');
-        const stop = operations.get(id);
-        operations.delete(id);
-        return stop?.();
-      }
+        return operations.stop(id);
       default:
         return close(socket, 4400, `Invalid message type ${JSON.stringify(type)}`);
     }
@@ -198,38 +196,22 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
     }
     if (id.length > longestId) return close(socket, 4400, `An id has at most ${longestId} characters`);
     if (operations.has(id)) return close(socket, 4409, `Subscriber for ${id} already exists`);
-    if (operations.size >= transport.maxSubscriptions) {
+    if (operations.count() >= transport.maxSubscriptions) {
       const message = `A connection carries at most ${transport.maxSubscriptions} operations at once.`;
       return say({ id, type: 'error', payload: [{ message, extensions: { code: 'TOO_MANY_REQUESTS' } }] });
     }
-    let held = size > freeUnanswered ? size : 0;
+    const held = size > freeUnanswered ? size : 0;
     if (!transport.hold(sender, held)) {
       const message = 'Too many large requests are being answered.';
       return say({ id, type: 'error', payload: [{ message, extensions: { code: 'UNAVAILABLE' } }] });
     }
-    const giveBack = (): void => {
-      transport.hold(sender, -held);
-      held = 0;
-    };
     requests += 1;
-    const gone = new AbortController();
-    const abort = (): void => {
-      gone.abort();
-      giveBack();
-    };
-    operations.set(id, abort);
-    const asked = { ...transport.asked(request, identity.claims, `${requests}`), signal: gone.signal };
-    const stop = transport.serve(payload as Params, asked, listenerOf(id, giveBack));
-    if (operations.has(id)) {
-      operations.set(id, () => {
-        abort();
-        stop();
-      });
-    }
+    const asked = transport.asked(request, identity.claims, `${requests}`);
+    operations.begin(id, payload as Params, asked, listenerOf(id), { done: () => transport.hold(sender, -held) });
     return undefined;
   }
 
-  function listenerOf(id: string, giveBack: () => void): Listener {
+  function listenerOf(id: string): Listener {
     const key = `ws ${id}`;
     const before = `{"id":${JSON.stringify(id)},"type":"next","payload":`;
     return {
@@ -237,13 +219,10 @@ function converse(transport: Transport, socket: WebSocket, request: IncomingMess
         const known = sent.framed.get(key);
         const frame = known ?? Buffer.from(`${before}${sent.text}}`);
         if (!known) sent.framed.set(key, frame);
-        if (operations.has(id)) socket.send(frame, { binary: false });
+        socket.send(frame, { binary: false });
       },
-      end(errors?: GraphQLFormattedError[]) {
-        if (!operations.delete(id)) return;
-        giveBack();
-        say(errors ? { id, type: 'error', payload: errors } : { id, type: 'complete' });
-      },
+      end: (errors?: GraphQLFormattedError[]) =>
+        say(errors ? { id, type: 'error', payload: errors } : { id, type: 'complete' }),
       backlog: () => socket.bufferedAmount,
     };
   }

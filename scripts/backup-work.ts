@@ -1,5 +1,5 @@
 import { Refusal } from '../functions/refusal.ts';
-import type { BackupWork } from '../workers/backup.ts';
+import type { BackupWork } from '../workers/task.ts';
 import { stopAsked } from './stop-signal.ts';
 
 /** Backups and restores at a terminal: Ctrl-C stops them in order, and a terminal sees how far they are. */

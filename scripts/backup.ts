@@ -4,9 +4,10 @@ import { runningEmbedded } from '../functions/embedded.ts';
 import { makeLog } from '../functions/log.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { readSettings } from '../functions/settings.ts';
-import { type BackupWork, backUp } from '../workers/backup.ts';
+import { openStorage } from '../functions/storage.ts';
+import { backUp } from '../workers/backup.ts';
 import { listBackups, proveBackup, pruneBackups } from '../workers/backup-care.ts';
-import { openStorage } from '../workers/storage.ts';
+import type { BackupWork } from '../workers/task.ts';
 import { sizeOf, workOnTerminal } from './backup-work.ts';
 import { readArguments } from './terminal.ts';
 

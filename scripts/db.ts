@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { schemaFile, schemaStatus } from '../functions/apply.ts';
+import { asOwner } from '../functions/connection.ts';
 import { withDatabase } from '../functions/database.ts';
 import { runningEmbedded } from '../functions/embedded.ts';
 import { makeOperator } from '../functions/operators.ts';
@@ -66,20 +67,12 @@ async function operator([username]: string[]): Promise<void> {
   console.log(`${username} is an operator, from the next log-in or refresh of a session on.`);
 }
 
+/** What is made on this connection belongs to whom the objects of schema.sql belong to, and may be called by nobody until it is granted. */
 async function url(): Promise<void> {
   const { databaseUrl, plinthData } = readSettings(process.env);
   const running = databaseUrl ?? runningEmbedded(plinthData);
   if (!running) throw new Refusal('No database is running.', { remedy: 'Start one: npm start.' });
   console.log(asOwner(running));
-}
-
-/** What is made on this connection belongs to whom the objects of schema.sql belong to, and may be called by nobody until it is granted. */
-function asOwner(databaseUrl: string): string {
-  const url = new URL(databaseUrl);
-  const options = [...url.searchParams.getAll('options'), '-c role=plinth_owner'].join(' ');
-  url.searchParams.delete('options');
-  // Not by searchParams, which writes a space as +: libpq takes that for a plus.
-  return `${url.href}${url.search ? '&' : '?'}options=${encodeURIComponent(options)}`;
 }
 
 function section(title: string, changes: Change[]): string[] {

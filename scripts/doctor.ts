@@ -4,6 +4,7 @@ import { withDatabase } from '../functions/database.ts';
 import { type HealthCheck, health } from '../functions/generated/operations.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { readSettings } from '../functions/settings.ts';
+import { inColumns } from './terminal.ts';
 
 // npm run doctor: the health of the database, the worst first, with remedies; --json for machines. Exit code 1 where something is
 // critical, or nothing can be told.
@@ -35,10 +36,10 @@ function report(checks: HealthCheck[]): string {
     threshold === null ? '' : `(${short(threshold)})`,
     detail ?? '',
   ]);
-  const widths = [0, 1, 2, 3].map((column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
-  const lines = checks.flatMap(({ remedy }, index) => {
-    const line = cells[index]?.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
-    return [line?.trimEnd(), ...(remedy === null ? [] : [`${''.padEnd((widths[0] ?? 0) + 2)}→ ${remedy}`])];
+  const width = Math.max(...checks.map(({ verdict }) => verdict?.length ?? 0));
+  const lines = inColumns(cells).flatMap((line, index) => {
+    const { remedy } = checks[index] as HealthCheck;
+    return [line, ...(remedy === null ? [] : [`${''.padEnd(width + 2)}→ ${remedy}`])];
   });
   const counted = Object.entries(Object.groupBy(checks, ({ verdict }) => verdict ?? 'unknown'));
   return [...lines, '', counted.map(([verdict, some]) => `${some?.length} ${verdict}`).join(', ')].join('\n');

@@ -7,6 +7,7 @@ import { cancel, enqueue, overview, pause, type Run, redrive, resume, retry } fr
 import { failures, runningJobs } from '../functions/jobs.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { readSettings } from '../functions/settings.ts';
+import { inColumns } from './terminal.ts';
 
 // npm run jobs: what waits, what runs and how far it is, what failed; asks for runs, tries them again, ends them.
 
@@ -20,8 +21,8 @@ npm run jobs -- resume TASK         lets them go on`;
 
 const commands: Record<string, (run: Runner, given: string, payload?: string) => Promise<string>> = {
   run: async (run, task, payload) => told(await enqueue(run, { task, ...(payload && { payload: objectOf(payload) }) })),
-  retry: async (run, runId) => told(await retry(run, { runId })),
-  cancel: async (run, runId) => told(await cancel(run, { runId })),
+  retry: async (run, runId) => told(await retry(run, { runId: idOf(runId) })),
+  cancel: async (run, runId) => told(await cancel(run, { runId: idOf(runId) })),
   redrive: async (run, queue) => `${await redrive(run, { queue })} runs are tried again.`,
   pause: (run, task) => pause(run, { task }).then(() => `The runs of ${task} wait.`),
   resume: (run, task) => resume(run, { task }).then(() => `The runs of ${task} go on.`),
@@ -29,6 +30,13 @@ const commands: Record<string, (run: Runner, given: string, payload?: string) =>
 
 function told(run: Run | null): string {
   return run ? `${run.id}  ${run.task}  ${run.state}` : 'There is no such run.';
+}
+
+function idOf(text: string): string {
+  if (z.guid().safeParse(text).success) return text;
+  throw new Refusal(`${text} is not the id of a run.`, {
+    remedy: '`npm run jobs` shows those that run and that have failed; the table jobs.runs has all.',
+  });
 }
 
 const object = z.record(z.string(), z.json());
@@ -60,19 +68,10 @@ async function show(client: pg.Client): Promise<string> {
   ].join('\n');
 }
 
-/** Rows as columns of text, under their names. */
+/** Rows under their names. */
 function table(rows: Record<string, unknown>[]): string {
   const names = Object.keys(rows[0] ?? {});
-  const cells = [names, ...rows.map((row) => names.map((name) => `${row[name] ?? ''}`))];
-  const widths = names.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
-  return cells
-    .map((row) =>
-      row
-        .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return inColumns([names, ...rows.map((row) => names.map((name) => `${row[name] ?? ''}`))]).join('\n');
 }
 
 await runScript(async () => {

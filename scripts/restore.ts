@@ -1,11 +1,11 @@
 import { openDatabase } from '../functions/database.ts';
 import { makeLog } from '../functions/log.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
-import { databaseOf, databaseSize } from '../functions/restore-target.ts';
+import { databaseOf, databaseSize } from '../functions/restore-database.ts';
 import { readSettings, type Settings } from '../functions/settings.ts';
+import { shelfOf } from '../workers/backup-files.ts';
 import { readManifest } from '../workers/manifest.ts';
 import { restore } from '../workers/restore.ts';
-import { openStorage } from '../workers/storage.ts';
 import { sizeOf, workOnTerminal } from './backup-work.ts';
 import { askForYes, readArguments } from './terminal.ts';
 
@@ -15,12 +15,7 @@ const usage = 'npm run restore -- NAME [--into DATABASE] [--keep] [--yes]; npm r
 
 async function run(name: string, { into, keep, yes }: { into?: string; keep?: boolean; yes?: boolean }): Promise<void> {
   const settings = readSettings(process.env);
-  const storage = openStorage(settings.backupStorage, settings);
-  const { at, version, rows, bytes } = await readManifest({
-    storage,
-    backup: name,
-    keys: settings.backupKey ?? [],
-  });
+  const { at, version, rows, bytes } = await readManifest(shelfOf(settings, name));
   const { url: databaseUrl, stop } = await server(settings);
   try {
     const target = into ?? databaseOf(databaseUrl);

@@ -6,6 +6,7 @@ import { Refusal, runScript } from '../functions/refusal.ts';
 import { readSettings, type Settings } from '../functions/settings.ts';
 import { developmentKeys } from '../functions/signing-keys.ts';
 import { startServer } from '../graphql/server.ts';
+import { openExports } from '../workers/account-export.ts';
 import { fileOutbox, noGateway } from '../workers/outbox.ts';
 import { tasks } from '../workers/tasks.ts';
 import { startWorkers } from '../workers/workers.ts';
@@ -40,7 +41,8 @@ async function start(): Promise<void> {
     report('Starting the server');
     const log = makeLog(settings);
     const deliver = settings.development ? fileOutbox(settings.outbox, log) : noGateway();
-    const server = await startServer({ settings, keys, databaseUrl: database.url, log, deliver });
+    const openExport = openExports(settings);
+    const server = await startServer({ settings, keys, databaseUrl: database.url, log, deliver, openExport });
     takeDown.push(server.close);
     if (settings.workers && !asked) {
       report('Starting the workers');

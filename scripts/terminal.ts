@@ -20,6 +20,17 @@ export async function askForYes(): Promise<void> {
   if (answer.trim().toLowerCase() !== 'yes') throw new Refusal('Nothing was changed.');
 }
 
+/** Cells as columns of text: a line for each row. */
+export function inColumns(rows: string[][]): string[] {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  return rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
 /** The arguments of a script. @throws Refusal with its usage where there is one that it does not know. */
 export function readArguments<Options extends NonNullable<ParseArgsConfig['options']>>(
   options: Options,

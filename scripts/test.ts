@@ -1,11 +1,9 @@
 import { spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { startEmbedded } from '../functions/embedded.ts';
 import { runScript } from '../functions/refusal.ts';
-import { dropTemplates } from '../test/scratch-database.ts';
+import { dropTemplates, startOwn } from '../test/scratch-database.ts';
 import { stopAsked } from './stop-signal.ts';
 import { testReport } from './test-report.ts';
 
@@ -15,7 +13,6 @@ import { testReport } from './test-report.ts';
 const repository = path.join(import.meta.dirname, '..');
 const tap = path.join(repository, 'node_modules/tap/dist/esm/run.mjs');
 const builtPlugins = path.join(repository, 'node_modules/@tapjs/test/test-built/dist/esm/index.js');
-const throwAway = ['fsync=off', 'full_page_writes=off', 'synchronous_commit=off'].flatMap((flag) => ['-c', flag]);
 const secondsForAFile = 120;
 
 /** Runs tap's program with this terminal's input; `take` gets each line that it prints. */
@@ -46,15 +43,8 @@ async function runTests(databaseUrl: string, stop: Promise<void>): Promise<{ cod
 }
 
 async function onThrowAway(stop: Promise<void>): Promise<{ code: number; summary: string }> {
-  const folder = mkdtempSync(path.join(tmpdir(), 'plinth-test-'));
-  // Where root starts it, the user postgres must get in.
-  chmodSync(folder, 0o711);
-  try {
-    const database = await startEmbedded({ dataDirectory: folder, log: console.log, flags: throwAway });
-    return await runTests(database.url, stop).finally(database.stop);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  const database = await startOwn(console.log);
+  return runTests(database.url, stop).finally(database.stop);
 }
 
 /** On a server that stays: the databases that the tests copy from go with them. */

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
+import { connected } from '../functions/connection.ts';
 import { startEmbedded } from '../functions/embedded.ts';
 
 /** Empty databases for a test file, all dropped by `close`. */
@@ -14,7 +15,7 @@ export type Scratch = {
 
 /** Uses the server of TEST_DATABASE_URL, as `npm test` sets it; a test file run alone starts one of its own. */
 export async function openScratch(): Promise<Scratch> {
-  const server = process.env.TEST_DATABASE_URL ? undefined : await startOwn();
+  const server = process.env.TEST_DATABASE_URL ? undefined : await startOwn(() => {});
   const url = process.env.TEST_DATABASE_URL || server?.url || '';
   // One connection, so that Postgres is not asked to copy its template twice at once.
   const admin = new pg.Pool({ connectionString: url, max: 1 });
@@ -39,24 +40,27 @@ export async function openScratch(): Promise<Scratch> {
   };
 }
 
-/** Drops the databases that test/world.ts has made to copy from. */
-export async function dropTemplates(url: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    const { rows } = await client.query("select datname from pg_database where datname like 'plinth\\_template\\_%'");
-    for (const { datname } of rows) await client.query(`drop database if exists ${datname} with (force)`);
-  } finally {
-    await client.end();
-  }
+/** Runs statements on a connection of their own; gives the rows of the last. */
+export async function query(databaseUrl: string, sql: string) {
+  const results = [await connected(databaseUrl, (client) => client.query(sql))].flat();
+  return results.at(-1)?.rows ?? [];
 }
 
-async function startOwn(): Promise<{ url: string; stop(): Promise<void> }> {
+/** Drops the databases that test/world.ts has made to copy from. */
+export async function dropTemplates(url: string): Promise<void> {
+  await connected(url, async (client) => {
+    const { rows } = await client.query("select datname from pg_database where datname like 'plinth\\_template\\_%'");
+    for (const { datname } of rows) await client.query(`drop database if exists ${datname} with (force)`);
+  });
+}
+
+const throwAway = ['fsync=off', 'full_page_writes=off', 'synchronous_commit=off'].flatMap((flag) => ['-c', flag]);
+
+/** Starts a Postgres that is thrown away with all that is in it. */
+export async function startOwn(log: (message: string) => void): Promise<{ url: string; stop(): Promise<void> }> {
   const dataDirectory = await mkdtemp(path.join(tmpdir(), 'plinth-test-'));
-  const database = await startEmbedded({ dataDirectory, log: () => {}, flags: ['-c', 'fsync=off'] });
-  const stop = async () => {
-    await database.stop();
-    await rm(dataDirectory, { recursive: true, force: true });
-  };
-  return { url: database.url, stop };
+  const remove = (): Promise<void> => rm(dataDirectory, { recursive: true, force: true });
+  const start = startEmbedded({ dataDirectory, log, flags: throwAway });
+  const { url, stop } = await start.catch((error) => remove().then(() => Promise.reject(error)));
+  return { url, stop: () => stop().finally(remove) };
 }

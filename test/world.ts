@@ -10,11 +10,18 @@ import { readSettings } from '../functions/settings.ts';
 import type { SigningKey } from '../functions/signing-keys.ts';
 import { openTokens, type Tokens } from '../functions/tokens.ts';
 import { type Server, startServer } from '../graphql/server.ts';
+import { openExports } from '../workers/account-export.ts';
 import type { Delivery } from '../workers/outbox.ts';
 import { type DatabaseProxy, openProxy } from './postgres-proxy.ts';
 import { openScratch } from './scratch-database.ts';
 
 export const schemaFile = path.join(import.meta.dirname, '..', 'schema.sql');
+
+/** schema.sql, and behind it the files of test/fixtures. */
+export function schemaWith(...fixtures: string[]): string {
+  const files = fixtures.map((name) => path.join(import.meta.dirname, 'fixtures', `${name}.sql`));
+  return [schemaFile, ...files].map((file) => readFileSync(file, 'utf8')).join('');
+}
 
 export type Answer = {
   // biome-ignore lint/suspicious/noExplicitAny: the shape is that of the query each test sends
@@ -91,6 +98,7 @@ export async function openWorld(
       { write: (line: string) => void logged.push(JSON.parse(line)) },
     ),
     deliver: async (delivery) => void delivered.push(delivery),
+    openExport: openExports(settings),
     ...(heartbeat !== undefined && { heartbeat }),
   });
   closing.unshift(server.close);

@@ -8,11 +8,11 @@ import {
 } from '../functions/backup-records.ts';
 import { connected } from '../functions/connection.ts';
 import { Refusal } from '../functions/refusal.ts';
-import type { BackupWork } from './backup.ts';
+import { openStorage, type Storage } from '../functions/storage.ts';
 import { backupsIn, type Manifest, readManifest, removeBackup } from './manifest.ts';
 import { restoreAside } from './restore.ts';
 import { WrongKey } from './seal.ts';
-import { openStorage, type Storage } from './storage.ts';
+import type { BackupWork } from './task.ts';
 
 /** What is proven: the backup, and how long it took to restore, in seconds. */
 export type Proof = { name: string; seconds: number; rows: number; bytes: number };

@@ -1,10 +1,10 @@
 import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { BackupWork } from './backup.ts';
-import { lanes } from './backup.ts';
 import { type BackupFile, type Shelf, store } from './backup-files.ts';
+import { lanes } from './lanes.ts';
 import { runTool, type Tool } from './postgres-tools.ts';
+import type { BackupWork } from './task.ts';
 
 // What can be made again from the rest: their tables are none of Plinth's.
 const derived = ['graphile_worker', 'pgboss'];

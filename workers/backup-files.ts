@@ -3,8 +3,9 @@ import { PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import * as zlib from 'node:zlib';
 import { Refusal } from '../functions/refusal.ts';
+import type { Settings } from '../functions/settings.ts';
+import { NotStored, openStorage, type Storage } from '../functions/storage.ts';
 import { Broken, seal, unseal, WrongKey } from './seal.ts';
-import { NotStored, type Storage } from './storage.ts';
 
 /** A file of a backup as it is stored. */
 export type BackupFile = { name: string; bytes: number; sha256: string };
@@ -35,6 +36,11 @@ function decompressor(compression: Compression) {
 
 /** Where the files of a backup are: a storage, the backup's name, and the keys; without any nothing is encrypted. */
 export type Shelf = { storage: Storage; backup: string; keys: Uint8Array[] };
+
+/** Where the settings say that a backup is. */
+export function shelfOf(settings: Settings, backup: string): Shelf {
+  return { storage: openStorage(settings.backupStorage, settings), backup, keys: settings.backupKey ?? [] };
+}
 
 /** Stores what a stream gives as a file of a backup, compressed and encrypted on the way. */
 export async function store(

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
-import type pg from 'pg';
 import { noteFailed, noteFinished, noteStarted } from '../functions/backup-records.ts';
 import {
   copyOut,
@@ -19,17 +18,11 @@ import {
 import { Refusal } from '../functions/refusal.ts';
 import { isLost } from '../functions/requests.ts';
 import { dump } from './backup-dump.ts';
-import { type BackupFile, bestCompression, type Compression, type Shelf, store } from './backup-files.ts';
-import { type Manifest, removeBackup, writeManifest } from './manifest.ts';
+import { type BackupFile, bestCompression, type Compression, type Shelf, shelfOf, store } from './backup-files.ts';
+import { eachInLanes } from './lanes.ts';
+import { filesOf, type Manifest, removeBackup, writeManifest } from './manifest.ts';
 import { findTool } from './postgres-tools.ts';
-import { openStorage } from './storage.ts';
-import type { Work } from './task.ts';
-
-/** What making, proving and restoring a backup has to work with. */
-export type BackupWork = Pick<Work, 'databaseUrl' | 'settings' | 'signal' | 'progress' | 'log'>;
-
-/** How many connections read or write at once. */
-export const lanes = 4;
+import type { BackupWork } from './task.ts';
 
 /**
  * Backs up one moment of the database, and notes it in operations.backups. By pg_dump where one of the right version is installed, else in
@@ -44,9 +37,9 @@ export async function backUp(
   { parts = 'all', form }: { parts?: string | undefined; form?: 'portable' | 'pg_dump' | undefined } = {},
 ): Promise<Manifest> {
   const { databaseUrl, settings, log } = work;
-  const keys = keysOf(work);
-  const storage = openStorage(settings.backupStorage, settings);
   const name = `${new Date().toISOString().replace(/\.\d+|[-:]/g, '')}-${randomBytes(2).toString('hex')}`;
+  const shelf = shelfOf(settings, name);
+  checkKeys(work, shelf);
   const notes = await openPlain(databaseUrl);
   try {
     const { major } = await readSource(notes, parts);
@@ -56,15 +49,14 @@ export async function backUp(
         remedy: 'Install the client programs of Postgres, or leave out --form.',
       });
     }
-    const shelf = { storage, backup: name, keys };
     const found = { name, form: tool ? ('pg_dump' as const) : ('portable' as const), parts };
-    const kind = await noteStarted(notes, { ...found, storage: storage.place });
+    const kind = await noteStarted(notes, { ...found, storage: shelf.storage.place });
     try {
       const manifest = await write(work, shelf, { ...found, kind, tool });
       await noteFinished(notes, name, manifest.bytes, manifest.rows);
       return manifest;
     } catch (error) {
-      await removeBackup(storage, name).catch(() => {});
+      await removeBackup(shelf.storage, name).catch(() => {});
       const told = isLost(error) && !work.signal.aborted ? lost(error as Error) : (error as Error);
       const problem = work.signal.aborted ? 'It was stopped.' : told.message;
       await noteFailed(databaseUrl, name, problem).catch((cause) => log.warn({ error: cause.message }, 'not noted'));
@@ -81,16 +73,15 @@ function lost(cause: Error): Refusal {
 }
 
 /** Nothing secret leaves production in the clear unless someone has said so. */
-function keysOf({ settings, log }: BackupWork): Uint8Array[] {
-  const { backupKey: keys = [], backupPlain, development } = settings;
-  if (keys.length === 0 && !development && !backupPlain) {
+function checkKeys({ settings, log }: BackupWork, { keys }: Shelf): void {
+  if (keys.length > 0) return;
+  if (!settings.development && !settings.backupPlain) {
     throw new Refusal('There is no key to encrypt the backup with (BACKUP_KEY).', {
       remedy:
         'Make one: head -c 32 /dev/urandom | base64 | tr +/ -_ | tr -d =; keep it elsewhere than the backups. Or set BACKUP_PLAIN=true.',
     });
   }
-  if (keys.length === 0) log.warn('The backup is not encrypted: BACKUP_KEY is not set');
-  return keys;
+  log.warn('The backup is not encrypted: BACKUP_KEY is not set');
 }
 
 type Wanted = Pick<Manifest, 'name' | 'kind' | 'form' | 'parts'> & { tool: Awaited<ReturnType<typeof findTool>> };
@@ -109,7 +100,7 @@ async function write(work: BackupWork, shelf: Shelf, { tool, ...wanted }: Wanted
       wanted.parts === 'data'
         ? null
         : await store(shelf, { name: 'schema.sql', from: Readable.from([Buffer.from(content)]), compression }, signal);
-    const files = [schemaFile, ...tables.map(({ file }) => file), ...dumped].filter((file) => file !== null);
+    const holds = { schemaFile, tables, dump: dumped };
     const manifest: Manifest = {
       ...wanted,
       ...{ startedAt, at: moment.at.toISOString(), finishedAt: new Date().toISOString() },
@@ -120,10 +111,10 @@ async function write(work: BackupWork, shelf: Shelf, { tool, ...wanted }: Wanted
         dumpMajor: tool?.major ?? null,
         compression,
       },
-      ...{ schemaHash: source.applied.sha256, schemaFile, schemas: source.schemas, tables },
-      ...{ partitions: source.partitions, sequences: source.sequences, dump: dumped },
+      ...{ schemaHash: source.applied.sha256, schemas: source.schemas },
+      ...{ partitions: source.partitions, sequences: source.sequences, ...holds },
       rows: tables.reduce((sum, { rows }) => sum + rows, 0),
-      bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+      bytes: filesOf(holds).reduce((sum, { bytes }) => sum + bytes, 0),
     };
     signal.throwIfAborted();
     await writeManifest(shelf, manifest);
@@ -166,40 +157,4 @@ async function readTables(
     const { schema, name, columns } = table;
     return { schema, name, columns, ...(read.get(table) as Digest & { file: BackupFile | null }) };
   });
-}
-
-/** Does something with each item, in turn, on several connections at once; the first error ends all. */
-export async function eachInLanes<Item>(
-  items: Item[],
-  connect: () => Promise<pg.Client>,
-  act: (client: pg.Client, item: Item) => Promise<void>,
-  signal: AbortSignal,
-): Promise<void> {
-  const clients: pg.Client[] = [];
-  const waiting = [...items];
-  let failed: { error: unknown } | undefined;
-  const stop = (): void => {
-    for (const client of clients) drop(client);
-  };
-  signal.addEventListener('abort', stop);
-  const lane = async (): Promise<void> => {
-    try {
-      const client = await connect();
-      clients.push(client);
-      for (let item = waiting.shift(); item !== undefined && !failed; item = waiting.shift()) {
-        signal.throwIfAborted();
-        await act(client, item);
-      }
-    } catch (error) {
-      failed ??= { error: signal.aborted ? signal.reason : error };
-      stop();
-    }
-  };
-  try {
-    await Promise.all(Array.from({ length: Math.min(lanes, items.length) }, lane));
-    if (failed) throw failed.error;
-  } finally {
-    signal.removeEventListener('abort', stop);
-    stop();
-  }
 }

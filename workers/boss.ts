@@ -62,7 +62,6 @@ export async function startBoss({
       retryBackoff: true,
       expireInSeconds: queue.expires_after,
       deleteAfterSeconds: queue.kept,
-      ...(queue.dead_letter && { deadLetter: queue.dead_letter }),
       notify: true,
     };
     if (existing.has(queue.name)) {
@@ -70,10 +69,11 @@ export async function startBoss({
       if (old?.policy !== queue.policy) {
         log.warn({ queue: queue.name }, 'the policy of a queue that has been made cannot be changed: it stays');
       }
-      await boss.updateQueue(queue.name, options);
+      await boss.updateQueue(queue.name, { ...options, deadLetter: queue.dead_letter });
       return;
     }
-    await boss.createQueue(queue.name, { ...options, policy: queue.policy });
+    const letters = queue.dead_letter && { deadLetter: queue.dead_letter };
+    await boss.createQueue(queue.name, { ...options, ...letters, policy: queue.policy });
     existing.add(queue.name);
   }
 
@@ -84,20 +84,19 @@ export async function startBoss({
       batchSize: 1,
       // Jobs of one key, which is their group, one at a time.
       groupConcurrency: 1,
-      perJobResults: true as const,
       pollingIntervalSeconds: 1,
       notifyPollingIntervalSeconds: 1,
     };
     for (let place = 0; place < concurrency; place += 1) {
       let id = '';
       id = await boss.work<object, unknown, typeof options>(name, options, async ([job]) => {
-        if (!job) return [];
+        if (!job) return;
         const ticket = { id: job.id, attempt: job.retryCount + 1, queue: name, payload: job.data };
-        const { state, error } = await runner.run(ticket, retriesIn);
+        const { error } = await runner.run(ticket, retriesIn);
         // Where there was one, there may be more: the next is not waited for.
         boss.notifyWorker(id);
-        const status = ({ done: 'completed', again: 'failed', failed: 'deadletter' } as const)[state];
-        return [{ id: job.id, status, ...(error && { output: { message: error.message } }) }];
+        // Tried again, or a dead letter, by the count of its tries (jobs._fail).
+        if (error) throw error;
       });
     }
   }

@@ -43,7 +43,7 @@ export async function startGraphile({
     noHandleSignals: true,
     logger: toPino(log),
     forbiddenFlags: () => (paused().length > 0 ? paused() : null),
-    // Not its local queue, which is quicker: what waits there is run though its task was paused.
+    // Not its local queue, which is quicker: while Postgres is away it gives up, and ends the process.
     preset: { worker: { gracefulShutdownAbortTimeout: 9000, completeJobBatchDelay: 0, failJobBatchDelay: 0 } },
     parsedCronItems: [],
     taskList: {

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 import { Refusal } from '../functions/refusal.ts';
-import { brokenBackup, type Shelf, unfit } from './backup-files.ts';
-import { keyId, seal, unseal } from './seal.ts';
-import { NotStored, type Storage } from './storage.ts';
+import { NotStored, type Storage } from '../functions/storage.ts';
+import { type BackupFile, brokenBackup, type Shelf, unfit } from './backup-files.ts';
+import { keyId, seal, unseal, WrongKey } from './seal.ts';
 
 // manifest.json of a backup: what it holds. It is written last, so a backup without it is none. A plain frame tells whether, and with
 // which key, it is encrypted.
@@ -74,6 +73,13 @@ const frameSchema = z.object({
 });
 
 const fileName = 'manifest.json';
+// One of a thousand tables and partitions takes a megabyte. It is read whole before it is known who wrote it.
+const largest = 64 * 2 ** 20;
+
+/** Every file that a backup holds beside its manifest. */
+export function filesOf({ schemaFile, tables, dump }: Pick<Manifest, 'schemaFile' | 'tables' | 'dump'>): BackupFile[] {
+  return [schemaFile, ...tables.map(({ file }) => file), ...dump].filter((file) => file !== null);
+}
 
 /** Stores it: from then on the backup counts. */
 export async function writeManifest({ storage, backup, keys }: Shelf, manifest: Manifest): Promise<void> {
@@ -91,17 +97,21 @@ export async function writeManifest({ storage, backup, keys }: Shelf, manifest: 
   await storage.put(path, Readable.from([Buffer.from(JSON.stringify(frame))]));
 }
 
-/** @throws Refusal where there is no such backup, it was not finished, its manifest was altered, or no key opens it. */
+/**
+ * @throws Refusal where there is no such backup, it was not finished, its manifest was altered, no key opens it, or it is in the clear
+ *   though there are keys: whoever can write to the storage could have put it there, and what it holds is run as the owner.
+ */
 export async function readManifest({ storage, backup, keys }: Shelf): Promise<Manifest> {
   const path = `${backup}/${fileName}`;
-  const stored = await storage.get(path).then(text, async (error) => {
+  const file = await storage.get(path).catch(async (error) => {
     if (!(error instanceof NotStored)) throw error;
     const some = await storage.list(`${backup}/`);
     const remedy = 'npm run backup -- list';
     if (some.length > 0) throw new Refusal(`The backup ${backup} was not finished.`, { remedy, cause: error });
     throw new Refusal(`There is no backup ${backup} in ${storage.place}.`, { remedy, cause: error });
   });
-  const frame = frameSchema.safeParse(json(stored)).data;
+  const stored = await whole(file, largest);
+  const frame = stored && frameSchema.safeParse(json(String(stored))).data;
   if (!frame) throw unfit(backup, `${fileName} is not as it was written`);
   let content = frame.manifest ?? '';
   if (frame.key !== null) {
@@ -109,6 +119,14 @@ export async function readManifest({ storage, backup, keys }: Shelf): Promise<Ma
     content = await whole(unseal(sealed, keys, path)).then(String, (error) => {
       throw brokenBackup(backup, fileName, error);
     });
+  } else if (keys.length > 0) {
+    throw new Refusal(
+      `The backup ${backup} is not encrypted: it may come from anyone who can write to ${storage.place}.`,
+      {
+        remedy: 'Leave BACKUP_KEY out for this one if you know where it comes from.',
+        cause: new WrongKey('it was not encrypted'),
+      },
+    );
   } else if (hashOf(content) !== frame.sha256) throw unfit(backup, `${fileName} was altered`);
   const manifest = manifestSchema.safeParse(json(content)).data;
   if (manifest?.name !== backup) throw unfit(backup, `${fileName} is not as it was written`);
@@ -153,8 +171,16 @@ async function* one(content: string | Uint8Array): AsyncGenerator<Uint8Array> {
   yield Buffer.from(content);
 }
 
-async function whole(from: AsyncIterable<Uint8Array>): Promise<Buffer> {
+/** All of a stream; nothing where that is more than `most` bytes. */
+async function whole(from: AsyncIterable<Uint8Array>): Promise<Buffer>;
+async function whole(from: AsyncIterable<Uint8Array>, most: number): Promise<Buffer | undefined>;
+async function whole(from: AsyncIterable<Uint8Array>, most = Number.POSITIVE_INFINITY): Promise<Buffer | undefined> {
   const parts: Uint8Array[] = [];
-  for await (const part of from) parts.push(part);
+  let length = 0;
+  for await (const part of from) {
+    length += part.length;
+    if (length > most) return undefined;
+    parts.push(part);
+  }
   return Buffer.concat(parts);
 }

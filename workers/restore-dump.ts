@@ -3,11 +3,12 @@ import path from 'node:path';
 import { applySchema } from '../functions/apply.ts';
 import { connected } from '../functions/connection.ts';
 import { Refusal } from '../functions/refusal.ts';
-import { type Draft, dropDatabase, grantOwner, makeDraft, withOwner } from '../functions/restore-target.ts';
-import { type BackupWork, lanes } from './backup.ts';
+import { type Draft, dropDatabase, grantOwner, makeDraft, withOwner } from '../functions/restore-database.ts';
 import { fetchFile, type Shelf, unfit } from './backup-files.ts';
+import { lanes } from './lanes.ts';
 import type { Manifest } from './manifest.ts';
 import { findTool, runTool } from './postgres-tools.ts';
+import type { BackupWork } from './task.ts';
 
 /** Restores what pg_dump wrote, by pg_restore, into an empty database. */
 export async function restoreDump(

@@ -5,29 +5,31 @@ import { digestOf, drop, openPlain } from '../functions/backup-source.ts';
 import { connected } from '../functions/connection.ts';
 import { Refusal } from '../functions/refusal.ts';
 import {
-  analyze,
-  copyIn,
   type Draft,
   databaseOf,
   databaseSize,
-  doesNotFit,
   dropDatabase,
-  inOrder,
   makeDraft,
+  putInPlace,
+} from '../functions/restore-database.ts';
+import {
+  analyze,
+  copyIn,
+  doesNotFit,
+  inOrder,
   makePartitions,
   noteRestored,
   openLoader,
   prepare,
-  putInPlace,
   setSequences,
-} from '../functions/restore-target.ts';
+} from '../functions/restore-rows.ts';
 import { sha256 } from '../functions/schema-versions.ts';
-import { type BackupWork, eachInLanes } from './backup.ts';
 import { inFolder } from './backup-dump.ts';
-import { type BackupFile, fetchFile, type Shelf, unfit } from './backup-files.ts';
-import { type Manifest, readManifest } from './manifest.ts';
+import { type BackupFile, fetchFile, type Shelf, shelfOf, unfit } from './backup-files.ts';
+import { eachInLanes } from './lanes.ts';
+import { filesOf, type Manifest, readManifest } from './manifest.ts';
 import { restoreDump } from './restore-dump.ts';
-import { openStorage } from './storage.ts';
+import type { BackupWork } from './task.ts';
 
 /** What was restored: the backup, into which database, how long it took, and what the former one is called now. */
 export type Restored = { manifest: Manifest; database: string; seconds: number; former: string | undefined };
@@ -47,7 +49,7 @@ export async function restore(
   const { databaseUrl, log } = work;
   const began = performance.now();
   const target = into ?? databaseOf(databaseUrl);
-  const { parts } = await readManifest(shelfOf(work, name));
+  const { parts } = await readManifest(shelfOf(work.settings, name));
   if (parts !== 'all' && parts !== 'data' && (await databaseSize(databaseUrl, target)) !== undefined) {
     throw new Refusal(`${name} holds the section ${parts} alone, and the database ${target} exists.`, {
       remedy: 'Restore it into a new one with --into, and take from there what you need.',
@@ -75,10 +77,6 @@ export async function restoreAside(work: BackupWork, name: string): Promise<{ ma
   });
 }
 
-function shelfOf({ settings }: BackupWork, backup: string): Shelf {
-  return { storage: openStorage(settings.backupStorage, settings), backup, keys: settings.backupKey ?? [] };
-}
-
 /** Makes a database from a backup and hands it over; where anything fails, it is dropped. */
 async function inDraft<Result>(
   work: BackupWork,
@@ -88,7 +86,7 @@ async function inDraft<Result>(
 ): Promise<Result> {
   const { databaseUrl, settings, signal, progress } = work;
   const began = performance.now();
-  const shelf = shelfOf(work, name);
+  const shelf = shelfOf(work.settings, name);
   const manifest = await readManifest(shelf);
   await checkFiles(shelf, manifest);
   const draft = await makeDraft(databaseUrl, target);
@@ -109,10 +107,6 @@ async function inDraft<Result>(
     await dropDatabase(databaseUrl, draft.name).catch(() => {});
     throw signal.aborted ? signal.reason : error;
   }
-}
-
-function filesOf({ schemaFile, tables, dump }: Manifest): BackupFile[] {
-  return [schemaFile, ...tables.map(({ file }) => file), ...dump].filter((file) => file !== null);
 }
 
 /** What can be seen before anything is read. */
@@ -164,7 +158,14 @@ async function load(
     progress(0.9, 'indexes');
   } catch (error) {
     if (!doesNotFit(error)) throw error;
-    throw unfit(manifest.name, `it does not fit the schema or this Postgres: ${error.message}`, error);
+    throw new Refusal(
+      `The backup ${manifest.name} cannot be used: it does not fit its schema or this Postgres: ${error.message}.`,
+      {
+        remedy:
+          'Where the database was changed by hand, say so in schema.sql, run npm run db -- adopt, and make another backup.',
+        cause: error,
+      },
+    );
   } finally {
     drop(main);
   }

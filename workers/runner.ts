@@ -1,8 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import { cancel } from '../functions/cancel.ts';
 import type { Jobs, Run, Task as TaskRow, Ticket } from '../functions/jobs.ts';
+import { openPolicies } from '../functions/policies.ts';
 import type { Settings } from '../functions/settings.ts';
 import type { Task } from './task.ts';
 
@@ -51,6 +51,8 @@ export function openRunner({
   log: Logger;
 }): Runner {
   const running = new Map<string, AbortController>();
+  // How a run ended is said again where the connection was lost meanwhile; after that the next beat finds it lost.
+  const { db: persistently } = openPolicies(log);
 
   async function run(ticket: Ticket, retriesIn: (attempt: number) => number): Promise<Ended> {
     const begun = await jobs.begin(ticket, worker);
@@ -78,7 +80,10 @@ export function openRunner({
     }, row.timeout * 1000);
     try {
       if (begun.function ?? row.function) await performFunction(begun, ending.signal);
-      else await persistently(jobs.succeed, begun, worker, await performTask(begun, ending.signal));
+      else {
+        const result = await performTask(begun, ending.signal);
+        await persistently('a run succeeded', () => jobs.succeed(begun, worker, result));
+      }
     } finally {
       clearTimeout(timer);
     }
@@ -124,15 +129,16 @@ export function openRunner({
     retriesIn: (attempt: number) => number,
   ): Promise<Ended> {
     if (signal.reason === stopped) {
-      await persistently(jobs.handBack, begun, worker);
+      await persistently('a run is handed back', () => jobs.handBack(begun, worker));
       return { state: 'done' };
     }
     log.warn({ err: error, run: begun.id, task: begun.task, attempt: begun.attempt }, 'a run failed');
-    const state = await persistently(jobs.fail, begun, worker, {
+    const failure = {
       message: error.message || String(error),
       isFinal: error instanceof BadPayload,
       retriesAt: new Date(Date.now() + retriesIn(begun.attempt)),
-    });
+    };
+    const state = await persistently('a run failed', () => jobs.fail(begun, worker, failure));
     if (state === 'queued') return { state: 'again', error };
     return state === 'failed' ? { state: 'failed', error } : { state: 'done' };
   }
@@ -150,20 +156,3 @@ export function openRunner({
 }
 
 class BadPayload extends Error {}
-
-/** How a run ended is said again where the connection was lost meanwhile; after that the next beat finds it lost. */
-async function persistently<Given extends unknown[], Result>(
-  say: (...given: Given) => Promise<Result>,
-  ...given: Given
-): Promise<Result> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await say(...given);
-    } catch (error) {
-      const { code = '' } = error as { code?: string };
-      // What Postgres has answered (not that it is starting or stopping) it would answer again.
-      if (attempt === 5 || (/^[0-9A-Z]{5}$/.test(code) && !/^(08|57P|40)/.test(code))) throw error;
-      await sleep(attempt * 500);
-    }
-  }
-}

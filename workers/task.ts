@@ -18,6 +18,9 @@ export type Work = {
   log: Logger;
 };
 
+/** What making, proving and restoring a backup has to work with. */
+export type BackupWork = Pick<Work, 'databaseUrl' | 'settings' | 'signal' | 'progress' | 'log'>;
+
 /**
  * A task in TypeScript: one that touches the outside (what is SQL only is a function and a row, see jobs.tasks). It may be run twice for one
  * job, since a worker can die between its last step and saying so.

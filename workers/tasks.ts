@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { retirePartitions } from '../functions/partitions.ts';
+import { exportAccountTask, pruneExportsTask } from './account-export.ts';
 import { backupTask, proveBackupTask, pruneBackupsTask } from './backup-tasks.ts';
+import { checkUploadTask, previewFileTask, removeFilesTask } from './file-tasks.ts';
 import type { Task } from './task.ts';
+import { deliverWebhookTask } from './webhook.ts';
 
 const retire: Task = {
   name: 'retire_partitions',
@@ -11,4 +14,15 @@ const retire: Task = {
 };
 
 /** The tasks in TypeScript: those that touch the outside, and what no function can do. Each has a row in jobs.tasks. */
-export const tasks: Task[] = [retire, backupTask, proveBackupTask, pruneBackupsTask];
+export const tasks: Task[] = [
+  retire,
+  backupTask,
+  proveBackupTask,
+  pruneBackupsTask,
+  checkUploadTask,
+  previewFileTask,
+  removeFilesTask,
+  exportAccountTask,
+  pruneExportsTask,
+  deliverWebhookTask,
+];

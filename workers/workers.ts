@@ -1,11 +1,13 @@
 import { hostname } from 'node:os';
-import pg from 'pg';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { openJobs, type Task as TaskRow, withEnginesLocked } from '../functions/jobs.ts';
+import { asOwner, openPool } from '../functions/connection.ts';
+import { hasEngines } from '../functions/engines.ts';
+import { openHostMetrics } from '../functions/host.ts';
+import { openJobs, type Queue, type Task as TaskRow, withEnginesLocked } from '../functions/jobs.ts';
 import type { Settings } from '../functions/settings.ts';
 import { installBoss, startBoss } from './boss.ts';
 import { installGraphile, startGraphile } from './graphile.ts';
-import { openHostMetrics } from './host.ts';
 import { openRunner, type Runner } from './runner.ts';
 import { timesDue } from './schedule.ts';
 import type { Task } from './task.ts';
@@ -26,34 +28,15 @@ const stopsWithin = 7000;
 
 // What runs for a worker that is gone, or that the network has lost, ends soon: else it would hold its run until it is through.
 const session = {
-  role: 'plinth_owner',
   client_connection_check_interval: '5s',
   tcp_keepalives_idle: '15s',
   tcp_keepalives_interval: '5s',
   tcp_keepalives_count: '2',
 };
 
-/** The owner's connection, acting as the role that owns everything. */
-function asOwner(databaseUrl: string): string {
-  const url = new URL(databaseUrl);
-  const options = Object.entries(session).map(([name, value]) => `-c ${name}=${value}`);
-  url.searchParams.set('options', options.join(' '));
-  return url.href;
-}
-
-/** A pool whose connections may break: what was asked on one fails then, and nothing else. */
-function openPool(config: pg.PoolConfig, log: Logger): pg.Pool {
-  const pool = new pg.Pool(config);
-  const lost = (error: Error): void => log.debug({ err: error }, 'a connection was lost');
-  pool.on('error', lost);
-  // While it is out of the pool, too.
-  pool.on('connect', (client) => client.on('error', lost));
-  return pool;
-}
-
 /** Makes what the engines need in the database: their own tables. */
 export async function installEngines(databaseUrl: string, log: Logger): Promise<void> {
-  const pool = openPool({ connectionString: asOwner(databaseUrl), max: 2 }, log);
+  const pool = openPool({ connectionString: asOwner(databaseUrl, session), max: 2 });
   try {
     await withEnginesLocked(databaseUrl, async () => {
       await installGraphile(pool, log);
@@ -64,39 +47,82 @@ export async function installEngines(databaseUrl: string, log: Logger): Promise<
   }
 }
 
-/**
- * Runs the jobs of a database: takes them from both engines, asks for those of schedules, and takes over from workers that died.
- *
- * @param databaseUrl the owner's connection.
- * @param tasks those in TypeScript.
- */
-export async function startWorkers({
-  databaseUrl,
-  settings,
-  tasks,
-  log,
-}: {
+type Given = {
+  /** The owner's connection. */
   databaseUrl: string;
   settings: Settings;
+  /** Those in TypeScript. */
   tasks: Task[];
   log: Logger;
-}): Promise<Workers> {
+};
+
+/**
+ * Runs the jobs of a database: takes them from both engines, asks for those of schedules, and takes over from workers that died. Where a
+ * restore puts another database in its place, which has no engines, it begins anew there.
+ */
+export async function startWorkers(given: Given): Promise<Workers> {
+  const { log } = given;
+  const stopping = new AbortController();
+  let workers = await openWorkers(given, beginAnew);
+  let anew = Promise.resolve();
+
+  function beginAnew(): void {
+    anew = (async () => {
+      log.warn('another database is in the place of the one whose jobs were taken: beginning anew');
+      await workers.stop().catch((error) => log.warn({ err: error }, 'the worker did not stop in order'));
+      while (!stopping.signal.aborted) {
+        try {
+          workers = await openWorkers(given, beginAnew);
+          return;
+        } catch (error) {
+          log.warn({ err: error }, 'the worker cannot begin anew; it tries again');
+          await sleep(followEvery);
+        }
+      }
+    })();
+  }
+
+  return {
+    get name() {
+      return workers.name;
+    },
+    async stop() {
+      stopping.abort();
+      await anew;
+      await workers.stop();
+    },
+  };
+}
+
+/**
+ * @param lost called once where the database has no engines any more; it is then to be stopped.
+ */
+async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: () => void): Promise<Workers> {
   await installEngines(databaseUrl, log);
-  const url = asOwner(databaseUrl);
+  const url = asOwner(databaseUrl, session);
   const config = { connectionString: url, application_name: 'plinth worker' };
   const { workerConcurrency: concurrency } = settings;
-  const pool = openPool({ ...config, max: concurrency + 3 }, log);
-  const enginePool = openPool({ ...config, max: concurrency + 2 }, log);
+  const cut = (error: Error): void => log.debug({ err: error }, 'a connection was lost');
+  const pool = openPool({ ...config, max: concurrency + 3 }, cut);
+  const enginePool = openPool({ ...config, max: concurrency + 2 }, cut);
   const jobs = openJobs(pool);
   const inTypeScript = new Map(tasks.map((task) => [task.name, task]));
-  let rows = new Map((await jobs.tasks()).map((row) => [row.name, row]));
+  let rows = new Map<string, TaskRow>();
   let name = '';
   let runner: Runner | undefined;
 
-  async function rowOf(task: string): Promise<TaskRow> {
-    if (!rows.has(task)) rows = new Map((await jobs.tasks()).map((row) => [row.name, row]));
-    return rows.get(task) as TaskRow;
+  async function readTasks(): Promise<void> {
+    rows = new Map((await jobs.tasks()).map((row) => [row.name, row]));
   }
+
+  async function rowOf(task: string): Promise<TaskRow> {
+    if (!rows.has(task)) await readTasks();
+    const row = rows.get(task);
+    if (!row) throw new Error(`There is no task ${task} in jobs.tasks.`);
+    return row;
+  }
+
+  await readTasks();
 
   const graphile = await startGraphile({
     pool: enginePool,
@@ -124,8 +150,12 @@ export async function startWorkers({
   }
 
   async function follow(): Promise<void> {
-    rows = new Map((await jobs.tasks()).map((row) => [row.name, row]));
-    await boss.follow(await jobs.queues());
+    await readTasks();
+    // A queue that cannot be made holds up no schedule.
+    const queues = await boss.follow(lettersFirst(await jobs.queues())).then(
+      () => undefined,
+      (error) => ({ error }),
+    );
     for (const schedule of await jobs.dueSchedules()) {
       try {
         const { times, nextAt } = timesDue(schedule);
@@ -137,13 +167,28 @@ export async function startWorkers({
       }
     }
     await jobs.handOver();
+    if (queues) throw queues.error;
   }
 
-  const hostMetrics = openHostMetrics('.');
+  const hostMetrics = openHostMetrics(settings.plinthData);
   const measure = async (): Promise<void> => jobs.recordMetrics(hostname(), await hostMetrics());
 
-  await follow();
-  const repeated = [repeat(beatEvery, beat, log), repeat(followEvery, follow, log), repeat(measureEvery, measure, log)];
+  let isLost = false;
+  async function watch(): Promise<void> {
+    if (isLost) return;
+    isLost = !(await hasEngines(pool));
+    if (isLost) lost();
+  }
+
+  const repeated: (() => Promise<void>)[] = [];
+  try {
+    await follow();
+  } catch (error) {
+    await shutDown();
+    throw error;
+  }
+  repeated.push(repeat(beatEvery, beat, log), repeat(followEvery, follow, log));
+  repeated.push(repeat(followEvery, watch, log), repeat(measureEvery, measure, log));
   log.info({ worker: name, concurrency }, 'jobs are taken');
 
   async function shutDown(): Promise<void> {
@@ -168,6 +213,19 @@ export async function startWorkers({
   };
 }
 
+/** Queues in the order in which they can be made: the one that gets its dead letters before each. */
+function lettersFirst(queues: Queue[]): Queue[] {
+  const byName = new Map(queues.map((queue) => [queue.name, queue]));
+  const ordered = new Set<Queue>();
+  const add = (queue: Queue | undefined, above: Queue[] = []): void => {
+    if (!queue || ordered.has(queue) || above.includes(queue)) return;
+    add(byName.get(queue.dead_letter ?? ''), [...above, queue]);
+    ordered.add(queue);
+  };
+  for (const queue of queues) add(queue);
+  return [...ordered];
+}
+
 function isOfDatabase(error: unknown): boolean {
   return typeof (error as { code?: unknown }).code === 'string';
 }
@@ -184,7 +242,7 @@ function repeat(every: number, act: () => Promise<void>, log: Logger): () => Pro
         failing = false;
       })
       .catch((error) => {
-        if (!failing) log.warn({ err: error }, 'the worker cannot reach its database; it tries again');
+        if (!failing) log.warn({ err: error }, 'the worker cannot do its rounds; it tries again');
         failing = true;
       })
       .finally(() => {

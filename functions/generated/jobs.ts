@@ -162,7 +162,7 @@ export const resume = mutation('jobs.resume', { task: pg.text }, Task);
 /** Tries a run again that has failed or was cancelled, with all its tries before it. */
 export const retry = mutation('jobs.retry', { runId: pg.uuid }, Run);
 
-/** Makes a schedule of a task, or changes one; the task may be left out for one that is there. */
+/** Makes a schedule of a task, or changes one; the task and the payload may be left out for one that is there. */
 export const setSchedule = mutation('jobs.set_schedule', {
   name: pg.text,
   cron: pg.text,

@@ -3,10 +3,12 @@ import { readdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import pino from 'pino';
 import { readSettings } from '../../functions/settings.ts';
-import { type BackupWork, backUp } from '../../workers/backup.ts';
+import { backUp } from '../../workers/backup.ts';
 import { findTool, runTool } from '../../workers/postgres-tools.ts';
 import { restoreAside } from '../../workers/restore.ts';
+import type { BackupWork } from '../../workers/task.ts';
 import type { Ground, Report } from './ground.ts';
+import { median } from './rounds.ts';
 
 type Row = Record<string, string | number>;
 
@@ -73,8 +75,7 @@ export async function benchBackup(ground: Ground, quick: boolean, report: Report
     }
   }
   return [...measured].map(([system, runs]) => {
-    const middle = (of: (run: (typeof runs)[number]) => number): number =>
-      runs.map(of).sort((one, other) => one - other)[Math.floor(runs.length / 2)] ?? 0;
+    const middle = (of: (run: (typeof runs)[number]) => number): number => median(runs.map(of));
     const [backup, restore] = [middle((run) => run.backup), middle((run) => run.restore)];
     return {
       ...{ system, megabytes: round(megabytes), stored: round(middle((run) => run.stored)) },

@@ -1,17 +1,20 @@
-import { parseArgs } from 'node:util';
 import { Refusal, runScript } from '../../functions/refusal.ts';
 import { stopAsked } from '../stop-signal.ts';
+import { readArguments } from '../terminal.ts';
 import { benchBackup } from './backup.ts';
 import { benchEvents } from './events.ts';
 import { type Ground, onGround, populate, type Report } from './ground.ts';
 import { benchJobs } from './jobs.ts';
+import { benchNotify } from './notify.ts';
+import { benchPermissions } from './permissions.ts';
 import { benchPolicies } from './policies.ts';
 import { benchRead } from './rounds.ts';
 import { benchScale } from './scale.ts';
+import { benchSearch } from './search.ts';
 import { benchStats } from './stats.ts';
 import { benchWrite } from './write.ts';
 
-// npm run bench -- read|write|events|jobs|scale|stats|policies|backup [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
+// npm run bench -- read|write|events|jobs|scale|search|stats|notify|policies|permissions|backup [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
 // table, or with --json one line for machines. What is being done goes to stderr.
 
 type Options = { quick: boolean; gitter: string | undefined };
@@ -25,8 +28,11 @@ const benches: Record<string, Bench> = {
   events: (ground, { quick }, report) => benchEvents(ground, quick, report),
   jobs: (ground, { quick }, report) => benchJobs(ground, quick, report),
   scale: (ground, { quick }, report) => benchScale(ground, quick, report),
+  search: (ground, { quick }, report) => benchSearch(ground, quick, report),
   stats: (ground, { quick }, report) => benchStats(ground, quick, report),
+  notify: (ground, { quick }, report) => benchNotify(ground, quick, report),
   policies: async (ground, { gitter }, report) => benchPolicies(ground, await populate(ground, gitter, report), report),
+  permissions: (ground, { quick }, report) => benchPermissions(ground, quick, report),
   backup: async (ground, { gitter, quick }, report) => {
     await populate(ground, gitter, report);
     return benchBackup(ground, quick, report);
@@ -35,17 +41,13 @@ const benches: Record<string, Bench> = {
 
 function given() {
   const usage = `npm run bench -- ${Object.keys(benches).join('|')} [--quick] [--json] [--gitter FOLDER]`;
-  try {
-    const { positionals, values } = parseArgs({
-      allowPositionals: true,
-      options: { quick: { type: 'boolean' }, json: { type: 'boolean' }, gitter: { type: 'string' } },
-    });
-    const [name = ''] = positionals;
-    const run = benches[name];
-    if (run && positionals.length === 1) return { name, run, ...values };
-  } catch (cause) {
-    throw new Refusal((cause as Error).message, { remedy: usage, cause });
-  }
+  const { positionals, values } = readArguments(
+    { quick: { type: 'boolean' }, json: { type: 'boolean' }, gitter: { type: 'string' } },
+    usage,
+  );
+  const [name = ''] = positionals;
+  const run = benches[name];
+  if (run && positionals.length === 1) return { name, run, ...values };
   throw new Refusal('Measure what?', { remedy: usage });
 }
 

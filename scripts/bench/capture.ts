@@ -6,7 +6,7 @@ import { executeOperation } from '../../graphql/execute.ts';
 import { openOperations } from '../../graphql/operations.ts';
 import { buildSchema } from '../../graphql/schema.ts';
 import type { Case } from './cases.ts';
-import type { Viewer } from './ground.ts';
+import { claimsOf, type Viewer } from './ground.ts';
 
 /** What Plinth sends Postgres for one request, after the statement that takes role and claims. */
 export type Captured = {
@@ -29,18 +29,11 @@ export async function capture(url: string, cases: Pick<Case, 'plinth' | 'variabl
   const { errorCodes, statementTimeouts, ...catalog } = await readCatalog(client).finally(() => client.release());
   requests.setTimeouts(statementTimeouts);
   const schema = buildSchema({ ...catalog, errorCodes, statementTimeouts });
-  const operations = openOperations(schema, readSettings({}));
-  const claims = {
-    sub: viewer.userId,
-    sid: viewer.sessionId,
-    address: '127.0.0.1',
-    user_agent: '',
-    request_id: 'bench',
-  };
-  const caller: Caller = { role: 'member', claims };
+  const caller: Caller = { role: 'member', claims: claimsOf(viewer) };
   let calls: Captured['calls'] = [];
   const engine = {
     schema,
+    operations: openOperations(schema, readSettings({})),
     errorCodes,
     requests: {
       ...requests,
@@ -53,6 +46,7 @@ export async function capture(url: string, cases: Pick<Case, 'plinth' | 'variabl
     sign: async () => '',
     deliver: async () => {},
     signal: () => {},
+    gather: () => {},
     unforeseen: (error: unknown) => {
       throw error;
     },
@@ -60,7 +54,7 @@ export async function capture(url: string, cases: Pick<Case, 'plinth' | 'variabl
 
   const captured: Captured[] = [];
   for (const [index, { plinth, variables }] of cases.entries()) {
-    const operation = operations(plinth, undefined);
+    const operation = engine.operations(plinth, undefined);
     for (const [place, given] of variables.entries()) {
       const asked = { caller, id: 'bench', signal: new AbortController().signal };
       const { data, errors } = await executeOperation(engine, operation, given, asked);

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type pg from 'pg';
@@ -17,6 +17,11 @@ export type Ground = { url: string; owner: pg.Client; folder: string };
 /** Who the requests of a bench come from. */
 export type Viewer = { userId: string; sessionId: string; rooms: string[]; direct: string[] };
 
+/** What a server knows of the viewer's requests. */
+export function claimsOf({ userId, sessionId }: Viewer): Record<string, string> {
+  return { sub: userId, sid: sessionId, address: '127.0.0.1', user_agent: '', request_id: 'bench' };
+}
+
 const repository = path.join(import.meta.dirname, '..', '..');
 
 /**
@@ -25,8 +30,6 @@ const repository = path.join(import.meta.dirname, '..', '..');
  */
 export async function onGround<Result>(report: Report, work: (ground: Ground) => Promise<Result>): Promise<Result> {
   const folder = mkdtempSync(path.join(tmpdir(), 'plinth-bench-'));
-  // Where root starts it, the user postgres must get in.
-  chmodSync(folder, 0o711);
   const given = process.env.DATABASE_URL || process.env.TEST_DATABASE_URL;
   const server = given ? undefined : await startEmbedded({ dataDirectory: folder, log: report });
   try {

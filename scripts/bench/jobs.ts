@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger, run } from 'graphile-worker';
-import pg from 'pg';
+import type pg from 'pg';
 import { PgBoss } from 'pg-boss';
 import pino from 'pino';
+import { asOwner, openPool } from '../../functions/connection.ts';
 import { readSettings } from '../../functions/settings.ts';
 import { installEngines, startWorkers } from '../../workers/workers.ts';
 import type { Ground, Report } from './ground.ts';
@@ -25,10 +26,8 @@ const concurrency = 8;
  */
 export async function benchJobs(ground: Ground, quick: boolean, report: Report): Promise<Row[]> {
   const log = pino({ level: 'silent' });
-  const url = new URL(ground.url);
-  url.searchParams.set('options', '-c role=plinth_owner');
-  const pool = new pg.Pool({ connectionString: url.href, max: concurrency + 4 });
-  for (const event of ['error', 'connect'] as const) pool.on(event, () => {});
+  const url = asOwner(ground.url);
+  const pool = openPool({ connectionString: url, max: concurrency + 4 });
   const act = 'insert into bench.done (n) values ($1)';
   await installEngines(ground.url, log);
   await ground.owner.query(`
@@ -47,7 +46,7 @@ export async function benchJobs(ground: Ground, quick: boolean, report: Report):
       `select count(jobs.enqueue($1, jsonb_build_object('n', n))) from generate_series($2::integer, $2 + $3 - 1) as n`,
       [task, first, count],
     );
-  const bare = new PgBoss({ connectionString: url.href, max: 4, useListenNotify: true, schedule: false });
+  const bare = new PgBoss({ connectionString: url, max: 4, useListenNotify: true, schedule: false });
   bare.on('error', () => {});
   await bare.start();
   await bare.createQueue('bare', { notify: true });

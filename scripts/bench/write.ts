@@ -4,7 +4,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { serverUrl } from '../../functions/server-role.ts';
 import { type Case, writeCase } from './cases.ts';
-import type { Ground, Report, Viewer } from './ground.ts';
+import { claimsOf, type Ground, type Report, type Viewer } from './ground.ts';
 import { measureRounds, type Row, rounded } from './rounds.ts';
 import { startSystems } from './systems.ts';
 
@@ -42,15 +42,9 @@ export async function benchWrite(ground: Ground, viewer: Viewer, quick: boolean,
 }
 
 /** A transaction of the role, the claims and the function, pipelined as Plinth sends them. */
-function scriptOf({ userId, sessionId }: Viewer, send: Case): string {
+function scriptOf(viewer: Viewer, send: Case): string {
   const channels = send.variables.map(({ channelId }) => `'${channelId}'`);
-  const claims = JSON.stringify({
-    sub: userId,
-    sid: sessionId,
-    address: '127.0.0.1',
-    user_agent: '',
-    request_id: 'bench',
-  });
+  const claims = JSON.stringify(claimsOf(viewer));
   return [
     `\\set place random(1, ${channels.length})`,
     '\\startpipeline',

@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto';
-import { parseArgs } from 'node:util';
 import { Refusal, runScript } from '../../functions/refusal.ts';
 import { stopAsked } from '../stop-signal.ts';
+import { readArguments } from '../terminal.ts';
 import { chaosEvents } from './events.ts';
 import { chaosJobs } from './jobs.ts';
 import { print } from './summary.ts';
@@ -15,31 +15,17 @@ const usage =
 type Given = { kind: 'events' | 'jobs'; faults: number; jobs: number; seed: number; json: boolean };
 
 function given(): Given {
-  try {
-    const { positionals, values } = parseArgs({
-      allowPositionals: true,
-      options: {
-        faults: { type: 'string' },
-        jobs: { type: 'string' },
-        seed: { type: 'string' },
-        json: { type: 'boolean' },
-      },
-    });
-    const faults = Number(values.faults ?? 20);
-    const jobs = Number(values.jobs ?? 2000);
-    const seed = Number(values.seed ?? randomInt(2 ** 31));
-    const kind = positionals.join();
-    if (
-      (kind === 'events' || kind === 'jobs') &&
-      faults > 0 &&
-      jobs > 0 &&
-      [faults, jobs, seed].every(Number.isSafeInteger)
-    ) {
-      return { kind, faults, jobs, seed, json: values.json ?? false };
-    }
-  } catch (cause) {
-    throw new Refusal((cause as Error).message, { remedy: usage, cause });
-  }
+  const { positionals, values } = readArguments(
+    { faults: { type: 'string' }, jobs: { type: 'string' }, seed: { type: 'string' }, json: { type: 'boolean' } },
+    usage,
+  );
+  const faults = Number(values.faults ?? 20);
+  const jobs = Number(values.jobs ?? 2000);
+  const seed = Number(values.seed ?? randomInt(2 ** 31));
+  const kind = positionals.join();
+  const isCount = faults > 0 && jobs > 0 && [faults, jobs, seed].every(Number.isSafeInteger);
+  if ((kind === 'events' || kind === 'jobs') && isCount)
+    return { kind, faults, jobs, seed, json: values.json ?? false };
   throw new Refusal('Disturb what, and how often?', { remedy: usage });
 }
 

@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { applySchema } from '../../functions/apply.ts';
+import { applySchema, readSchema, schemaFile } from '../../functions/apply.ts';
 import { leaveFolder } from '../../functions/embedded/holder.ts';
 import { type EmbeddedDatabase, startEmbedded } from '../../functions/embedded.ts';
 import { withOwner } from './database.ts';
@@ -18,16 +18,17 @@ export type Postgres = {
   close(): Promise<void>;
 };
 
-const schemaFile = path.join(import.meta.dirname, '..', '..', 'schema.sql');
-
-/** Starts an embedded Postgres of its own, whatever DATABASE_URL says. */
-export async function openPostgres(report: (line: string) => void): Promise<Postgres> {
+/**
+ * Starts an embedded Postgres of its own, whatever DATABASE_URL says.
+ *
+ * @param more what stands in its schema.sql beyond ours.
+ */
+export async function openPostgres(report: (line: string) => void, more = ''): Promise<Postgres> {
   const folder = mkdtempSync(path.join(tmpdir(), 'plinth-chaos-'));
-  // Where root starts it, the user postgres must get in.
-  chmodSync(folder, 0o711);
   let server: EmbeddedDatabase = await startEmbedded({ dataDirectory: folder, log: report });
   const { url } = server;
-  await withOwner(url, async (owner) => applySchema(owner, readFileSync(schemaFile, 'utf8'), 'schema.sql'));
+  const { text, fileName } = await readSchema(schemaFile);
+  await withOwner(url, (owner) => applySchema(owner, text + more, fileName));
 
   return {
     url,

@@ -4,10 +4,17 @@ import { openWorld } from '../world.ts';
 const { owner } = await openWorld(t);
 const someone = "(select id from identity.users where username = 'user77')";
 const somewhere = `(select channel_id from chat.members where user_id = ${someone} limit 1)`;
+const upload = `(select id from files.file_uploads where owner_id = ${someone})`;
+
+const office = "(select id from organizations.organizations where name = 'office 77')";
+const part = "(select id from organizations.departments where name = 'part 77')";
 
 const imported = `select chat.import_messages('gitter', '[{
   "message_id": "new", "user_id": "77", "username": "x", "room_id": "77", "room": "x", "sent_at": "2026-01-01T00:00:00Z", "text": "x"
 }]')`;
+
+const beat = `select presence._record(jsonb_build_array(jsonb_build_object('user', user_id, 'session', id, 'age', 0, 'input', '{"status": "away"}'::jsonb)))
+  from identity.sessions where user_id = ${someone} limit 1`;
 
 /**
  * What each index is for: a statement that the API or its upkeep runs, in whose plans, those of the functions and foreign keys
@@ -28,6 +35,14 @@ const uses: Record<string, string | null> = {
   'identity.passwords_pkey': "select identity.password_salt('user77@plinth.test')",
   'identity.codes_pkey': "select (identity.verify_code(gen_random_uuid(), 'wrong')).refresh_token",
   'identity.codes_expires_at_idx': 'select identity.expire_codes()',
+  'identity.codes_user_id_idx': `delete from identity.users where id = ${someone}`,
+  'identity.sessions_impersonator_id_idx': `select * from identity.sessions where impersonator_id = ${someone}`,
+  'identity.sessions_bot_token_id_idx': "delete from identity.bot_tokens where hash = sha256('bot77')",
+  'identity.bots_pkey': "select identity.open_bot_session('bot77')",
+  'identity.bots_owner_id_idx': `select * from identity.bots where owner_id = ${someone}`,
+  'identity.bot_tokens_pkey': null,
+  'identity.bot_tokens_hash_key': "select identity.open_bot_session('bot77')",
+  'identity.bot_tokens_bot_id_idx': `select * from identity.bot_tokens(${someone})`,
   'identity.sessions_pkey': "select (identity.refresh_session('token77')).refresh_token",
   'identity.sessions_user_id_id_idx': `select * from identity.sessions where user_id = ${someone} order by id desc limit 20`,
   'identity.refresh_tokens_pkey': "select (identity.refresh_session('token77')).refresh_token",
@@ -43,13 +58,30 @@ const uses: Record<string, string | null> = {
   'events.topics_pkey': "select events.publish('user:77', 'told')",
   'events.log_pkey': "select * from events._missed('{user:77}', '{0}', '{1}')",
   'events.log_xid_idx': "select * from events._new_in_log('3:3:', pg_current_snapshot(), '-infinity', '', 0)",
+  'accounts.acts_pkey': null,
+  'accounts.acts_operator_id_id_idx': `select * from accounts.acts where operator_id = ${someone} order by id desc limit 20`,
+  'accounts.acts_user_id_id_idx': `select * from accounts.acts where user_id = ${someone} order by id desc limit 20`,
+  'accounts.legal_holds_pkey': null,
+  'accounts.legal_holds_user_id_key': `select accounts._is_held(null, ${someone})`,
+  'accounts.legal_holds_channel_id_key': `select accounts._is_held(${somewhere}, null)`,
+  'accounts.retentions_pkey': `delete from chat.channels where id = ${somewhere}`,
+  'accounts.retentions_expired_at_idx': 'select accounts.expire_messages()',
+  'accounts.exports_pkey': null,
+  'accounts.exports_user_id_id_idx': `select * from accounts.exports where user_id = ${someone} order by id desc limit 20`,
+  'accounts.exports_run_id_idx': 'delete from jobs.runs where id = (select id from jobs.runs limit 1)',
+  'accounts.exports_expires_at_idx': 'select accounts._kept_export_files()',
+  'accounts.export_links_pkey': null,
+  'accounts.export_links_token_hash_key': "select accounts._export_file('token77')",
+  'webhooks.webhooks_pkey': null,
+  'webhooks.webhooks_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
+  'webhooks.webhooks_owner_id_idx': `select * from webhooks.webhooks where owner_id = ${someone} order by id desc limit 20`,
+  'webhooks.secrets_pkey': null,
   'jobs.queues_dead_letter_idx': "delete from jobs.queues where name = 'queue_77'",
   'jobs.schedules_task_idx': "delete from jobs.tasks where name = 'task 2077'",
   'jobs.runs_task_created_at_id_idx': "delete from jobs.tasks where name = 'task 2077'",
   'jobs.runs_state_created_at_id_idx': 'select * from jobs.overview()',
   'jobs.runs_asked_by_created_at_idx': `select * from jobs.runs where asked_by = ${someone} order by created_at desc limit 20`,
   'jobs.runs_finished_at_idx': 'select jobs.expire_runs()',
-  'jobs.runs_worker_idx': "select jobs._beat('worker 77', 'here', 1, '{}')",
   'stats.system_metrics_metric_name_measured_at_id_idx':
     "select * from stats.system_metrics where metric_name = 'cpu_usage' order by measured_at desc, id desc limit 20",
   'stats.system_metrics_measured_at_idx': 'select stats.expire_metrics()',
@@ -57,12 +89,30 @@ const uses: Record<string, string | null> = {
   'chat.channels_pkey': `select chat.mark_read(${somewhere})`,
   'chat.channels_external_ref_key': imported,
   'chat.channels_public_idx': "select * from chat.search_messages('walrus')",
-  'chat.channels_owner_id_idx': `select * from chat.channels where owner_id = ${someone} order by id limit 20`,
+  'chat.channels_owner_id_id_idx': `select * from chat.channels where owner_id = ${someone} order by id desc limit 20`,
   'chat.direct_pairs_pkey': "select chat.open_direct((select id from identity.users where username = 'user78'))",
   'chat.direct_pairs_channel_id_key': `delete from chat.channels where id = ${somewhere}`,
   'chat.direct_pairs_second_user_id_idx': 'select identity.remove_account()',
   'chat.members_pkey': `select * from chat.members where channel_id = ${somewhere} order by user_id limit 20`,
   'chat.members_user_id_channel_id_idx': 'select * from chat.my_channels()',
+  'chat.members_leading_idx': `select set_config('plinth.user_id', (select id::text from identity.users where username = 'user1'), true);
+    delete from chat.members where user_id = ${someone}`,
+  'notifications.notifications_pkey': 'select * from notifications._own where id > gen_random_uuid()',
+  'notifications.notifications_recipient_id_key_key': `select told.*
+    from jsonb_populate_record(null::events.event, '{"type": "member_joined", "data": {"channel_id": "a", "user_id": "b"}}') as event,
+    notifications.notification_events(event) as told`,
+  'notifications.notifications_recipient_id_read_at_type_idx': 'select notifications.notification_counts()',
+  'notifications.notifications_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
+  'notifications.notifications_actor_id_idx': `delete from identity.users where id = ${someone}`,
+  'notifications.notifications_created_at_idx': 'select notifications.expire()',
+  'notifications.notification_settings_pkey': `select notifications.set_notifications(${somewhere}, 'none')`,
+  'notifications.calls_pkey': 'select * from notifications._new',
+  'notifications.calls_created_at_idx': 'select notifications.expire()',
+  'presence.devices_pkey': beat,
+  'presence.sessions_pkey': beat,
+  'presence.days_pkey': 'select * from presence.online_days()',
+  'presence.days_day_idx': 'select presence.expire()',
+  'presence.visibilities_pkey': 'select presence.my_presence_visibility()',
   'chat.messages_pkey': `select message.* from chat.channels as channel, chat.last_message(channel) as message where channel.id = ${somewhere}`,
   'chat.messages_channel_id_id_idx': `select * from chat.messages where channel_id = ${somewhere} order by id desc limit 20`,
   'chat.messages_sender_id_id_idx': `select * from chat.messages where sender_id = ${someone} order by id desc limit 20`,
@@ -74,7 +124,126 @@ const uses: Record<string, string | null> = {
   'chat.deletions_pkey': 'select chat.unread_total()',
   'chat.deletions_deleted_by_idx': `delete from identity.users where id = ${someone}`,
   'chat.nonces_pkey': `select chat.send_message(${somewhere}, 'hello', 'nonce77')`,
+  'organizations.organizations_pkey': `select * from organizations.permission(${office}, 'read', 'documents')`,
+  'organizations.organizations_owner_id_idx': 'select * from organizations._known()',
+  'organizations.roles_pkey': `select * from organizations.permission(${office}, 'read', 'documents')`,
+  'organizations.roles_name_key': null,
+  'organizations.roles_organization_id_name_id_idx': `select * from organizations.roles where organization_id = ${office} order by name, id limit 20`,
+  'organizations.departments_pkey': `select organizations.update_department(${part}, 'another name')`,
+  'organizations.departments_name_key': null,
+  'organizations.departments_organization_id_name_id_idx': `select * from organizations.departments where organization_id = ${office} order by name, id limit 20`,
+  'organizations.departments_parent_id_name_id_idx': `select organizations.delete_department(${part})`,
+  'organizations.departments_manager_id_idx': `select * from organizations.departments where manager_id = ${someone} order by id limit 20`,
+  'organizations.positions_pkey': `select organizations.update_position((select id from organizations.positions where organization_id = ${office} limit 1), 'x')`,
+  'organizations.positions_title_key': null,
+  'organizations.positions_organization_id_level_id_idx': `select * from organizations.positions where organization_id = ${office} order by level desc, id limit 20`,
+  'organizations.memberships_pkey': `select * from organizations.memberships where organization_id = ${office} order by user_id limit 20`,
+  'organizations.memberships_owner_key': null,
+  'organizations.memberships_user_id_organization_id_idx':
+    "select * from organizations._where_may('read', 'documents')",
+  'organizations.memberships_role_id_user_id_idx': "delete from organizations.roles where name = 'spare 7'",
+  'organizations.memberships_department_id_user_id_idx': `delete from organizations.departments where id = ${part}`,
+  'organizations.memberships_position_id_user_id_idx': `delete from organizations.positions where organization_id = ${office}`,
+  'organizations.memberships_given_by_idx': `select * from organizations.memberships where given_by = ${someone} order by organization_id, user_id limit 20`,
+  'organizations.memberships_ends_at_idx': 'select organizations.end_due()',
+  'organizations.proxies_pkey':
+    "select organizations.revoke_proxy(id) from organizations.proxies where permissions <> '{}' limit 1",
+  'organizations.proxies_agent_id_organization_id_idx': "select * from organizations._where_may('read', 'documents')",
+  'organizations.proxies_principal_id_organization_id_idx': `select * from organizations.proxies where principal_id = ${someone} order by organization_id limit 20`,
+  'organizations.proxies_organization_id_id_idx': `select * from organizations.proxies where organization_id = ${office} order by id desc limit 20`,
+  'organizations.proxies_given_by_idx': `select * from organizations.proxies where given_by = ${someone} order by id limit 20`,
+  'organizations.proxies_over_idx': 'select organizations.end_due()',
+  'organizations.invitations_pkey':
+    'select organizations.decline_organization_invitation(id) from (select id from organizations.invitations where user_id = identity.current_user_id() limit 1) as mine',
+  'organizations.invitations_organization_id_user_id_key': `select * from organizations.invitations where organization_id = ${office} order by user_id limit 20`,
+  'organizations.invitations_user_id_id_idx': 'select * from organizations._known()',
+  'organizations.invitations_role_id_idx': "delete from organizations.roles where name = 'spare 7'",
+  'organizations.invitations_invited_by_idx': `select * from organizations.invitations where invited_by = ${someone} order by id limit 20`,
+  'organizations.invitations_expires_at_idx': 'select organizations.end_due()',
+  'chat.organization_rooms_pkey': `select * from chat.organization_rooms where channel_id = ${somewhere}`,
+  'chat.organization_rooms_organization_id_channel_id_idx': `select chat._follow(${office}, array[${someone}])`,
+  'chat.organization_rooms_behind_idx': 'select chat.follow_organizations()',
+  'chat.organization_rooms_department_id_idx': `delete from organizations.departments where id = ${part}`,
   'chat.common_words_pkey': null,
+  'chat.rooms_pkey': `select chat.send_message(${somewhere}, 'hello')`,
+  'chat.member_permissions_pkey': `select chat.send_message(${somewhere}, 'hello')`,
+  'chat.member_permissions_user_id_idx': `delete from identity.users where id = ${someone}`,
+  'chat.slow_turns_pkey': null,
+  'chat.slow_turns_user_id_idx': `delete from identity.users where id = ${someone}`,
+  'chat.slow_turns_spoke_at_idx': 'select chat.expire_rooms()',
+  'chat.room_mutes_pkey': `select * from chat.room_mutes where channel_id = ${somewhere} order by user_id limit 20`,
+  'chat.room_mutes_user_id_idx': `select * from chat.room_mutes where user_id = ${someone} order by channel_id limit 20`,
+  'chat.room_mutes_muted_by_idx': `delete from identity.users where id = ${someone}`,
+  'chat.room_mutes_ends_at_idx': 'select chat.expire_rooms()',
+  'chat.room_bans_pkey': `select * from chat.room_bans where channel_id = ${somewhere} order by user_id limit 20`,
+  'chat.room_bans_user_id_idx': `select * from chat.room_bans where user_id = ${someone} order by channel_id limit 20`,
+  'chat.room_bans_banned_by_idx': `delete from identity.users where id = ${someone}`,
+  'chat.room_bans_ends_at_idx': 'select chat.expire_rooms()',
+  'chat.room_invitations_pkey': `select * from chat.room_invitations where channel_id = ${somewhere} order by user_id limit 20`,
+  'chat.room_invitations_user_id_idx': 'select * from chat.my_invitations()',
+  'chat.room_invitations_invited_by_idx': `delete from identity.users where id = ${someone}`,
+  'chat.room_invitations_expires_at_idx': 'select chat.expire_rooms()',
+  'chat.room_links_pkey': null,
+  'chat.room_links_hash_key': "select chat.room_by_link('token77')",
+  'chat.room_links_channel_id_id_idx': `select * from chat.room_links where channel_id = ${somewhere} order by id desc limit 20`,
+  'chat.room_links_created_by_idx': `delete from identity.users where id = ${someone}`,
+  'chat.room_links_expires_at_idx': 'select chat.expire_rooms()',
+  'chat.join_requests_pkey': null,
+  'chat.join_requests_channel_id_created_at_idx': `select * from chat.join_requests where channel_id = ${somewhere} order by created_at, user_id limit 20`,
+  'chat.join_requests_user_id_idx': `delete from identity.users where id = ${someone}`,
+  'chat.join_requests_created_at_idx': 'select chat.expire_rooms()',
+  'chat.moderation_entries_pkey': null,
+  'chat.moderation_entries_channel_id_id_idx': `select * from chat.moderation_entries where channel_id = ${somewhere} order by id desc limit 20`,
+  'chat.moderation_entries_actor_id_id_idx': `select * from chat.moderation_entries where actor_id = ${someone} order by id desc limit 20`,
+  'chat.moderation_entries_user_id_id_idx': `select * from chat.moderation_entries where user_id = ${someone} order by id desc limit 20`,
+  'files.limits_pkey': null,
+  'files.quotas_pkey': null,
+  'files.link_keys_pkey': null,
+  'files.usage_pkey': 'select files.my_file_usage()',
+  'files.leftovers_pkey': "select files._removed('{content/77}')",
+  'files.leftovers_remove_at_idx': 'select files._due_leftovers(10)',
+  'files.contents_pkey': `select files._previewed((select id from files.contents where bytes = 77), 1, 1, 'content/77', 1, 1, 1)`,
+  'files.contents_sha256_key': `select files.received(${upload}, 'content/77', sha256('77'), 77, 'text/plain')`,
+  'files.contents_loose_since_idx': 'select files.expire_files()',
+  'files.files_pkey': 'select file.* from (select * from chat.messages limit 1) as m, files.files(m) as file',
+  'files.files_owner_id_id_idx': 'select * from files.my_files() order by id desc limit 20',
+  'files.files_content_id_idx': `select files._previewed((select id from files.contents where bytes = 77), 1, 1, 'content/77', 1, 1, 1)`,
+  'files.files_loose_since_idx': 'select files.expire_files()',
+  'files.attachments_pkey': 'select file.* from (select * from chat.messages limit 1) as m, files.files(m) as file',
+  'files.attachments_file_id_idx': 'select files.delete_file((select id from files.files where bytes = 77))',
+  'files.attachments_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
+  'files.file_uploads_pkey': `select files.complete_upload(${upload})`,
+  'files.file_uploads_owner_id_id_idx': `select * from files.file_uploads where owner_id = ${someone} order by id desc limit 20`,
+  'files.file_uploads_content_id_idx': 'select files.expire_files()',
+  'files.file_uploads_file_id_idx': 'select files.delete_file((select id from files.files where bytes = 77))',
+  'files.file_uploads_expires_at_idx': 'select files.expire_files()',
+  'chat.mentions_pkey': null,
+  'chat.mentions_message_id_user_id_key':
+    'select mention.* from (select * from chat.messages limit 1) as m, chat.mentions(m) as mention',
+  'chat.mentions_user_id_id_idx': `select * from chat.mentions where user_id = ${someone} order by id desc limit 20`,
+  'chat.mentions_channel_id_id_idx': 'select * from chat.my_mentions()',
+  'chat.reactions_pkey':
+    'select reaction.* from (select * from chat.messages limit 1) as m, chat.reactions(m) as reaction',
+  'chat.reactions_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
+  'chat.reactors_pkey':
+    'select reactor.* from (select * from chat.reactions limit 1) as r, chat.reactors(r) as reactor',
+  'chat.reactors_user_id_idx': `delete from identity.users where id = ${someone}`,
+  'chat.reactors_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
+  'chat.pins_pkey': `select * from chat.pins where channel_id = ${somewhere} order by message_id desc limit 20`,
+  'chat.pins_pinned_by_idx': `delete from identity.users where id = ${someone}`,
+  'chat.threads_pkey': 'select chat.reply_count(m) from (select * from chat.messages limit 1) as m',
+  'chat.threads_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
+  'chat.forwards_pkey':
+    'select forward.* from (select * from chat.messages limit 1) as m, chat.forwarded_from(m) as forward',
+  'chat.forwards_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
+  'chat.forwards_author_id_idx': `delete from identity.users where id = ${someone}`,
+  'chat.bookmarks_pkey': `select * from chat.bookmarks where user_id = ${someone} order by message_id desc limit 20`,
+  'chat.bookmarks_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
+  'chat.drafts_pkey': `select draft.* from (select * from chat.channels where id = ${somewhere}) as c, chat.draft(c) as draft`,
+  'chat.drafts_user_id_idx': `select * from chat.drafts where user_id = ${someone} order by channel_id limit 20`,
+  'chat.scheduled_messages_pkey': `select chat.cancel_scheduled_message((select id from chat.scheduled_messages where user_id = ${someone} limit 1))`,
+  'chat.scheduled_messages_user_id_send_at_idx': `select * from chat.scheduled_messages where user_id = ${someone} order by send_at, id limit 20`,
+  'chat.scheduled_messages_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
   'jobs.queues_pkey': null,
   'jobs.tasks_pkey': null,
   'jobs.tasks_queue_key': null,
@@ -110,6 +279,13 @@ await owner.query(`
     select sha256(convert_to('token' || row_number() over (), 'UTF8')), id from identity.sessions;
   insert into identity.codes (recipient, salt, hash, display_name, expires_at)
     select '+7777' || lpad(n::text, 7, '0'), '', sha256('123456'), 'Name', now() + interval '10 minutes' from who;
+  update identity.codes set user_id = (select id from who where recipient = '+7777' || lpad(n::text, 7, '0'));
+  insert into identity.bots (user_id, owner_id) select id, id from who;
+  insert into identity.bot_tokens (bot_id, name, hash, scopes, expires_at)
+    select id, 'a token', sha256(convert_to('bot' || n, 'UTF8')), '{}', now() + interval '1 day' from who;
+  insert into identity.sessions (user_id, bot_token_id, scopes)
+    select bot_id, id, '{}' from identity.bot_tokens;
+  insert into identity.sessions (user_id, impersonator_id) select id, id from who where n % 10 = 7;
   update identity.codes set created_at = now() - interval '2 hours', expires_at = now() - interval '1 hour' where recipient like '%99';
   insert into identity.attempts select 'subject' || n, now() - case when n % 100 = 0 then interval '2 days' else interval '0' end, 1 from who;
   insert into access.flags (name, description) select 'flag_' || n, 'A flag' from who;
@@ -141,9 +317,100 @@ await owner.query(`
     select public.uuid_v7_at(now() - step * interval '10 days', null), room.id, 4 - step, who.id, 'a text ' || md5(who.n::text), 'english', now(),
       to_tsvector('english', 'a text ' || md5(who.n::text)), case when step = 0 and who.n % 50 = 0 then gen_random_uuid() end
     from who cross join generate_series(0, 3) as step join room on room.n = (who.n + step * 31) % 3000 + 1;
+  insert into chat.rooms (channel_id, member_count) select id, 4 from room;
+  insert into chat.member_permissions select channel_id, user_id, 'write', true from chat.members;
+  insert into chat.slow_turns select channel_id, user_id, now() - row_number() over () * interval '1 second' from chat.members;
+  create temp table pair as
+    select room.id as channel_id, who.id as user_id, who.n, now() + (n % 100 - 1) * interval '1 day' as ends_at
+    from who join room using (n);
+  insert into chat.room_mutes (channel_id, user_id, muted_by, ends_at) select channel_id, user_id, user_id, ends_at from pair where n <> 77;
+  insert into chat.room_bans (channel_id, user_id, banned_by, ends_at) select channel_id, user_id, user_id, ends_at from pair where n <> 77;
+  insert into chat.room_invitations (channel_id, user_id, invited_by, created_at, expires_at)
+    select channel_id, user_id, user_id, now() - interval '30 days', ends_at from pair;
+  insert into chat.room_links (channel_id, hash, created_by, created_at, expires_at)
+    select channel_id, sha256(convert_to('token' || n, 'UTF8')), user_id, now() - interval '99 days', ends_at - interval '30 days' from pair;
+  insert into chat.join_requests (channel_id, user_id, created_at) select channel_id, user_id, ends_at - interval '30 days' from pair;
+  -- What the log names cannot be deleted: not who and what the statements below delete.
+  insert into chat.moderation_entries (channel_id, action, actor_id, user_id)
+    select channel_id, 'muted', user_id, user_id from pair where n not in (77, 78, 109, 140, 171);
   insert into chat.message_edits (message_id, channel_id, text) select id, channel_id, text from chat.messages where seq = 4;
   insert into chat.deletions (channel_id, seq, message_id, deleted_by) select channel_id, seq, id, sender_id from chat.messages where seq = 1;
   insert into chat.nonces (sender_id, nonce, message_id) select sender_id, 'nonce' || seq, id from chat.messages where seq = 2;
+  insert into organizations.organizations (name, owner_id, member_count) select 'office ' || n, id, 4 from who;
+  create temp table office as select id, substr(name, 8)::integer as n from organizations.organizations;
+  create index on office (n);
+  insert into organizations.roles (organization_id, name, permissions) select id, 'clerk', '{"documents": ["read"]}' from office;
+  insert into organizations.roles (organization_id, name) select id, 'spare ' || step from office, generate_series(1, 20) as step where n = 77;
+  insert into organizations.departments (id, organization_id, name, manager_id, lineage)
+    select made.id, office.id, 'part ' || office.n, who.id, array[made.id]
+    from office join who on who.n = office.n cross join lateral (select gen_random_uuid() as id, office.n) as made;
+  insert into organizations.positions (organization_id, title, level) select office.id, 'post ' || step, step from office, generate_series(1, 5) as step;
+  insert into organizations.memberships (organization_id, user_id, role_id, given_by, given_at, ends_at, department_id, position_id)
+    select office.id, who.id, case when step = 0 then organizations._system_role('owner') else role.id end, first.id, now() - interval '2 days',
+      case when step > 0 and office.n % 100 = 0 then now() - interval '1 day' end, part.id, post.id
+    from office cross join generate_series(0, 3) as step join who on who.n = (office.n - 1 + step * 31) % 3000 + 1 join who as first on first.n = office.n
+    join organizations.roles as role on role.organization_id = office.id and role.name = 'clerk'
+    join organizations.departments as part on part.organization_id = office.id
+    join organizations.positions as post on post.organization_id = office.id and post.title = 'post ' || step + 1;
+  insert into organizations.proxies (organization_id, principal_id, agent_id, given_by, permissions, starts_at, ends_at)
+    select office.id, one.id, other.id, one.id, case when office.n = 77 then '{"documents": ["read"]}' else '{}' end::jsonb, now() - interval '90 days',
+      case when office.n % 50 = 0 then now() - interval '60 days' when office.n % 2 = 0 then now() + interval '60 days' end
+    from office join who as one on one.n = office.n join who as other on other.n = office.n % 3000 + 1 cross join generate_series(1, 2);
+  insert into organizations.invitations (organization_id, user_id, role_id, invited_by, created_at, expires_at)
+    select office.id, who.id, role.id, first.id, now() - interval '2 days', now() + case when office.n % 100 = 0 then -interval '1 hour' else interval '1 day' end
+    from office cross join generate_series(5, 7) as step join who on who.n = (office.n + step * 31) % 3000 + 1 join who as first on first.n = office.n
+    join organizations.roles as role on role.organization_id = office.id and role.name = 'clerk';
+  insert into chat.organization_rooms (channel_id, organization_id, department_id, is_behind)
+    select room.id, office.id, part.id, office.n % 200 = 0 from room join office on room.n = office.n + 1500 and office.n <= 1400 and office.n <> 77 join organizations.departments as part on part.organization_id = office.id;
+  insert into files.usage (user_id) select id from who;
+  insert into files.leftovers select 'content/' || n, now() + case when n % 100 = 0 then -interval '1 hour' else interval '1 hour' end from who;
+  insert into files.contents (sha256, stored, bytes, media_type, loose_since)
+    select sha256(convert_to(n::text, 'UTF8')), 'stored/' || n, n, 'image/png', case when n % 100 = 0 then now() - interval '2 hours' end from who;
+  insert into files.files (owner_id, content_id, name, media_type, bytes, sha256, loose_since)
+    select who.id, content.id, 'file', 'image/png', content.bytes, content.sha256, case when n % 100 = 0 then now() - interval '2 days' end
+    from who join files.contents as content on content.bytes = n;
+  insert into files.attachments (message_id, position, file_id, channel_id)
+    select message.id, 1, file.id, message.channel_id
+    from chat.messages as message join files.files as file on file.owner_id = message.sender_id and file.bytes not in (77, 100)
+    where message.seq > 1;
+  insert into files.file_uploads (owner_id, name, bytes, incoming, content_id, state, file_id, expires_at)
+    select who.id, 'file', n, 'incoming/' || n, content.id, case when n % 2 = 0 then 'done' else 'open' end::files.upload_state,
+      case when n % 2 = 0 then file.id end, now() + case when n % 100 = 0 then -interval '1 hour' else interval '1 hour' end
+    from who join files.files as file on file.owner_id = who.id join files.contents as content on content.id = file.content_id;
+  insert into chat.mentions (message_id, channel_id, seq, user_id)
+    select id, channel_id, seq, case when seq > 1 then sender_id end from chat.messages where seq < 4;
+  insert into chat.reactions (message_id, emoji, channel_id, count) select id, '👍', channel_id, 1 from chat.messages;
+  insert into chat.reactors (message_id, emoji, user_id, channel_id) select id, '👍', sender_id, channel_id from chat.messages;
+  insert into chat.pins (channel_id, message_id, pinned_by) select channel_id, id, sender_id from chat.messages;
+  insert into chat.threads (message_id, channel_id, reply_count, last_reply_id) select id, channel_id, 1, id from chat.messages;
+  insert into chat.forwards (message_id, channel_id, from_message_id, author_id, said_at)
+    select id, channel_id, id, sender_id, sent_at from chat.messages;
+  insert into chat.bookmarks (user_id, message_id, channel_id) select sender_id, id, channel_id from chat.messages;
+  insert into chat.drafts (channel_id, user_id, text) select channel_id, user_id, 'unsaid' from chat.members;
+  insert into chat.scheduled_messages (user_id, channel_id, text, send_at)
+    select sender_id, channel_id, text, sent_at + interval '1 year' from chat.messages;
+  insert into accounts.acts (kind, operator_id, user_id, reason) select 'impersonated', id, id, 'why' from who where n <> 77;
+  insert into accounts.legal_holds (user_id, reason) select id, 'why' from who where n between 100 and 2000;
+  insert into accounts.legal_holds (channel_id, reason) select id, 'why' from room where n between 200 and 2000;
+  insert into accounts.retentions (channel_id, days) select id, 300 from room;
+  insert into accounts.exports (user_id, run_id, expires_at)
+    select who.id, (select id from jobs.runs where asked_by = who.id limit 1), now() + n * interval '1 hour' - interval '5 hours' from who;
+  insert into accounts.export_links (export_id, token_hash)
+    select id, sha256(convert_to('token' || row_number() over (), 'UTF8')) from accounts.exports;
+  insert into webhooks.webhooks (channel_id, owner_id, url)
+    select room.id, who.id, 'https://plinth.test' from who join room using (n);
+  insert into notifications.notifications (recipient_id, type, actor_id, channel_id, key, created_at, read_at)
+    select who.id, 'mention', who.id, room.id, 'key' || step, now() - case when step = 0 then interval '100 days' else interval '0' end,
+      case when step <> 1 then now() end
+    from generate_series(0, 9) as step cross join who join room on room.n = (who.n + step * 31) % 3000 + 1 order by step;
+  insert into notifications.notification_settings (channel_id, user_id, level) select channel_id, user_id, 'mentions' from chat.members;
+  insert into notifications.calls (channel_id, seq, created_at)
+    select id, seq, now() - case when n % 100 = 0 then interval '100 days' else interval '0' end from room, generate_series(1, 4) as seq;
+  insert into presence.devices (user_id, session_id, status, beat_at) select user_id, id, 'online', now() from identity.sessions;
+  insert into presence.sessions (user_id, status, started_at, beat_at) select id, 'online', now() - interval '1 hour', now() from who;
+  insert into presence.days (user_id, day, seconds, sessions, first_at, last_at)
+    select id, now()::date - step - case step when 9 then 500 else 0 end, 60, 1, now(), now() from who, generate_series(0, 9) as step;
+  insert into presence.visibilities (user_id, visible_to) select id, 'contacts' from who;
   reset session_replication_role;
   select events.publish('user:' || n, 'told') from generate_series(1, 3000) as n;
 `);

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import t, { type Test } from 'tap';
-import { type Batch, followLog } from '../../functions/event-log.ts';
+import { followLog } from '../../functions/event-log.ts';
+import type { Batch } from '../../functions/log-reader.ts';
 import { openWorld } from '../world.ts';
 import { until } from './listen.ts';
 

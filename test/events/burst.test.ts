@@ -34,11 +34,12 @@ t.test('S1 no more than some thousand sendings stand between two turns of the pr
     () => eventLog as LogFollower,
     settings,
   );
-  let operations: ReturnType<typeof openOperations> | undefined;
   const live = await followDatabase(url, log as never, ({ catalog, schema }) => {
-    operations = openOperations(schema, settings);
-    const rest = { sign: async () => '', deliver: async () => {}, unforeseen: () => {}, signal: () => {} };
-    engine = { ...rest, schema, errorCodes: catalog.errorCodes, requests, maxAnswerBytes: settings.maxAnswerBytes };
+    const operations = openOperations(schema, settings);
+    const idle = () => {};
+    const rest = { sign: async () => '', deliver: async () => {}, unforeseen: idle, signal: idle, gather: idle };
+    const { maxAnswerBytes } = settings;
+    engine = { ...rest, schema, operations, errorCodes: catalog.errorCodes, requests, maxAnswerBytes };
   });
   t.teardown(() => live.close());
   eventLog = await followLog(url, (query) => requests.runAsServer(query, 'listeners'), log, subscriptions.take);
@@ -61,7 +62,7 @@ t.test('S1 no more than some thousand sendings stand between two turns of the pr
   const after = await acts.cursor();
   for (let n = 0; n < listeners; n += 1) {
     const asked = { caller: { role, claims }, id: `${n}`, signal: new AbortController().signal };
-    const open = () => (operations as ReturnType<typeof openOperations>)(messageEvents, undefined);
+    const open = () => (engine as Engine).operations(messageEvents, undefined);
     subscriptions.subscribe({ open, variables: { id }, asked, after }, listener);
   }
   await acts.send(ann, id, 'all of them listen');

@@ -21,7 +21,11 @@ t.test('a stream whose token has ended, and whose client has not read to its end
     hold: () => true,
   });
   const server = createServer((request, response) =>
-    streams.distinct(request, response, {}, { claims: { role: 'anonymous' }, endsAt: Date.now() + 300 }, 'test'),
+    streams.distinct(
+      { request, response, id: 'test' },
+      {},
+      { claims: { role: 'anonymous' }, endsAt: Date.now() + 300 },
+    ),
   );
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

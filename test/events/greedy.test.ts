@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect as connectTo, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
 import { countedAddress } from '../../graphql/address.ts';
@@ -18,7 +18,7 @@ const from = (address: string) => ({ 'x-forwarded-for': address });
 
 /** A WebSocket byte by byte, without a greeting. */
 async function dial(t: Test, address: string): Promise<Socket & { received: () => string }> {
-  const socket = connect(Number(port), hostname);
+  const socket = connectTo(Number(port), hostname);
   socket.on('error', () => {});
   t.teardown(() => socket.destroy());
   let text = '';
@@ -105,11 +105,69 @@ t.test(
   },
 );
 
+t.test('S1 one address has so many connections, whatever it says on them or does not, and others theirs', async (t) => {
+  const { server } = await openWorld(t, { env: { MAX_CONNECTIONS_PER_ADDRESS: '20' } });
+  const { port } = new URL(server.url);
+  const open = (localAddress: string) => {
+    const socket = connectTo({ port: Number(port), host: '127.0.0.1', localAddress });
+    socket.on('error', () => {});
+    t.teardown(() => socket.destroy());
+    return socket;
+  };
+  const silent = Array.from({ length: 30 }, () => open('127.0.0.1'));
+  await until(() => silent.filter(({ closed }) => closed).length >= 10, 'The end of what is too many');
+  const healthOf = async (localAddress: string): Promise<string> => {
+    const socket = open(localAddress);
+    let text = '';
+    socket.on('data', (data) => (text += data));
+    socket.write('GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    await once(socket, 'close');
+    return text;
+  };
+  t.match(await healthOf('127.0.0.2'), /^HTTP\/1.1 200 /, 'another address');
+  t.equal(await healthOf('127.0.0.1'), '', 'closed unanswered');
+  t.equal(silent.filter(({ closed }) => !closed).length, 20);
+  silent.find(({ closed }) => !closed)?.destroy();
+  await until(async () => (await healthOf('127.0.0.1')) !== '', 'A free place');
+});
+
 t.test('S1 reservations are counted by network too', async (t) => {
   const reserve = async (address: string) => (await fetch(graphql, { method: 'PUT', headers: from(address) })).status;
   for (let n = 0; n < 100; n += 1) t.equal(await reserve(`2001:db8:9:9::${n.toString(16)}`), 201);
   t.equal(await reserve('2001:db8:9:9:ffff::1'), 429);
   t.equal(await reserve('2001:db8:9:a::1'), 201);
+});
+
+t.test('S1 who takes all reservations there are keeps nobody from one, and ends none that is connected', async (t) => {
+  const put = async (address: string) => {
+    const response = await fetch(graphql, { method: 'PUT', headers: from(address) });
+    return { status: response.status, token: await response.text() };
+  };
+  const connect = async ({ token }: { token: string }) => {
+    const response = await fetch(graphql, {
+      headers: { 'x-graphql-event-stream-token': token, accept: 'text/event-stream' },
+    });
+    // Held until then: a stream that nobody refers to is ended.
+    t.teardown(() => response.body?.cancel());
+    return response.status;
+  };
+  const early = await put('198.51.100.1');
+  t.equal(await connect(early), 200);
+  for (let network = 0; network < 100; network += 1) {
+    // One after the other on one connection, written at once.
+    const socket = connectTo(Number(port), hostname);
+    let text = '';
+    socket.on('data', (data) => (text += data.toString('latin1')));
+    const head = `PUT /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nX-Forwarded-For: 2001:db8:ff:${network.toString(16)}::1`;
+    socket.write(`${head}\r\n\r\n`.repeat(99));
+    socket.write(`${head}\r\nConnection: close\r\n\r\n`);
+    await once(socket, 'close');
+    t.equal(text.split('HTTP/1.1 201 ').length, 101);
+  }
+  const late = await put('198.51.100.2');
+  t.equal(late.status, 201);
+  t.equal(await connect(late), 200);
+  t.equal(await connect(early), 409, 'it is open still');
 });
 
 t.test('an address is counted here as it is in SQL', async (t) => {

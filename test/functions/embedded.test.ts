@@ -15,13 +15,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
 import t from 'tap';
 import { findBinaries, program } from '../../functions/embedded/binaries.ts';
 import { makeCluster } from '../../functions/embedded/cluster.ts';
 import { findPlace } from '../../functions/embedded/place.ts';
 import { runAs } from '../../functions/embedded/run-as.ts';
 import { runningEmbedded, startEmbedded } from '../../functions/embedded.ts';
+import { query } from '../scratch-database.ts';
 
 const root = mkdtempSync(path.join(tmpdir(), 'plinth-embedded-'));
 chmodSync(root, 0o711);
@@ -30,16 +30,6 @@ const isLinux = process.platform === 'linux';
 const isRoot = process.getuid?.() === 0;
 const flags = ['-c', 'fsync=off'];
 const quiet = () => {};
-
-async function query(url: string, sql: string): Promise<Record<string, unknown>[]> {
-  const client = new pg.Client(url);
-  await client.connect();
-  try {
-    return (await client.query(sql)).rows;
-  } finally {
-    await client.end();
-  }
-}
 
 /** A process that starts the database, commits a row and waits; it prints the address. */
 async function startInChild(dataDirectory: string): Promise<{ child: ChildProcess; url: string }> {

@@ -1,5 +1,6 @@
 import t from 'tap';
 import { type Limit, openRateLimits } from '../../functions/rate-limits.ts';
+import { until } from '../events/listen.ts';
 
 const alone = async () => undefined;
 
@@ -73,4 +74,23 @@ t.test('F7 a request that one limit refuses is counted against none', async (t) 
   for (let times = 0; times < 5; times += 1) t.match(both(), { isRefused: true, limit: narrow });
   t.match(limits.take([{ limit: wide, who: 'ann', times: 1 }]), { remaining: 98 });
   t.match(limits.state(), { counted: 2, refused: 5 });
+});
+
+t.test('F7 of more who ask all the time than can be told at once, everyone is told of in their turn', async (t) => {
+  const told: Set<string>[] = [];
+  const share = async (counts: { key: string; by: number }[]): Promise<number[]> => {
+    // Again, while it is under way.
+    ask();
+    told.push(new Set(counts.filter(({ by }) => by > 0).map(({ key }) => key)));
+    return counts.map(() => 0);
+  };
+  const limits = openRateLimits(share, () => 600_000);
+  t.teardown(limits.close);
+  const limit: Limit = { subject: 'user', covers: 'query', count: 1000, seconds: 60 };
+  function ask(): void {
+    for (let user = 0; user < 2500; user += 1) limits.take([{ limit, who: `user ${user}`, times: 1 }]);
+  }
+  ask();
+  await until(() => told.length >= 3, 'The third time');
+  t.equal(new Set(told.slice(0, 3).flatMap((each) => [...each])).size, 2500);
 });

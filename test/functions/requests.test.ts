@@ -1,18 +1,13 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import pino from 'pino';
 import t from 'tap';
 import { prepare } from '../../functions/pipeline.ts';
 import { openRequests } from '../../functions/requests.ts';
 import { serverUrl } from '../../functions/server-role.ts';
-import { openWorld, schemaFile } from '../world.ts';
-
-const fixture = (name: string): string =>
-  readFileSync(path.join(import.meta.dirname, `../fixtures/${name}.sql`), 'utf8');
+import { openWorld, schemaWith } from '../world.ts';
 
 t.test('T8 a connection is nobody between two requests, however the first one ended', async (t) => {
-  const schema = readFileSync(schemaFile, 'utf8') + fixture('things') + fixture('sleep');
+  const schema = schemaWith('things', 'sleep');
   const world = await openWorld(t, { schema });
   const alice = await world.person('alice');
   const { sid } = JSON.parse(Buffer.from(alice.token.split('.')[1] as string, 'base64url').toString());

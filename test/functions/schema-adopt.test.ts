@@ -1,28 +1,15 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import pg from 'pg';
+import { readFileSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { bringUpToDate } from '../../functions/apply.ts';
+import { makeLog } from '../../functions/log.ts';
 import { Refusal } from '../../functions/refusal.ts';
 import { adoptSchema } from '../../functions/schema-adopt.ts';
-import { openScratch } from '../scratch-database.ts';
+import { installEngines } from '../../workers/workers.ts';
+import { query } from '../scratch-database.ts';
 import { schemaFile as house } from '../world.ts';
+import { edited, openLibraries } from './libraries.ts';
 
-const library = readFileSync(path.join(import.meta.dirname, '..', 'fixtures', 'library.sql'), 'utf8');
-const folder = mkdtempSync(path.join(tmpdir(), 'plinth-adopt-'));
-const schemaFile = path.join(folder, 'schema.sql');
-const scratch = await openScratch();
-t.teardown(async () => {
-  await scratch.close();
-  rmSync(folder, { recursive: true });
-});
-
-async function query(url: string, sql: string) {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  return [await client.query(sql).finally(() => client.end())].flat().at(-1)?.rows;
-}
+const { scratch, schemaFile, withLibrary } = await openLibraries(t);
 
 const bring = (databaseUrl: string, file = schemaFile, development = true) =>
   bringUpToDate({ databaseUrl, schemaFile: file, development, report: () => {} });
@@ -36,21 +23,23 @@ async function adopt(databaseUrl: string): Promise<string> {
 
 /** A database with the library, and then a file that has more. */
 async function withNewFile(...replacements: [from: string, to: string][]): Promise<string> {
-  const url = await scratch.create();
-  writeFileSync(schemaFile, library);
-  await bring(url);
+  const url = await withLibrary();
   await query(url, "insert into library.books (title, shelf) values ('Atlas', 'maps')");
-  const text = replacements.reduce((now, [from, to]) => {
-    if (!now.includes(from)) throw new Error(`The fixture has no ${from}`);
-    return now.replace(from, () => to);
-  }, library);
-  writeFileSync(schemaFile, text);
+  writeFileSync(schemaFile, edited(...replacements));
   return url;
 }
 
 const column: [string, string] = ['floor integer not null', "floor integer not null,\n  room text default 'A'"];
 const value: [string, string] = ["'in', 'out'", "'in', 'out', 'lost'"];
 const asOwner = 'set role library_owner;';
+
+t.test('what the engines of jobs have made for themselves is not in the way', async (t) => {
+  const url = await scratch.create();
+  await bring(url, house);
+  await installEngines(url, makeLog({ logLevel: 'silent', logFormat: 'json' }));
+  writeFileSync(schemaFile, `${readFileSync(house, 'utf8')}comment on table chat.channels is 'A place.';\n`);
+  t.match(await adopt(url), /schema\.sql says; noted/);
+});
 
 t.test('what was done by hand is found to agree, and noted: the next start goes on, with the data', async (t) => {
   const url = await withNewFile(column, value);
@@ -73,7 +62,7 @@ t.test('what a live database takes by itself comes along', async (t) => {
   );
   await query(url, `${asOwner} alter table library.shelves add room text default 'A'`);
   t.match(await adopt(url), /noted/);
-  const [{ def }] = (await query(url, "select pg_get_functiondef('library.find_books'::regproc) as def")) ?? [];
+  const [{ def }] = await query(url, "select pg_get_functiondef('library.find_books'::regproc) as def");
   t.match(def, "title like '%'");
 });
 

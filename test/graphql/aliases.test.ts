@@ -1,10 +1,6 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import { openWorld, schemaFile } from '../world.ts';
-
-const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
+import { openWorld, schemaWith } from '../world.ts';
 
 // Names that the compiler itself gives, or might.
 const letters = fc.constantFrom(...'abcdefgijmnoprtx');
@@ -16,7 +12,7 @@ const ours = fc.oneof(
 const pair = fc.uniqueArray(ours, { minLength: 3, maxLength: 3 });
 
 t.test('D9 an alias may be any name, those of the compiler too', async (t) => {
-  const { ask, owner } = await openWorld(t, { schema: readFileSync(schemaFile, 'utf8') + things });
+  const { ask, owner } = await openWorld(t, { schema: schemaWith('things') });
   await owner.query(
     "insert into things.boxes values (1, 'one', 'ann'), (2, 'two', null);" +
       "insert into things.things (id, text, int4, box_id) values (1, 'thing 1', 1, 2), (2, 'thing 2', 2, 1)",

@@ -70,6 +70,11 @@ t.test('D12 an answer to a GET has a validator: whoever has it already is told s
   const strange = await get({ 'if-none-match': etag });
   t.strictSame([strange.status, await strange.json()], [200, { data: { me: null } }], 'someone else gets their own');
   t.equal(strange.headers.get('cache-control'), 'public, no-cache');
+  const reserved = await fetch(`${server.url}graphql`, { method: 'PUT', headers: mine });
+  const by = await get({ 'x-graphql-event-stream-token': await reserved.text(), accept: 'application/json' });
+  t.strictSame(await by.json(), { data: { me: { username: 'ann' } } });
+  t.equal(by.headers.get('cache-control'), 'private, no-cache', 'whichever header says who it is');
+  t.match(by.headers.get('vary'), /x-graphql-event-stream-token/);
   const wrong = await fetch(`${server.url}graphql?query=${encodeURIComponent('{ nothing }')}`);
   t.equal(wrong.headers.get('etag'), null, 'an error has none');
 });

@@ -1,10 +1,7 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import t from 'tap';
-import { openWorld, schemaFile } from '../world.ts';
+import { openWorld, schemaWith } from '../world.ts';
 
-const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
-const schema = readFileSync(schemaFile, 'utf8') + things;
+const schema = schemaWith('things');
 const rows = `
 insert into things.boxes values (1, 'one', 'ann'), (2, 'two', null);
 insert into things.things (id, box_id, "int4", "text") select n, n % 2 + 1, n, 'thing ' || n from generate_series(1, 6) as n`;

@@ -1,9 +1,6 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import t from 'tap';
-import { openWorld, schemaFile } from '../world.ts';
+import { openWorld, schemaWith } from '../world.ts';
 
-const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
 const failing = `
 create function things.fail(sqlstate text) returns boolean
 language plpgsql volatile set search_path = ''
@@ -31,7 +28,7 @@ create table things.closed (id integer primary key, secret text);
 alter table things.closed enable row level security;
 grant select on things.closed to member;
 `;
-const schema = readFileSync(schemaFile, 'utf8') + things + failing;
+const schema = schemaWith('things') + failing;
 
 t.test('D10 D14 errors tell what a client can do something about, and nothing else', async (t) => {
   const world = await openWorld(t, { schema, env: { LOG_LEVEL: 'info' } });

@@ -1,10 +1,7 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import t from 'tap';
-import { openWorld, schemaFile } from '../world.ts';
+import { openWorld, schemaWith } from '../world.ts';
 
-const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
-const schema = readFileSync(schemaFile, 'utf8') + things;
+const schema = schemaWith('things');
 
 // Boxes 1 to 3 hold things, 4 is empty; things 10 to 12 lie about. Of every column some values are equal and some null.
 const rows = `

@@ -1,11 +1,8 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import t from 'tap';
-import { openWorld, schemaFile } from '../world.ts';
+import { openWorld, schemaWith } from '../world.ts';
 
-const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
 const claims = `'{"role": "anonymous"}'::jsonb`;
-const schema = `${readFileSync(schemaFile, 'utf8')}${things}
+const schema = `${schemaWith('things')}
 create domain things.token as jsonb;
 comment on domain things.token is '@jwt';
 create type things.pass as (token things.token, note text);

@@ -1,9 +1,6 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import t from 'tap';
-import { openWorld, schemaFile } from '../world.ts';
+import { openWorld, schemaWith } from '../world.ts';
 
-const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
 // Each kind of result, as a query (stable) and as a mutation (volatile).
 const kinds = ['stable', 'volatile'].map((volatility) => {
   const make = (name: string, returns: string, body: string): string =>
@@ -84,7 +81,7 @@ insert into things."Odd ""table" values (1, 'it''s', 'no');
 grant select on things.owners, things."Odd ""table" to anonymous;
 grant execute on function things.both, things.sum, things.joined, things.greeting, things.neighbours, things.box_named, things.hidden to anonymous;
 `;
-const schema = readFileSync(schemaFile, 'utf8') + things + more + kinds.join('\n');
+const schema = schemaWith('things') + more + kinds.join('\n');
 
 const expected: [name: string, selection: string, value: unknown, payload?: string][] = [
   ['long', '', '9007199254740993'],

@@ -1,11 +1,8 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { buildClientSchema, getIntrospectionQuery } from 'graphql';
 import t, { type Test } from 'tap';
-import { openWorld, schemaFile } from '../world.ts';
+import { openWorld, schemaWith } from '../world.ts';
 
-const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
-const schema = readFileSync(schemaFile, 'utf8') + things;
+const schema = schemaWith('things');
 
 t.test('D14 what a client may ask of the schema itself is limited before it is answered', async (t) => {
   const { ask } = await openWorld(t, { schema, env: { MAX_ALIASES: '10' } });

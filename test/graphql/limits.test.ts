@@ -1,13 +1,11 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { openWorld, schemaFile, type World } from '../world.ts';
+import { openWorld, schemaWith, type World } from '../world.ts';
 
-const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
-const sleep = readFileSync(path.join(import.meta.dirname, '../fixtures/sleep.sql'), 'utf8');
-const schema = readFileSync(schemaFile, 'utf8') + things + sleep;
+const schema = schemaWith('things', 'sleep');
 const code = (wanted: string) => ({ errors: [{ extensions: { code: wanted } }] });
 
 /** Sends a request as a client might, and gives its status with its answer. */
@@ -67,6 +65,17 @@ t.test('D14 what a client may ask for is limited before anything runs', async (t
     for (const filter of [through(3), either(300), related(18)])
       t.match(await ask(query, { filter }), { data: { things: { nodes: [] } } });
     for (const filter of [through(4), either(301), related(21)]) await refused(t, query, { filter });
+  });
+
+  t.test('variables: how deep they nest, of use or not', async (t) => {
+    const nested = (levels: number): object => (levels === 1 ? {} : { inner: nested(levels - 1) });
+    await refused(t, '{ boxes { totalCount } }', nested(101));
+    await refused(t, 'query ($filter: BoxFilter) { boxes(filter: $filter) { totalCount } }', { filter: nested(1000) });
+    t.match(await ask('{ boxes { totalCount } }', nested(100)), { data: {} });
+    const deep = `{"query": "{ __typename }", "variables": {"list": ${'['.repeat(100_000)}${']'.repeat(100_000)}}}`;
+    const headers = { 'content-type': 'application/json' };
+    const response = await fetch(`${world.server.url}graphql`, { method: 'POST', headers, body: deep });
+    t.match(await response.json(), code('LIMIT_EXCEEDED'));
   });
 
   t.test('aliases, through fragments too', async (t) => {

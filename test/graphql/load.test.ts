@@ -1,12 +1,8 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import t from 'tap';
-import { openWorld, schemaFile } from '../world.ts';
+import { openWorld, schemaWith } from '../world.ts';
 
-const fixture = (name: string): string =>
-  readFileSync(path.join(import.meta.dirname, `../fixtures/${name}.sql`), 'utf8');
-const schema = readFileSync(schemaFile, 'utf8') + fixture('things') + fixture('sleep');
+const schema = schemaWith('things', 'sleep');
 
 t.test('many clients at once', async (t) => {
   const world = await openWorld(t, { schema });

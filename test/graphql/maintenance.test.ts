@@ -114,6 +114,16 @@ t.test('C15 the database says no by itself, to whatever gets past the server', a
   t.equal((await owner.query('select identity.open_session($1)', [ann.id])).rowCount, 1, 'it has ended by itself');
 });
 
+t.test('C15 maintenance that ends at infinity ends by hand, and keeps no server from starting', async (t) => {
+  const world = await openWorld(t);
+  const { token } = await world.person('ann');
+  await world.owner.query("select access.begin_maintenance('For good.', 'infinity')");
+  t.match(await until(world, 503, '{ me { username } }', token), { message: 'For good.', retryAfter: '60' });
+  t.match((await world.owner.query('select access._gate() as rules')).rows[0].rules.closed, [{ endsIn: null }]);
+  await world.owner.query('select access.end_maintenance()');
+  t.match(await until(world, 200, '{ me { username } }', token), { status: 200 });
+});
+
 t.test('C15 an operator signs in with a password during maintenance, a member does not', async (t) => {
   const world = await openWorld(t);
   const { ask, owner, delivered } = world;

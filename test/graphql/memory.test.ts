@@ -1,13 +1,11 @@
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import v8 from 'node:v8';
 import vm from 'node:vm';
 import t from 'tap';
 import { openMemory } from '../../graphql/remember.ts';
-import { openWorld, schemaFile } from '../world.ts';
+import { openWorld, schemaWith } from '../world.ts';
 
 v8.setFlagsFromString('--expose-gc');
 const collectGarbage = vm.runInNewContext('gc') as () => void;
@@ -15,8 +13,7 @@ const heap = (): number => {
   collectGarbage();
   return process.memoryUsage().heapUsed / 2 ** 20;
 };
-const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
-const schema = readFileSync(schemaFile, 'utf8') + things;
+const schema = schemaWith('things');
 
 t.test('what a request brought is gone with it', async (t) => {
   const { ask } = await openWorld(t, { schema, env: { LOG_LEVEL: 'silent' } });

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -7,10 +7,9 @@ import t from 'tap';
 import { readSettings } from '../../functions/settings.ts';
 import { listen } from '../events/listen.ts';
 import { temporaryFolder } from '../running-plinth.ts';
-import { openWorld, schemaFile, type World } from '../world.ts';
+import { openWorld, schemaWith, type World } from '../world.ts';
 
-const fixture = (name: string) => readFileSync(path.join(import.meta.dirname, `../fixtures/${name}.sql`), 'utf8');
-const sleepy = readFileSync(schemaFile, 'utf8') + fixture('things') + fixture('sleep');
+const sleepy = schemaWith('things', 'sleep');
 
 async function scrape({ server }: World, headers: Record<string, string> = {}): Promise<string> {
   return (await fetch(`${server.url}metrics`, { headers })).text();
@@ -99,6 +98,32 @@ t.test('D10 that the database is not there is told as well', async (t) => {
   world.proxy.mend();
   while (sample(await scrape(world), 'plinth_database_up') !== 1) await sleep(50);
   t.pass('and again that it is');
+});
+
+t.test('D10 E5 what is not known is not told: 0 would be an age', async (t) => {
+  const ages = ['plinth_backup_recovery_point_seconds', 'plinth_backup_recovery_time_seconds', 'plinth_backup_bytes'];
+  const world = await openWorld(t, { env: { PLINTH_DATA: '/nowhere' } });
+  world.proxy.cut();
+  const nothing = await scrape(world);
+  t.equal(sample(nothing, 'plinth_backup_good'), undefined, 'nothing of backups without the database');
+  t.equal(sample(nothing, 'plinth_disk_size_bytes'), undefined, 'nor of a disk without its folder');
+  world.proxy.mend();
+  while (sample(await scrape(world), 'plinth_database_up') !== 1) await sleep(50);
+  const none = await scrape(world);
+  t.equal(sample(none, 'plinth_backup_good'), 0, 'with it, that none is proven');
+  for (const name of ages) t.equal(sample(none, name), undefined, name);
+  t.equal(sample(none, 'plinth_jobs_waiting{task="backup"}'), 0);
+
+  const proven = await openWorld(t);
+  await proven.owner.query(`
+    select operations.backup_started('first', 'portable', 'here', 'all');
+    select operations.backup_finished('first', 1000, 10);
+    select operations.backup_proven('first', 4.5);`);
+  const known = await scrape(proven);
+  t.equal(sample(known, 'plinth_backup_good'), 1);
+  t.equal(sample(known, 'plinth_backup_bytes'), 1000);
+  t.equal(sample(known, 'plinth_backup_recovery_time_seconds'), 4.5);
+  t.ok(Number.isFinite(sample(known, 'plinth_backup_recovery_point_seconds')));
 });
 
 t.test('D10 who may read /metrics', async (t) => {

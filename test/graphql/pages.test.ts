@@ -1,14 +1,11 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import t from 'tap';
-import { type Answer, openWorld, schemaFile } from '../world.ts';
+import { type Answer, openWorld, schemaWith } from '../world.ts';
 
-const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
 const halves = `
 create table things.halves (code text unique, n integer);
 insert into things.halves select null, n from generate_series(1, 7) as n;
 grant select on things.halves to anonymous;`;
-const schema = readFileSync(schemaFile, 'utf8') + things + halves;
+const schema = schemaWith('things') + halves;
 
 // Few values for many rows, so that equals and nulls lie on the edges of pages.
 const rows = `

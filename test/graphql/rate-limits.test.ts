@@ -111,6 +111,42 @@ t.test('C15 strangers are counted by their address, of IPv6 by the network, what
   t.equal(await through(10, (index) => ask(server, me, undefined, `2001:db8:0:1::${index + 1}`)), 4);
   t.equal(await through(3, (index) => ask(server, me, undefined, `2001:db8:0:${index + 2}::1`)), 3);
   t.equal(await through(10, () => ask(server, '{ not graphql', undefined, '192.0.2.2')), 4, 'what is no query as well');
+  t.equal(await through(10, (index) => ask(server, me, undefined, `192.0.2.3:${5000 + index}`)), 4, 'with a port');
+  t.equal(await through(10, (index) => ask(server, me, undefined, `[2001:db8:9:9::${index}]:443`)), 4);
+  t.equal(await through(10, (index) => ask(server, me, undefined, `unknown${index}`)), 4, 'as the proxy itself');
+});
+
+t.test('F7 documents that nobody sent before have a limit of their own; known ones go on', async (t) => {
+  const world = await openWorld(t);
+  const { server } = world;
+  const fresh = (index: number) => `query Q${index} { me { username } }`;
+  await ask(server, me);
+  await limit(world, [['address', 'document', 5]]);
+  await until(async () => (await ask(server, fresh(Date.now()))).headers.has('ratelimit'), 'The limit');
+  t.ok((await through(10, (index) => ask(server, fresh(index)))) < 5);
+  t.match(await ask(server, '{ not graphql'), { status: 429, code: 'TOO_MANY_REQUESTS' }, 'nor what is none');
+  t.equal(await through(10, () => ask(server, me)), 10);
+  for (const over of ['ws', 'sse'] as const) {
+    const ear = listen(t, server.url, { over, query: 'subscription New { userEvents { event { type } } }' });
+    t.match(await ear.next(), { errors: [{ extensions: { code: 'TOO_MANY_REQUESTS' } }] }, over);
+    await ear.stop();
+  }
+});
+
+t.test('F7 what has used up its limit is not even read', async (t) => {
+  const world = await openWorld(t);
+  const { server } = world;
+  await limit(world, [['address', 'request', 1]]);
+  await until(async () => (await ask(server, me)).status === 429, 'The limit');
+  const query = encodeURIComponent('mutation { logOut { ok } }');
+  const read = (accept: string) => fetch(`${server.url}graphql?query=${query}`, { headers: { accept } });
+  const stream = await read('text/event-stream');
+  t.match(
+    await stream.text(),
+    /TOO_MANY_REQUESTS/,
+    'that a mutation is not sent by GET would be known from reading it',
+  );
+  t.equal((await read('text/event-stream, application/json')).status, 429);
 });
 
 t.test('C15 services are not limited', async (t) => {
@@ -168,4 +204,24 @@ t.test('E1 F7 limits go on in each server while Redis is away', withRedis, async
   await limit(world, [['user', 'query', 20]]);
   await redis.kill();
   await until(async () => (await ask(world.server, me, ann.token)).status === 429, 'The limit');
+});
+
+t.test('a limit that covers nothing is told in the log, when it is set and at each start', async (t) => {
+  const world = await openWorld(t);
+  await limit(world, [['user', 'sendMesage', 5]]);
+  const said: { msg: string; covers?: string }[] = [];
+  const server = await startServer({
+    settings: readSettings({ PORT: '0', HOST: '127.0.0.1', PLINTH_ENV: 'development' }),
+    keys: world.keys,
+    databaseUrl: world.databaseUrl,
+    log: pino({}, { write: (line: string) => void said.push(JSON.parse(line)) }),
+    deliver: async () => {},
+  });
+  t.teardown(() => server.close());
+  const told = (): (string | undefined)[] =>
+    said.filter(({ msg }) => msg.startsWith('A rate limit covers nothing')).map(({ covers }) => covers);
+  t.strictSame(told(), ['sendMesage']);
+  await limit(world, [['address', 'logInn', 5]]);
+  await until(() => told().includes('logInn'), 'The word of it');
+  t.notOk(told().includes('sendMessage'));
 });

@@ -1,10 +1,7 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import t from 'tap';
-import { openWorld, schemaFile } from '../world.ts';
+import { openWorld, schemaWith } from '../world.ts';
 
-const things = readFileSync(path.join(import.meta.dirname, '../fixtures/things.sql'), 'utf8');
-const schema = readFileSync(schemaFile, 'utf8') + things;
+const schema = schemaWith('things');
 
 /** Of each type: what GraphQL calls it, values that come back as they went, and values that are refused. */
 const types: Record<string, { type: string; same: unknown[]; refused: unknown[] }> = {

@@ -41,6 +41,11 @@ t.test('E6 every alert says how bad it is, what it is, and where to read what to
 t.test('E6 every metric and every check that an alert reads is exported by a running server', async (t) => {
   const world = await openWorld(t);
   await world.ask('{ me { username } }');
+  // An age that is not known is not told.
+  await world.owner.query(`
+    select operations.backup_started('first', 'portable', 'here', 'all');
+    select operations.backup_finished('first', 1000, 10);
+    select operations.backup_proven('first', 4.5);`);
   const text = await (await fetch(`${world.server.url}metrics`)).text();
   const exported = new Set(text.split('\n').map((line) => line.split(/[ {]/)[0]));
   for (const { alert, expr } of rules) {

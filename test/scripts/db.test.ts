@@ -1,8 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
-import pg from 'pg';
 import t from 'tap';
-import { openScratch } from '../scratch-database.ts';
+import { openScratch, query } from '../scratch-database.ts';
 
 const script = path.join(import.meta.dirname, '..', '..', 'scripts', 'db.ts');
 const library = path.join(import.meta.dirname, '..', 'fixtures', 'library.sql');
@@ -16,12 +15,6 @@ function db(args: string[], env: Record<string, string> = {}) {
     encoding: 'utf8',
   });
   return { status, stdout, stderr };
-}
-
-async function query(url: string, sql: string) {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  return [await client.query(sql).finally(() => client.end())].flat().at(-1)?.rows;
 }
 
 t.test('without a command it lists them', async (t) => {

@@ -1,12 +1,11 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
 import t from 'tap';
 import { openSorter } from '../../scripts/import/order.ts';
 import { showProgress } from '../../scripts/import/progress.ts';
 import { launch, runScript, startPlinth, temporaryFolder } from '../running-plinth.ts';
-import { openScratch } from '../scratch-database.ts';
+import { openScratch, query } from '../scratch-database.ts';
 
 // Of the archive that people wrote: 200 rows with 198 messages, 6 of them deleted, many over several lines and with quotes.
 const fixtures = path.join(import.meta.dirname, '..', 'fixtures', 'gitter');
@@ -15,12 +14,6 @@ const linux = path.join(fixtures, 'linux.tsv');
 
 const scratch = await openScratch();
 t.teardown(() => scratch.close());
-
-async function query(url: string, sql: string) {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  return (await client.query(sql).finally(() => client.end())).rows;
-}
 
 const hex = (number: number): string => number.toString(16).padStart(24, '0');
 

@@ -1,18 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
 import t from 'tap';
 import { conversations } from '../../scripts/seed/world.ts';
 import { launch, runScript } from '../running-plinth.ts';
-import { openScratch } from '../scratch-database.ts';
+import { openScratch, query } from '../scratch-database.ts';
 
 const scratch = await openScratch();
 t.teardown(() => scratch.close());
-
-async function query(url: string, sql: string) {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  return (await client.query(sql).finally(() => client.end())).rows;
-}
 
 const rowCounts = `
   select (select count(*)::int from identity.users) as users, (select count(*)::int from identity.sessions) as sessions,

@@ -1,20 +1,13 @@
 import path from 'node:path';
-import pg from 'pg';
 import t from 'tap';
 import { openTokens } from '../../functions/tokens.ts';
 import { runScript, startPlinth, temporaryFolder } from '../running-plinth.ts';
-import { openScratch } from '../scratch-database.ts';
+import { openScratch, query } from '../scratch-database.ts';
 
 const key = Buffer.alloc(32, 7);
 const JWT_KEYS = `k1:${key.toString('base64url')}`;
 const scratch = await openScratch();
 t.teardown(() => scratch.close());
-
-async function query(url: string, sql: string) {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  return (await client.query(sql).finally(() => client.end())).rows;
-}
 
 t.test('a token for someone of the seed opens the API of a server beside it', async (t) => {
   const { url, env } = await startPlinth(t);
@@ -65,6 +58,14 @@ t.test('who is not there is told with the nearest names, and who cannot sign in 
   });
   t.match(await token('barred'), { status: 1, stdout: '', stderr: /barred cannot sign in: the account is banned/ });
   t.match(await token('imported'), { status: 1, stdout: '', stderr: /imported cannot sign in: there is no account/ });
+
+  await query(DATABASE_URL, "select access.begin_maintenance('We move house.')");
+  t.match(
+    await token('margarita'),
+    { status: 1, stdout: '', stderr: /^We move house\.\nTry again later\.\n$/ },
+    'without a stack',
+  );
+  await query(DATABASE_URL, 'select access.end_maintenance()');
 
   const { stdout } = await token('margarita');
   const { claims } = await openTokens([{ kid: 'k1', key }]).verify(stdout.trim());

@@ -4,7 +4,7 @@ import pg from 'pg';
 import pino from 'pino';
 import type { Test } from 'tap';
 import { readSettings } from '../../functions/settings.ts';
-import type { BackupWork } from '../../workers/backup.ts';
+import type { BackupWork } from '../../workers/task.ts';
 import { temporaryFolder } from '../running-plinth.ts';
 import type { World } from '../world.ts';
 

@@ -52,6 +52,25 @@ for (const over of ['ws', 'sse'] as const) {
   });
 }
 
+t.test(
+  'who follows from the first event misses none; what no user asked for is not followed, and says so',
+  async (t) => {
+    const query = `subscription ($id: UUID!, $after: String) {
+    runEvents(runId: $id, after: $after) { event { type } run { state } }
+  }`;
+    const { data } = await ask(enqueue, { task: 'count' }, boss.token);
+    const { id } = data.enqueue.run;
+    await ended(id);
+    const ear = listen(t, world.server.url, { query, variables: { id, after: '0' }, token: boss.token });
+    const types = (await ear.take(3)).map(({ data }) => data.runEvents.event.type);
+    t.strictSame([types[0], types.at(-1)], ['run_running', 'run_succeeded']);
+    await ear.stop();
+    const other = await ask(enqueue, { task: 'count' }, service);
+    const deaf = listen(t, world.server.url, { query, variables: { id: other.data.enqueue.run.id }, token: service });
+    t.match(await deaf.next(), { errors: [{ extensions: { code: 'NOT_FOUND', hint: /query run\(id\)/ } }] });
+  },
+);
+
 t.test('a member sees and ends no run of others, and asks for none', async (t) => {
   const { data } = await ask(enqueue, { task: 'count', nonce: 'other' }, service);
   const { id } = data.enqueue.run;
@@ -62,7 +81,26 @@ t.test('a member sees and ends no run of others, and asks for none', async (t) =
   t.match(await ask('query ($id: UUID!) { run(id: $id) { state } }', { id }, boss.token), {
     data: { run: { state: 'SUCCEEDED' } },
   });
-  t.match(await ask('{ overview { nodes { task } } }', {}, member.token), { errors: [{}] });
+  t.match(await ask('{ overview { task } }', {}, member.token), { errors: [{ extensions: { code: 'FORBIDDEN' } }] });
+});
+
+t.test('an operator changes the time of a schedule, and what it runs stays as it is', async (t) => {
+  await sql(`insert into jobs.schedules (name, cron, function, payload) values
+    ('yearly', '0 0 1 1 *', 'operations.expire_codes', '{"by": "the DBA"}')`);
+  const set = `mutation ($input: SetScheduleInput!) {
+    setSchedule(input: $input) { schedule { cron task function payload isPaused } }
+  }`;
+  const change = async (input: object, token = boss.token) => {
+    const { data, errors } = await ask(set, { input }, token);
+    return errors ?? data.setSchedule.schedule;
+  };
+  const yearly = { function: 'operations.expire_codes', task: null, payload: { by: 'the DBA' } };
+  t.match(await change({ name: 'yearly', cron: '0 0 2 1 *', isPaused: true }), { ...yearly, isPaused: true });
+  t.match(await change({ name: 'counted', cron: '0 0 1 1 *', task: 'count', payload: { n: 1 } }), { task: 'count' });
+  const later = { name: 'counted', cron: '0 0 3 1 *' };
+  t.match(await change(later), { cron: '0 0 3 1 *', task: 'count', function: null, payload: { n: 1 } });
+  t.match(await change({ name: 'of nothing', cron: '0 0 1 1 *' }), [{ message: 'It names a task or a function.' }]);
+  t.match(await change(later, member.token), [{ extensions: { code: 'FORBIDDEN' } }]);
 });
 
 t.test('what is wrong is said: a task that there is not, a run that has not failed', async (t) => {
@@ -91,5 +129,9 @@ t.test('npm run jobs shows what there is, asks for more, and refuses what it doe
   t.match(shown, { status: 0, stdout: /count +graphile-worker/ });
   t.match(await runScript('jobs', ['run', 'no_such'], env), { status: 1, stderr: /There is no task called no_such/ });
   t.match(await runScript('jobs', ['run', 'count', '[1]'], env), { status: 1, stderr: /not a JSON object/ });
+  t.match(await runScript('jobs', ['cancel', 'abc'], env), {
+    status: 1,
+    stderr: /^abc is not the id of a run.\n.*shows/,
+  });
   t.match(await runScript('jobs', ['fly'], env), { status: 1, stderr: /npm run jobs -- retry/ });
 });

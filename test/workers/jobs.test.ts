@@ -90,9 +90,10 @@ t.test('D4 asked for twice with one nonce, it is one run', async (t) => {
 });
 
 t.test('D8 runs of a task that runs alone, and of one key, never overlap', async (t) => {
-  const ids = await Promise.all([1, 2, 3].map(() => enqueue('alone')));
+  const ids = await Promise.all(['one', undefined, 'three'].map((key) => enqueue('alone', { ...(key && { key }) })));
   for (const id of ids) t.match(await ended(id), { state: 'succeeded' });
   t.equal(most, 1);
+  t.match(await ended(await enqueue('note', { payload: { n: 2000 }, key: 'k'.repeat(200) })), { state: 'succeeded' });
 });
 
 // From here on they wait for seconds, each for things of its own: at once.
@@ -120,9 +121,8 @@ t.test('a policy of a queue holds for what SQL asks for', beside, async (t) => {
   t.match(await ended(await enqueue('one', { payload: { n: 2002 } })), { state: 'succeeded' });
 });
 
-t.test('a paused task waits, and goes on', beside, async (t) => {
+t.test('a paused task waits from that moment, whatever workers have taken, and goes on', beside, async (t) => {
   await sql("select jobs.pause('note')");
-  await sleep(2500);
   const id = await enqueue('note', { payload: { n: 3000 } });
   await sleep(1500);
   t.match(await ended(id, ['queued']), { state: 'queued' });
@@ -177,9 +177,10 @@ t.test('times that were missed are made up for as far as the schedule says', bes
 
 t.test('a schedule that cannot be read says so', beside, async (t) => {
   await sql(`insert into jobs.schedules (name, cron, time_zone, function) values
-    ('nowhere', '0 3 * * *', 'Europe/Nowhere', 'work.nothing'), ('never', '0 25 * * *', 'UTC', 'work.nothing')`);
+    ('unread', '0 25 * * *', 'UTC', 'work.nothing'), ('never', '0 3 30 2 *', 'Europe/Berlin', 'work.nothing')`);
   await sleep(2500);
-  const rows = await sql("select name, problem from jobs.schedules where name in ('nowhere', 'never') order by 1");
+  const rows = await sql("select name, problem from jobs.schedules where name in ('unread', 'never') order by 1");
+  t.equal(rows.length, 2);
   t.ok(
     rows.every(({ problem }) => typeof problem === 'string' && problem.length > 5),
     JSON.stringify(rows),

@@ -6,6 +6,7 @@ import t, { type Test } from 'tap';
 import { applySchema } from '../../functions/apply.ts';
 import { startEmbedded } from '../../functions/embedded.ts';
 import { backUp } from '../../workers/backup.ts';
+import { proveBackup, pruneBackups } from '../../workers/backup-care.ts';
 import { findTool } from '../../workers/postgres-tools.ts';
 import { restore } from '../../workers/restore.ts';
 import { listen, until } from '../events/listen.ts';
@@ -103,6 +104,24 @@ for (const form of ['portable', 'pg_dump'] as const) {
   }
 }
 
+t.test('S1 E5 where there is a key, nothing that was put into the storage without it is restored', async (t) => {
+  const bench = openBench(t, databaseUrl);
+  const keyed = bench.with({ BACKUP_KEY: key() });
+  const { name } = await backUp(bench, { form: 'portable' });
+  await owner.query('delete from operations.backups where name = $1', [name]);
+  const told = /is not encrypted: it may come from anyone/;
+  await t.rejects(restore(keyed, { name, into: newDatabase(t) }), { message: told });
+  await t.rejects(proveBackup(keyed, name), { message: told });
+  t.strictSame((await pruneBackups(keyed)).found, [], 'nor is it taken for one of ours, to be proven next');
+  t.match(bench.said, [{ msg: /./ }, { backup: name, msg: 'A backup in the storage cannot be read' }]);
+
+  const file = path.join(bench.folder, name, 'manifest.json');
+  writeFileSync(file, `${readFileSync(file, 'utf8')}${' '.repeat(2 ** 26)}`);
+  await t.rejects(restore(bench, { name, into: newDatabase(t) }), {
+    message: /manifest.json is not as it was written/,
+  });
+});
+
 t.test('E5 T9 a backup is restored into another cluster and another version, and back again', async (t) => {
   const other = await startEmbedded({
     dataDirectory: path.join(temporaryFolder(t), 'other'),
@@ -196,8 +215,17 @@ t.test('E5 a backup whose rows do not fit its schema is refused', async (t) => {
   await owner.query('alter table chat.nonces add column by_hand integer');
   t.teardown(() => owner.query('alter table chat.nonces drop column if exists by_hand'));
   const { name } = await backUp(bench, { form: 'portable' });
-  await t.rejects(restore(bench, { name }), { name: 'Refusal', message: /does not fit the schema.*by_hand/ });
+  await t.rejects(restore(bench, { name }), { name: 'Refusal', message: /does not fit its schema.*by_hand/ });
   await owner.query('alter table chat.nonces drop column by_hand');
+  // What schema.sql does not know is not left out in silence.
+  await owner.query('create schema tried; create table tried.things as select 1 as n');
+  t.teardown(() => owner.query('drop schema if exists tried cascade'));
+  const tried = await backUp(bench, { form: 'portable' });
+  await t.rejects(restore(bench, { name: tried.name }), {
+    message: /does not fit its schema.*tried/,
+    remedy: /npm run db -- adopt/,
+  });
+  await owner.query('drop schema tried cascade');
 });
 
 t.test('E5 the owner of a database who is no superuser backs it up and restores it', async (t) => {

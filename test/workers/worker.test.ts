@@ -53,8 +53,6 @@ t.test('what a killed worker had begun is begun again, and happens once', async 
   await exited;
   await sql('insert into work.may_go_on default values');
   const { stop } = await world.work();
-  // Instead of the time that a worker may be silent.
-  await sql("update jobs.workers set beat_at = now() - interval '1 minute' where process_id = $1", [child.pid]);
   t.match(await ended(id), { state: 'succeeded', attempt: 2, error: 'The worker died.' });
   t.same(await sql('select n from work.done where n = 2'), [{ n: 2 }]);
   await until(async () => (await sql('select from jobs.workers')).length === 1);
@@ -98,4 +96,20 @@ t.test('C13 days of the log that are kept no longer go while others read and wri
   reader.release();
   t.match(await ended(run?.id), { state: 'succeeded', result: [name] });
   t.same(await sql(`select to_regclass('events.${name}') as found`), [{ found: null }]);
+});
+
+t.test('queues are made whatever they are called, and one that cannot be made holds up no schedule', async (t) => {
+  const { stop } = await world.work();
+  await sql(`
+    insert into jobs.queues (name, dead_letter) values ('c_end', null), ('b_mid', 'c_end'), ('a_first', 'b_mid');
+    insert into jobs.tasks (name, function, queue) values ('chained', 'jobs.expire_runs', 'a_first')`);
+  const [run] = await sql("select (jobs.enqueue('chained')).id");
+  t.match(await ended(run?.id), { state: 'succeeded' });
+  await sql(`
+    insert into jobs.queues (name, dead_letter) values ('ring_a', null), ('ring_b', 'ring_a');
+    update jobs.queues set dead_letter = 'ring_b' where name = 'ring_a';
+    insert into jobs.schedules (name, cron, function) values ('go on', '* * * * * *', 'jobs.expire_runs')`);
+  const done = "select from jobs.runs where schedule = 'go on' and state = 'succeeded'";
+  await until(async () => (await sql(done)).length > 0, 'A run of the schedule');
+  await stop();
 });

@@ -26,16 +26,16 @@ export function folderStorage(folder: string): Storage {
         throw error;
       }
     },
-    async get(name, signal) {
+    async get(name, signal, part) {
       await stat(fileOf(name)).catch((error: NodeJS.ErrnoException) => {
         throw error.code === 'ENOENT' ? new NotStored(name, folder) : error;
       });
       // By its name: from an open file Deno reads nothing.
-      return createReadStream(fileOf(name), { ...(signal && { signal }) });
+      return createReadStream(fileOf(name), { ...(signal && { signal }), ...part });
     },
     async list(prefix) {
       const found: Stored[] = [];
-      for (const name of await filesIn(folder)) {
+      for (const name of await filesIn(folder, path.posix.dirname(`${prefix}x`))) {
         if (!name.startsWith(prefix)) continue;
         const { size, mtime } = await stat(path.join(folder, name)).catch(() => ({ size: -1, mtime: new Date(0) }));
         if (size >= 0) found.push({ name, bytes: size, at: mtime });
@@ -59,8 +59,9 @@ export function folderStorage(folder: string): Storage {
   };
 }
 
-async function filesIn(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error) => {
+/** The files in a part of the folder, by their names in the whole. */
+async function filesIn(folder: string, part: string): Promise<string[]> {
+  const entries = await readdir(path.join(folder, part), { recursive: true, withFileTypes: true }).catch((error) => {
     if (error.code === 'ENOENT') return [];
     throw error;
   });

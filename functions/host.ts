@@ -3,18 +3,22 @@ import { statfs } from 'node:fs/promises';
 import { cpus, freemem, totalmem } from 'node:os';
 
 /** What the machine does: shares from 0 to 1, and bytes a second; without what this system does not tell. */
-export type HostMetrics = { cpu_usage?: number; memory_usage: number; disk_usage: number; network_io?: number };
+type HostMetrics = { cpu_usage?: number; memory_usage: number; disk_usage?: number; network_io?: number };
+
+/** The disk that a folder is on, in bytes; undefined where there is no such folder. */
+export async function diskOf(folder: string): Promise<{ size: number; free: number } | undefined> {
+  const disk = await statfs(folder).catch(() => undefined);
+  return disk && { size: disk.blocks * disk.bsize, free: disk.bavail * disk.bsize };
+}
 
 /** Measures the machine since it was asked last. @param folder one on the disk to watch. */
 export function openHostMetrics(folder: string): () => Promise<HostMetrics> {
   let before = { at: performance.now(), ...cpuTimes(), bytes: networkBytes() };
   return async () => {
     const now = { at: performance.now(), ...cpuTimes(), bytes: networkBytes() };
-    const { bsize, blocks, bavail } = await statfs(folder);
-    const metrics: HostMetrics = {
-      memory_usage: 1 - freemem() / totalmem(),
-      disk_usage: 1 - (bavail * bsize) / (blocks * bsize),
-    };
+    const disk = await diskOf(folder);
+    const metrics: HostMetrics = { memory_usage: 1 - freemem() / totalmem() };
+    if (disk) metrics.disk_usage = 1 - disk.free / disk.size;
     const passed = now.total - before.total;
     if (passed > 0) metrics.cpu_usage = 1 - (now.idle - before.idle) / passed;
     if (now.bytes !== undefined && before.bytes !== undefined) {

@@ -1,13 +1,15 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { startFauxqs } from 'fauxqs';
 import t, { type Test } from 'tap';
 import { readSettings } from '../../functions/settings.ts';
-import { openStorage, type Storage } from '../../workers/storage.ts';
+import { openStorage, type Storage } from '../../functions/storage.ts';
 import { temporaryFolder } from '../running-plinth.ts';
 
 const fauxqs = await startFauxqs({ port: 0, logger: false });
@@ -116,6 +118,30 @@ t.test('F10 S3 is asked again where it fails for a moment, and what it refuses i
   t.throws(() => openStorage('s3://keep', readSettings({})), { message: /needs a key to S3/ });
   t.throws(() => openStorage('s3://', readSettings({})), { message: /names no bucket/ });
 });
+
+t.test(
+  'F10 S3 that takes what it is sent and never answers is given up, whatever is collected meanwhile',
+  async (t) => {
+    const sockets = new Set<Socket>();
+    const silent = createTcpServer((socket) => void sockets.add(socket.on('error', () => {}).resume()));
+    await once(silent.listen(0, '127.0.0.1'), 'listening');
+    t.teardown(() => {
+      silent.close();
+      for (const socket of sockets) socket.destroy();
+    });
+    const { port } = silent.address() as AddressInfo;
+    const settings = readSettings({ S3_ENDPOINT: `http://127.0.0.1:${port}`, S3_KEY: 'key', S3_SECRET: 'secret' });
+    const storage = openStorage('s3://keep', settings, { answersWithin: 300, tries: 2 });
+    setFlagsFromString('--expose-gc');
+    const collect = setInterval(runInNewContext('gc'), 20);
+    t.teardown(() => clearInterval(collect));
+    await t.rejects(storage.put('x', of('x')), { name: 'Refusal', message: /does not answer: no answer within 0.3 s/ });
+    const stop = new AbortController();
+    const stopped = openStorage('s3://keep', settings).put('x', of('x'), stop.signal);
+    setTimeout(() => stop.abort(), 100);
+    await t.rejects(stopped, { name: 'AbortError' });
+  },
+);
 
 t.test('F10 a listing of S3 that comes in pages is read whole', async (t) => {
   const storage = s3(fauxqs.address, 's3://keep/many & <odd>');

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import type { Readable } from 'node:stream';
-import { Refusal } from '../functions/refusal.ts';
-import type { Settings } from '../functions/settings.ts';
+import { Refusal } from './refusal.ts';
+import type { Settings } from './settings.ts';
 import { folderStorage } from './storage-folder.ts';
 import { s3Storage } from './storage-s3.ts';
 
@@ -14,13 +14,23 @@ export type Storage = {
   place: string;
   /** Writes what a stream gives, holding little of it in memory; gives how many bytes. What is there already is replaced. */
   put(name: string, from: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<number>;
-  /** @throws NotStored where there is nothing of that name. */
-  get(name: string, signal?: AbortSignal): Promise<Readable>;
+  /**
+   * @param part the first and the last byte that are wanted; all of them otherwise.
+   * @throws NotStored where there is nothing of that name.
+   */
+  get(name: string, signal?: AbortSignal, part?: Part): Promise<Readable>;
   /** Everything whose name begins so, by name. */
   list(prefix: string): Promise<Stored[]>;
   /** Removes it where it is there. */
   remove(name: string): Promise<void>;
+  /** An address to which a client may PUT so many bytes, for so many seconds; of a storage that takes them itself. */
+  presign?(name: string, bytes: number, seconds: number): Promise<string>;
 };
+
+export type Part = { start: number; end: number };
+
+/** How long a storage may take to answer, in milliseconds, and how often it is asked. */
+export type Patience = { answersWithin: number; tries: number };
 
 /** There is nothing of that name. */
 export class NotStored extends Error {
@@ -33,24 +43,40 @@ export class NotStored extends Error {
   }
 }
 
-type StorageSettings = Pick<Settings, 's3Endpoint' | 's3Key' | 's3Secret' | 's3Region'>;
+type StorageSettings = Pick<Settings, 's3Endpoint' | 's3PublicEndpoint' | 's3Key' | 's3Secret' | 's3Region'>;
 
 /**
  * Opens a storage.
  *
  * @param where a path, or s3://bucket/prefix: then the S3 settings say which S3.
+ * @param patience of whoever waits for it; a backup can wait long.
  * @throws Refusal for an s3:// address without a bucket or without its keys.
  */
-export function openStorage(where: string, settings: StorageSettings): Storage {
+export function openStorage(
+  where: string,
+  settings: StorageSettings,
+  patience: Patience = { answersWithin: 120_000, tries: 4 },
+): Storage {
   if (!where.startsWith('s3://')) return folderStorage(path.resolve(where));
   const [bucket = '', ...prefix] = where.slice('s3://'.length).replace(/\/+$/, '').split('/');
   if (!bucket) throw new Refusal(`${where} names no bucket.`, { remedy: 'Write it as s3://bucket/prefix.' });
-  const { s3Endpoint, s3Key, s3Secret, s3Region } = settings;
+  const { s3Endpoint, s3PublicEndpoint, s3Key, s3Secret, s3Region } = settings;
   if (!s3Key || !s3Secret) {
     throw new Refusal(`${where} needs a key to S3.`, { remedy: 'Set S3_KEY and S3_SECRET.' });
   }
   const endpoint = s3Endpoint ?? `https://s3.${s3Region}.amazonaws.com`;
-  return s3Storage({ endpoint, bucket, prefix: prefix.join('/'), key: s3Key, secret: s3Secret, region: s3Region });
+  return s3Storage(
+    {
+      endpoint,
+      publicEndpoint: s3PublicEndpoint ?? endpoint,
+      bucket,
+      prefix: prefix.join('/'),
+      key: s3Key,
+      secret: s3Secret,
+      region: s3Region,
+    },
+    patience,
+  );
 }
 
 /** A name that stays within its storage. */

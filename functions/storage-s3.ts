@@ -2,61 +2,71 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { ReadableStream } from 'node:stream/web';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AwsClient } from 'aws4fetch';
-import { Refusal } from '../functions/refusal.ts';
-import { checkName, NotStored, type Storage, type Stored } from './storage.ts';
+import { AwsClient, AwsV4Signer } from 'aws4fetch';
+import { Refusal } from './refusal.ts';
+import { checkName, NotStored, type Patience, type Storage, type Stored } from './storage.ts';
 
-/** Where an S3 is and by which key. */
-export type S3 = { endpoint: string; bucket: string; prefix: string; key: string; secret: string; region: string };
+/** Where an S3 is, for us and for clients, and by which key. */
+export type S3 = {
+  endpoint: string;
+  publicEndpoint: string;
+  bucket: string;
+  prefix: string;
+  key: string;
+  secret: string;
+  region: string;
+};
 
 const mebibyte = 1024 * 1024;
 const firstPart = 8 * mebibyte;
+const firstHeld = mebibyte / 16;
 // S3 takes 10,000 parts: they double every 1,000, so that a file may grow to the 5 TB that S3 takes.
 const partsOfOneSize = 1000;
 const largestPart = 1024 * mebibyte;
-const tries = 4;
-const answersWithin = 120_000;
 
 /** Files in a bucket of any S3-compatible service, addressed as endpoint/bucket/prefix/name. */
-export function s3Storage({ endpoint, bucket, prefix, key, secret, region }: S3): Storage {
+export function s3Storage(
+  { endpoint, publicEndpoint, bucket, prefix, key, secret, region }: S3,
+  { tries, answersWithin }: Patience,
+): Storage {
   // Trying again is done here: the client only does it for answers, not for connections that break.
   const client = new AwsClient({ accessKeyId: key, secretAccessKey: secret, service: 's3', region, retries: 0 });
-  const root = `${endpoint.replace(/\/+$/, '')}/${encodeURIComponent(bucket)}`;
+  const rootAt = (address: string): string => `${address.replace(/\/+$/, '')}/${encodeURIComponent(bucket)}`;
+  const root = rootAt(endpoint);
   const place = `s3://${bucket}${prefix && `/${prefix}`}`;
   const under = prefix && `${prefix}/`;
-  const addressOf = (name: string): string =>
-    `${root}/${(under + checkName(name)).split('/').map(encodeURIComponent).join('/')}`;
+  const addressOf = (name: string, at = root): string =>
+    `${at}/${(under + checkName(name)).split('/').map(encodeURIComponent).join('/')}`;
 
   type Request = {
     method: string;
     url: string;
     body?: Uint8Array<ArrayBuffer> | string;
     signal?: AbortSignal | undefined;
+    headers?: Record<string, string> | undefined;
   };
 
-  async function ask({ method, url, body, signal }: Request): Promise<Response> {
+  async function ask({ method, url, body, signal, headers }: Request): Promise<Response> {
     // Signed with its hash, so that what the service stores is what was sent.
     const hash = createHash('sha256')
       .update(body ?? '')
       .digest('hex');
     for (let attempt = 1; ; attempt++) {
       signal?.throwIfAborted();
-      // Only until it answers: reading a large file may take longer.
-      const patience = new AbortController();
-      const timer = setTimeout(
-        () => patience.abort(new Error(`no answer within ${answersWithin / 1000} s`)),
-        answersWithin,
-      );
       try {
-        const response = await client.fetch(url, {
-          method,
-          headers: {
-            'x-amz-content-sha256': hash,
-            ...(body !== undefined && { 'content-type': 'application/octet-stream' }),
-          },
-          ...(body !== undefined && { body }),
-          signal: signal ? AbortSignal.any([signal, patience.signal]) : patience.signal,
-        });
+        // Only until it answers: reading a large file may take longer.
+        const response = await within(answersWithin, signal, (own) =>
+          client.fetch(url, {
+            method,
+            headers: {
+              'x-amz-content-sha256': hash,
+              ...headers,
+              ...(body !== undefined && { 'content-type': 'application/octet-stream' }),
+            },
+            ...(body !== undefined && { body }),
+            signal: own,
+          }),
+        );
         if (response.ok || response.status === 404) return response;
         const text = await response.text();
         const isOver = response.status < 500 && response.status !== 429 && response.status !== 408;
@@ -71,8 +81,6 @@ export function s3Storage({ endpoint, bucket, prefix, key, secret, region }: S3)
             cause,
           });
         }
-      } finally {
-        clearTimeout(timer);
       }
       await sleep(100 * 4 ** attempt * (0.5 + Math.random()));
     }
@@ -144,9 +152,10 @@ export function s3Storage({ endpoint, bucket, prefix, key, secret, region }: S3)
       });
       return response;
     },
-    async get(name, signal) {
-      const { body } = found(await ask({ method: 'GET', url: addressOf(name), signal }), name);
-      return body ? Readable.fromWeb(body as ReadableStream) : Readable.from([]);
+    async get(name, signal, part) {
+      const headers = part && { range: `bytes=${part.start}-${part.end}` };
+      const { body } = found(await ask({ method: 'GET', url: addressOf(name), signal, headers }), name);
+      return body ? Readable.fromWeb(body as ReadableStream, { ...(signal && { signal }) }) : Readable.from([]);
     },
     async list(wanted) {
       const all: Stored[] = [];
@@ -168,24 +177,74 @@ export function s3Storage({ endpoint, bucket, prefix, key, secret, region }: S3)
     async remove(name) {
       await ask({ method: 'DELETE', url: addressOf(name) });
     },
+    async presign(name, bytes, seconds) {
+      const signed = await new AwsV4Signer({
+        method: 'PUT',
+        url: `${addressOf(name, rootAt(publicEndpoint))}?X-Amz-Expires=${seconds}`,
+        // What the service sees of the size: a client that sends another one is refused.
+        headers: { 'content-length': String(bytes) },
+        accessKeyId: key,
+        secretAccessKey: secret,
+        service: 's3',
+        region,
+        signQuery: true,
+        allHeaders: true,
+      }).sign();
+      return String(signed.url);
+    },
   };
+}
+
+/**
+ * Ends what takes too long, or is called off. Not by the signal alone: Node's fetch holds its own weakly, and after a garbage collection
+ * hears nothing any more (nodejs/node#55428).
+ */
+function within<Result>(
+  milliseconds: number,
+  signal: AbortSignal | undefined,
+  act: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const control = new AbortController();
+    const end = (reason: unknown): void => {
+      control.abort(reason);
+      reject(reason);
+    };
+    const calledOff = (): void => end(signal?.reason);
+    const timer = setTimeout(() => end(new Error(`no answer within ${milliseconds / 1000} s`)), milliseconds);
+    signal?.addEventListener('abort', calledOff, { once: true });
+    act(control.signal)
+      .then(resolve, reject)
+      .finally(() => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', calledOff);
+      });
+  });
 }
 
 /** Cuts a stream into parts, of which one is held in memory. */
 async function* inParts(from: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  let part = new Uint8Array(firstPart);
+  let size = firstPart;
+  // Grown as it fills: of a file that is small, or sent slowly, little is held.
+  let part = new Uint8Array(firstHeld);
   let filled = 0;
   let count = 0;
   for await (const chunk of from) {
     for (let rest = chunk; rest.length > 0; ) {
-      const taken = rest.subarray(0, part.length - filled);
+      const taken = rest.subarray(0, size - filled);
+      if (filled + taken.length > part.length) {
+        const grown = new Uint8Array(Math.min(size, Math.max(filled + taken.length, part.length * 2)));
+        grown.set(part.subarray(0, filled));
+        part = grown;
+      }
       part.set(taken, filled);
       filled += taken.length;
       rest = rest.subarray(taken.length);
-      if (filled < part.length) continue;
+      if (filled < size) continue;
       yield part;
       count += 1;
-      part = new Uint8Array(Math.min(firstPart * 2 ** Math.floor(count / partsOfOneSize), largestPart));
+      size = Math.min(firstPart * 2 ** Math.floor(count / partsOfOneSize), largestPart);
+      part = new Uint8Array(firstHeld);
       filled = 0;
     }
   }

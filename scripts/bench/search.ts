@@ -1,0 +1,67 @@
+import type { Ground, Report } from './ground.ts';
+import { runFile } from './ground.ts';
+import { rounded } from './rounds.ts';
+
+/** Words of search.sql, by their place in its list: how often they are said follows from it. */
+const questions: Record<string, string> = {
+  'a word of 40 % of messages': '2',
+  'a word of 7 %': '10',
+  'a word of 0.7 %': '100',
+  'a word of 0.07 %': '1000',
+  'a rare word': '15000',
+};
+
+/** Who asks: someone in a few small rooms, in 150 rooms, in all of them. */
+const callers: Record<string, string> = {
+  'in 10 small rooms': "name > 'Room 0990'",
+  'in 150 rooms': "name < 'Room 0150'",
+  'in all rooms': 'true',
+};
+
+/**
+ * What the first page of a search takes, in milliseconds of the statement alone, as a member: the median and the most of many, by how
+ * frequent the word is and how much the caller may read.
+ */
+export async function benchSearch({ owner }: Ground, quick: boolean, report: Report) {
+  const size = quick ? 100_000 : 10_000_000;
+  await owner.query("select set_config('bench.size', $1, false)", [size]);
+  report(`Making ${size.toLocaleString('en')} messages, and the index of their words`);
+  await runFile(owner, 'search.sql');
+  await owner.query('vacuum analyze');
+  const rows = [];
+  for (const [who, rooms] of Object.entries(callers)) {
+    const { rows: made } = await owner.query(
+      `with made as (insert into identity.users (username, display_name) values ($1, $1) returning id),
+      joined as (insert into chat.members (channel_id, user_id) select channels.id, made.id from chat.channels, made where ${rooms})
+      select id, (select channels.id from chat.channels where ${rooms} order by name limit 1) as room from made`,
+      [who.replaceAll(' ', '_')],
+    );
+    await owner.query("select set_config('plinth.user_id', $1, false)", [made[0].id]);
+    for (const [what, place] of Object.entries(questions)) {
+      const { rows: known } = await owner.query('select word from words where n = $1', [place]);
+      for (const [where, channel] of Object.entries({ everywhere: null, 'in one room': made[0].room })) {
+        report(`${who}: ${what}, ${where}`);
+        rows.push({ name: `${what}, ${where}`, who, ...(await measure(owner, [known[0].word, channel])) });
+      }
+    }
+    for (const [what, part] of Object.entries({ 'a part of a word': 'ecbb', 'what is nowhere': 'zzqqxx' }))
+      rows.push({ name: `${what}, everywhere`, who, ...(await measure(owner, [part, null])) });
+  }
+  return rows;
+}
+
+async function measure(owner: Ground['owner'], values: (string | null)[]) {
+  const text = `select message.id, chat.highlight(message, $1)
+    from (select * from chat.search_messages($1, $2::uuid) as found limit 20) as message`;
+  const times: number[] = [];
+  let found = 0;
+  await owner.query('set role member');
+  for (let n = 0; n < 9; n += 1) {
+    const began = performance.now();
+    found = (await owner.query(text, values)).rowCount ?? 0;
+    times.push(performance.now() - began);
+  }
+  await owner.query('reset role');
+  const sorted = times.toSorted((one, other) => one - other);
+  return { found, median: rounded(sorted[4] ?? Number.NaN), most: rounded(sorted.at(-1) ?? Number.NaN) };
+}
