@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { globSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { runScript } from '../functions/refusal.ts';
@@ -7,39 +7,29 @@ import { dropTemplates, startOwn } from '../test/scratch-database.ts';
 import { stopAsked } from './stop-signal.ts';
 import { testReport } from './test-report.ts';
 
-// npm test [-- files and options of tap]: every test against a Postgres of its own that is thrown away, or against the
-// server of TEST_DATABASE_URL. Its last line counts assertions.
+// npm test [-- files]: every test, or those of the files named, against a Postgres of its own that is thrown away, or
+// against the server of TEST_DATABASE_URL. Its last line counts assertions.
 
 const repository = path.join(import.meta.dirname, '..');
-const tap = path.join(repository, 'node_modules/tap/dist/esm/run.mjs');
-const builtPlugins = path.join(repository, 'node_modules/@tapjs/test/test-built/dist/esm/index.js');
-const secondsForAFile = 120;
-
-/** Runs tap's program with this terminal's input; `take` gets each line that it prints. */
-async function runTap(args: string[], databaseUrl: string, stop: Promise<void>, take: (line: string) => void) {
-  const child = spawn(process.execPath, [tap, ...args], {
-    cwd: repository,
-    env: { ...process.env, TEST_DATABASE_URL: databaseUrl },
-    stdio: ['inherit', 'pipe', 'inherit'],
-  });
-  stop.then(() => child.kill('SIGTERM'));
-  const lines = createInterface({ input: child.stdout });
-  lines.on('line', take);
-  const code = new Promise<number>((resolve) => child.once('exit', (status) => resolve(status ?? 1)));
-  await new Promise((resolve) => lines.once('close', resolve));
-  return code;
-}
 
 /** @returns whether every test passed, and the last line. */
 async function runTests(databaseUrl: string, stop: Promise<void>): Promise<{ code: number; summary: string }> {
-  // tap builds its plugins into node_modules when they are not those of package.json, and only its next run has them.
-  if (readFileSync(builtPlugins, 'utf8').includes('@tapjs/typescript'))
-    await runTap(['build'], databaseUrl, stop, console.log);
+  const named = process.argv.slice(2);
+  const files = named.length > 0 ? named : globSync('test/*/*.test.ts', { cwd: repository }).sort();
+  const child = spawn(process.execPath, [path.join(repository, 'test/all.ts'), ...files], {
+    cwd: repository,
+    env: { ...process.env, TEST_DATABASE_URL: databaseUrl, TAP: '1', TAP_TIMEOUT: '120' },
+    stdio: ['inherit', 'pipe', 'inherit'],
+  });
+  stop.then(() => child.kill('SIGTERM'));
   const report = testReport(console.log);
-  const options = ['run', '--jobs=2', '--reporter=tap', `--timeout=${secondsForAFile}`, ...process.argv.slice(2)];
-  const code = await runTap(options, databaseUrl, stop, report.line);
+  const lines = createInterface({ input: child.stdout });
+  lines.on('line', report.line);
+  const code = new Promise<number>((resolve) => child.once('exit', (status) => resolve(status ?? 1)));
+  await new Promise((resolve) => lines.once('close', resolve));
   const { passed, failed } = report.counts() ?? { passed: 0, failed: 0 };
-  return { code, summary: `${passed} passed, ${code === 0 ? failed : Math.max(failed, 1)} failed` };
+  const failures = (await code) === 0 ? failed : Math.max(failed, 1);
+  return { code: await code, summary: `${passed} passed, ${failures} failed` };
 }
 
 async function onThrowAway(stop: Promise<void>): Promise<{ code: number; summary: string }> {

@@ -7,13 +7,19 @@ import type { Test } from 'tap';
 
 const scripts = path.join(import.meta.dirname, '..', 'scripts');
 
+/** What a script that a test starts has of the environment. */
+export const inherited: NodeJS.ProcessEnv = {
+  PATH: process.env.PATH,
+  ...(process.env.NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE }),
+};
+
 /** What a script said and how it ended. */
 export type Ended = { status: number | null; stdout: string; stderr: string };
 
 /** A script of a folder, by default scripts/, as a process of its own; its environment is `env` and nothing else. */
 export function launch(name: string, args: string[], env: Record<string, string>, cwd?: string, folder = scripts) {
   const child = spawn(process.execPath, [path.join(folder, `${name}.ts`), ...args], {
-    env: { PATH: process.env.PATH, ...env },
+    env: { ...inherited, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(cwd && { cwd }),
   });

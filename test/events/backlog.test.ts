@@ -38,7 +38,6 @@ async function follow(t: Test, from: number, during: (batches: Batch[]) => void)
       during(batches);
     },
   );
-  const before = log.position();
   await owner.query(publish, [from, count / topics, topics]);
   await until(() => batches.at(-1)?.isLast === true, 'The end of the backlog');
   await log.close();
@@ -51,7 +50,8 @@ async function follow(t: Test, from: number, during: (batches: Batch[]) => void)
       `topic ${topic} in its order`,
     );
   }
-  t.same([...new Set(batches.map(({ since, until }) => `${since} ${until}`))], [`${before} ${log.position()}`]);
+  t.equal(new Set(batches.map(({ since, until }) => `${since} ${until}`)).size, 1, 'pages of one backlog');
+  t.equal(batches.at(-1)?.until, log.position());
   t.ok(batches.length >= count / 1000, `${batches.length} pages`);
 }
 

@@ -21,12 +21,12 @@ t.test('many clients at once', async (t) => {
     });
 
   t.test('one who asks for everything leaves something to others', async (t) => {
-    const answers = flood(12, 2);
+    let answered = 0;
+    const answers = flood(12, 2).map((answer) => answer.finally(() => (answered += 1)));
     await setTimeout(500);
-    const started = performance.now();
     for (let times = 0; times < 3; times += 1)
       t.match(await ask('{ me { username } }', {}, alice.token), { data: { me: { username: 'alice' } } });
-    t.ok(performance.now() - started < 1500, 'who is answered at once');
+    t.ok(answered < 12, 'who is answered before all of them');
     t.same(new Set(await Promise.all(answers).then((all) => all.map(({ data }) => data?.sleep))), new Set([true]));
   });
 
@@ -46,7 +46,7 @@ t.test('many clients at once', async (t) => {
 
   t.test('clients that go away by the hundred hold nobody up, and cancel nobody else', async (t) => {
     const gone = new AbortController();
-    const requests = flood(200, 4.5, gone.signal).map((answer) => answer.catch(() => {}));
+    const requests = flood(200, 60, gone.signal).map((answer) => answer.catch(() => {}));
     await setTimeout(300);
     gone.abort();
     await Promise.all(requests);
@@ -54,7 +54,7 @@ t.test('many clients at once', async (t) => {
     const answers = await Promise.all(
       Array.from({ length: 40 }, () => ask('{ sleep(seconds: 0.01) }', {}, alice.token)),
     );
-    t.ok(performance.now() - started < 3500, 'the next are answered at once');
+    t.ok(performance.now() - started < 20_000, 'the next do not wait for what nobody waits for');
     t.same(new Set(answers.map(({ data }) => data?.sleep)), new Set([true]));
   });
 });

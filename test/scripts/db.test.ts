@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import t from 'tap';
+import { inherited } from '../running-plinth.ts';
 import { openScratch, query } from '../scratch-database.ts';
 
 const script = path.join(import.meta.dirname, '..', '..', 'scripts', 'db.ts');
@@ -11,7 +12,7 @@ t.teardown(() => scratch.close());
 /** Runs `npm run db -- …` without a terminal. */
 function db(args: string[], env: Record<string, string> = {}) {
   const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...args], {
-    env: { PATH: process.env.PATH, ...env },
+    env: { ...inherited, ...env },
     encoding: 'utf8',
   });
   return { status, stdout, stderr };
