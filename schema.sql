@@ -19,6 +19,10 @@
 -- A section is one Postgres schema. Inside it, always in this order: types, tables with their indexes,
 -- functions, triggers, policies, grants; the comment stands beside its object. What is granted to one of the
 -- API roles is the GraphQL API, and the comment is its documentation. docs/schema.md tells the conventions.
+--
+-- Whoever locks several things does so in this order, and several of a kind in the order of their ids, so that no two
+-- wait for each other in a circle: users, organizations, channels, what is in them; the counts of topics come last, at
+-- the commit, by themselves (section events). Upkeep waits for nobody: it skips what is locked.
 
 -- ============================================================================================
 -- foundation: roles, errors, time-ordered keys
@@ -327,7 +331,7 @@ create table identity.users (
   removed_at   timestamptz,                     -- null: in use
   created_at   timestamptz not null default now(),
   updated_at   timestamptz not null default now(),
-  external_ref text        unique,              -- null: made here; else source and its id, gitter:55b9…
+  external_ref text,                            -- null: made here; else source and its id, gitter:55b9…
   searched     text        not null generated always as (lower(display_name || ' ' || username)) stored,
 
   constraint username_is_3_to_50_plain_characters      check (username ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{2,49}$'),
@@ -357,6 +361,9 @@ comment on column identity.users.searched     is 'What search_users looks in.
 
 @hide';
 
+-- Partial, so that it is no key that a foreign key could name: who is removed loses it, and whoever writes a row that
+-- names them would wait for that.
+create unique index users_external_ref_key on identity.users (external_ref) where external_ref is not null;
 -- One name whatever its case.
 create unique index users_username_key on identity.users (lower(username));
 -- Parts of names and typos, identity.search_users.
@@ -1777,15 +1784,27 @@ comment on function identity.search_users is
   'Users by name or username: any case, part of a word, stems of words, typos. Best match first, then last seen;
 at most 200.';
 
+-- Upkeep removes many rows in no order, so here as everywhere it leaves those that someone holds for the next time.
 create function identity.expire_codes() returns bigint
 language sql volatile security definer set search_path = ''
 as $$
   with codes as (
-    delete from identity.codes where expires_at < now() returning 1
+    delete from identity.codes
+    where ctid = any (array(select ctid from identity.codes where expires_at < now() for update skip locked))
+    returning 1
   ), attempts as (
-    delete from identity.attempts where started_at < now() - interval '1 day' returning 1
+    delete from identity.attempts
+    where ctid = any (array(
+      select ctid from identity.attempts where started_at < now() - interval '1 day' for update skip locked
+    ))
+    returning 1
   ), sessions as (
-    delete from identity.sessions where coalesce(revoked_at, expires_at) < now() - interval '30 days' returning 1
+    delete from identity.sessions
+    where ctid = any (array(
+      select ctid from identity.sessions where coalesce(revoked_at, expires_at) < now() - interval '30 days'
+      for update skip locked
+    ))
+    returning 1
   )
   select (select count(*) from codes) + (select count(*) from attempts) + (select count(*) from sessions);
 $$;
@@ -1937,6 +1956,24 @@ create table events.topics (
 ) with (fillfactor = 50);
 comment on table events.topics is 'The number of the newest event of each topic.';
 
+-- What a transaction has told of those topics and not counted yet. Nothing stays here when it ends, so nothing of it
+-- has to outlast a crash.
+create unlogged table events.untold (
+  xid      xid8        not null default pg_current_xact_id(),
+  id       bigint      not null generated always as identity,
+  at       timestamptz not null,
+  topic    text        not null,
+  type     text        not null,
+  data     jsonb       not null,
+  trace_id text,                          -- null: it came from no request
+  user_id  uuid,                          -- null: nobody signed in did it
+  rechecks uuid,                          -- null: nobody's right to listen changes by it
+
+  primary key (xid, id),
+  constraint data_is_at_most_16_kb check (pg_column_size(data) <= 16384)
+);
+comment on table events.untold is 'Events that their transaction counts at its end.';
+
 -- By kind, then by day: a day is dropped whole once its kind is not kept any longer.
 create table events.log (
   kind     text        not null,
@@ -2024,22 +2061,25 @@ create function events.publish(
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  at    timestamptz := clock_timestamp();
-  kind  text := split_part(topic, ':', 1);
-  count bigint := seq;
+  at   timestamptz := clock_timestamp();
+  kind text := split_part(topic, ':', 1);
 begin
-  if count is null then
-    insert into events.topics as known (topic, last_seq)
-    values (publish.topic, 1)
-    on conflict on constraint topics_pkey do update set last_seq = known.last_seq + 1
-    returning known.last_seq into count;
+  -- What does not count for itself is counted at the end (_count_untold).
+  if seq is null then
+    insert into events.untold (at, topic, type, data, trace_id, user_id, rechecks)
+    values (
+      at, publish.topic, publish.type, publish.data,
+      nullif(current_setting('plinth.request_id', true), ''),
+      nullif(current_setting('plinth.user_id', true), '')::uuid, publish.rechecks
+    );
+    return;
   end if;
   if to_regclass('events.log_' || kind || to_char(at at time zone 'UTC', '_YYYY_MM_DD')) is null then
     perform events._ensure_partition(kind, at);
   end if;
   insert into events.log (kind, at, topic, seq, type, data, trace_id, user_id, rechecks)
   values (
-    kind, at, publish.topic, count, publish.type, publish.data,
+    kind, at, publish.topic, publish.seq, publish.type, publish.data,
     nullif(current_setting('plinth.request_id', true), ''),
     nullif(current_setting('plinth.user_id', true), '')::uuid, publish.rechecks
   );
@@ -2050,7 +2090,8 @@ end;
 $$;
 comment on function events.publish is
   'Writes an event to the log, in the transaction of the change that it tells of. A topic that counts for itself, under
-a row lock, passes `seq`; `rechecks` names whose right to listen ends or changes by it.';
+a row lock, passes `seq`, and is written at once; any other when the transaction commits. `rechecks` names whose right
+to listen ends or changes by it.';
 
 create function events._signal(topic text, type text, data jsonb) returns jsonb
 language sql volatile set search_path = ''
@@ -2341,6 +2382,61 @@ comment on function events._restored is
   'Makes the log of a restored database refuse every cursor from before; returns what numbers were raised by.';
 
 -- --------------------------------------------------------------------------------------------
+-- Triggers: what is counted last
+-- --------------------------------------------------------------------------------------------
+
+-- The count of a topic stays locked until the transaction ends, so that the order of seq is the order of commits. Were
+-- it locked where the event is told, whoever tells one person, then locks a room, then tells another would wait in a
+-- circle with who comes the other way. So it is the last that is locked, in the order of names: the first event of a
+-- transaction brings all the others with it. Few rows are there at a time, and many that were: never read them all.
+create function events._count_untold() returns trigger
+language plpgsql security definer set search_path = '' set enable_seqscan = off
+as $$
+declare
+  told  events.untold[] := array[new];
+  event events.untold;
+  kind  text;
+  count bigint;
+begin
+  delete from events.untold as known where known.xid = new.xid and known.id = new.id;
+  if not found then
+    return null;
+  end if;
+  -- Most transactions tell of one thing.
+  if exists (select from events.untold as known where known.xid = new.xid) then
+    with gone as (
+      delete from events.untold as known where known.xid = new.xid returning known as event
+    ), every as (
+      select gone.event from gone union all select unnest(told)
+    )
+    select array_agg(every.event order by (every.event).topic collate "C", (every.event).id) into told from every;
+  end if;
+
+  foreach event in array told loop
+    kind := split_part(event.topic, ':', 1);
+    if to_regclass('events.log_' || kind || to_char(event.at at time zone 'UTC', '_YYYY_MM_DD')) is null then
+      perform events._ensure_partition(kind, event.at);
+    end if;
+    insert into events.topics as known (topic, last_seq)
+    values (event.topic, 1)
+    on conflict on constraint topics_pkey do update set last_seq = known.last_seq + 1
+    returning known.last_seq into count;
+    insert into events.log (kind, at, topic, seq, type, data, trace_id, user_id, rechecks)
+    values (
+      kind, event.at, event.topic, count, event.type, event.data, event.trace_id, event.user_id, event.rechecks
+    );
+    if pg_try_advisory_xact_lock_shared(7546, 2) then
+      perform pg_notify('plinth_events', '');
+    end if;
+  end loop;
+  return null;
+end;
+$$;
+create constraint trigger count_untold after insert on events.untold
+  deferrable initially deferred
+  for each row execute function events._count_untold();
+
+-- --------------------------------------------------------------------------------------------
 -- Triggers: what ends a right to listen
 -- --------------------------------------------------------------------------------------------
 
@@ -2385,6 +2481,7 @@ create trigger tell_account_removed after delete on identity.accounts
 -- No policy, no grant: only the functions above reach these.
 alter table events.topic_kinds enable row level security;
 alter table events.topics enable row level security;
+alter table events.untold enable row level security;
 alter table events.log enable row level security;
 alter table events.restores enable row level security;
 
@@ -5539,12 +5636,16 @@ begin
     ended := ended + count;
   end loop;
 
-  delete from organizations.invitations as known where known.expires_at <= now();
+  delete from organizations.invitations
+  where ctid = any (array(select ctid from organizations.invitations where expires_at <= now() for update skip locked));
   get diagnostics count = row_count;
   ended := ended + count;
-  delete from organizations.proxies as known
-  where coalesce(known.revoked_at, known.ends_at) < now() - interval '30 days'
-    and (known.revoked_at is not null or known.ends_at is not null);
+  delete from organizations.proxies
+  where ctid = any (array(
+    select ctid from organizations.proxies
+    where coalesce(revoked_at, ends_at) < now() - interval '30 days' and (revoked_at is not null or ends_at is not null)
+    for update skip locked
+  ));
   get diagnostics count = row_count;
   return ended + count;
 end;
@@ -5676,11 +5777,7 @@ declare
   );
 begin
   perform events.publish('organization:' || new.organization_id, told, data);
-  -- In the order of their ids, so that two who are told at once do not wait for each other.
-  perform organizations._tell_user(person.id, told, data)
-  from (
-    select unnest(array[least(new.principal_id, new.agent_id), greatest(new.principal_id, new.agent_id)]) as id
-  ) as person;
+  perform organizations._tell_user(new.principal_id, told, data), organizations._tell_user(new.agent_id, told, data);
   return null;
 end;
 $$;
@@ -5712,7 +5809,9 @@ create trigger tell_organization after update on organizations.organizations
   execute function organizations._tell_organization();
 
 -- A removed account owns and leads nothing. Its organizations go to the first of their admins, else to who came first;
--- where nobody is left the organization is closed. Named so that it comes before the rooms are left (section chat).
+-- where nobody is left the organization is closed. Named so that it comes first of what a removal brings about, then
+-- the rooms are left (section chat), then the rest goes (forget_…): organizations are locked before rooms, and rooms
+-- before what stands for someone there.
 create function organizations._give_up() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -5720,7 +5819,6 @@ declare
   place organizations.organizations;
   heir  uuid;
 begin
-  delete from organizations.invitations as known where known.user_id = new.id;
   for place in
     select known.*
     from organizations.organizations as known
@@ -5745,10 +5843,11 @@ begin
     end if;
     delete from organizations.memberships as held where held.organization_id = place.id and held.user_id = new.id;
   end loop;
+  delete from organizations.invitations as known where known.user_id = new.id;
   return null;
 end;
 $$;
-create trigger give_up_organizations after update of removed_at on identity.users
+create trigger abandon_organizations after update of removed_at on identity.users
   for each row when (old.removed_at is null and new.removed_at is not null)
   execute function organizations._give_up();
 
@@ -7046,15 +7145,18 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   caller  uuid := identity.require_user_id();
-  channel chat.channels := chat._lock_channel(channel_id);
+  channel chat.channels;
 begin
+  -- Held before the room, as a removal of the account does: it is either gone already, or sees the membership.
+  perform from identity.users as person where person.id = add_member.user_id for share;
+  channel := chat._lock_channel(channel_id);
   if channel.kind <> 'room' then
     raise exception using errcode = 'PT409', message = 'Only a room takes more members.';
   end if;
   if not chat._may(channel.id, 'add') then
     raise exception using errcode = 'PT403', message = 'Only an owner or admin of the room adds members.';
   end if;
-  if not exists (select from identity.users where id = add_member.user_id and removed_at is null for share) then
+  if not exists (select from identity.users where id = add_member.user_id and removed_at is null) then
     raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
   end if;
   if channel.closed_at is not null then
@@ -7685,11 +7787,14 @@ as $$
 declare
   caller     uuid := identity.require_user_id();
   is_within  boolean := identity._count_attempt('invite:' || caller, 200, interval '1 hour');
-  channel    chat.channels := chat._lock_room(channel_id, 'invite');
-  now        timestamptz := clock_timestamp();
+  channel    chat.channels;
+  now        timestamptz;
   invitation chat.room_invitations;
 begin
-  -- Guards.
+  -- Guards. The user is held before the room, as a removal of the account does.
+  perform from identity.users as person where person.id = invite_to_room.user_id for share;
+  channel := chat._lock_room(channel_id, 'invite');
+  now := clock_timestamp();
   if not is_within then
     raise exception using errcode = 'PT429', message = 'Nobody invites more than 200 people an hour; try again later.';
   end if;
@@ -7700,7 +7805,7 @@ begin
     raise exception using errcode = 'PT400', column = 'expires_in',
       message = 'An invitation holds for a minute to 30 days.';
   end if;
-  if not exists (select from identity.users where id = invite_to_room.user_id and removed_at is null for share) then
+  if not exists (select from identity.users where id = invite_to_room.user_id and removed_at is null) then
     raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
   end if;
   if exists (
@@ -7922,7 +8027,7 @@ comment on function chat.join_by_link is
 
 @notNull';
 
--- Those who decide are told, the first hundred, in the order of their ids.
+-- Those who decide are told, the first hundred.
 create function chat._tell_moderators(channel_id uuid, type text, data jsonb) returns void
 language plpgsql volatile set search_path = ''
 as $$
@@ -8286,17 +8391,35 @@ create function chat.expire_rooms() returns bigint
 language sql volatile security definer set search_path = ''
 as $$
   with mutes as (
-    delete from chat.room_mutes where ends_at < now() returning 1
+    delete from chat.room_mutes
+    where ctid = any (array(select ctid from chat.room_mutes where ends_at < now() for update skip locked))
+    returning 1
   ), bans as (
-    delete from chat.room_bans where ends_at < now() returning 1
+    delete from chat.room_bans
+    where ctid = any (array(select ctid from chat.room_bans where ends_at < now() for update skip locked))
+    returning 1
   ), invitations as (
-    delete from chat.room_invitations where expires_at < now() returning 1
+    delete from chat.room_invitations
+    where ctid = any (array(select ctid from chat.room_invitations where expires_at < now() for update skip locked))
+    returning 1
   ), links as (
-    delete from chat.room_links where expires_at < now() - interval '30 days' returning 1
+    delete from chat.room_links
+    where ctid = any (array(
+      select ctid from chat.room_links where expires_at < now() - interval '30 days' for update skip locked
+    ))
+    returning 1
   ), requests as (
-    delete from chat.join_requests where created_at < now() - interval '30 days' returning 1
+    delete from chat.join_requests
+    where ctid = any (array(
+      select ctid from chat.join_requests where created_at < now() - interval '30 days' for update skip locked
+    ))
+    returning 1
   ), turns as (
-    delete from chat.slow_turns where spoke_at < now() - interval '6 hours' returning 1
+    delete from chat.slow_turns
+    where ctid = any (array(
+      select ctid from chat.slow_turns where spoke_at < now() - interval '6 hours' for update skip locked
+    ))
+    returning 1
   )
   select (select count(*) from mutes) + (select count(*) from bans) + (select count(*) from invitations)
     + (select count(*) from links) + (select count(*) from requests) + (select count(*) from turns);
@@ -8666,7 +8789,7 @@ begin
   if sender is null then
     insert into identity.users (username, display_name, external_ref)
     values (identity._free_username(item ->> 'username'), item ->> 'username', ref)
-    on conflict (external_ref) do update set external_ref = excluded.external_ref
+    on conflict (external_ref) where external_ref is not null do update set external_ref = excluded.external_ref
     returning id into sender;
   end if;
   if exists (select from chat.nonces as used where used.sender_id = sender and used.nonce = name) then
@@ -8868,26 +8991,31 @@ as $$
 declare
   room chat.channels;
 begin
+  -- In the order of their ids, so that two who go at once do not wait for each other.
+  perform
+  from chat.channels as channel
+  where channel.id in (select member.channel_id from chat.members as member where member.user_id = new.id)
+  order by channel.id
+  for no key update of channel;
+
   update chat.channels as channel set closed_at = now()
   from chat.direct_pairs as pair
   where pair.channel_id = channel.id and new.id in (pair.first_user_id, pair.second_user_id);
   delete from chat.direct_pairs where first_user_id = new.id or second_user_id = new.id;
 
-  -- In the order of their ids, so that two who go at once do not wait for each other.
   for room in
     select channel.*
     from chat.channels as channel
     join chat.members as member on member.channel_id = channel.id and member.user_id = new.id
     where channel.kind = 'room'
     order by channel.id
-    for no key update of channel
   loop
     perform chat._leave(room, new.id);
   end loop;
   return null;
 end;
 $$;
-create trigger leave_everything after update of removed_at on identity.users
+create trigger abandon_rooms after update of removed_at on identity.users
   for each row when (old.removed_at is null and new.removed_at is not null)
   execute function chat._leave_everything();
 
@@ -10652,7 +10780,7 @@ begin
   return null;
 end;
 $$;
-create trigger abandon_files after update of removed_at on identity.users
+create trigger forget_files after update of removed_at on identity.users
   for each row when (old.removed_at is null and new.removed_at is not null)
   execute function files._abandon();
 
@@ -11071,7 +11199,7 @@ return array(
 );
 
 -- Whom the text of a message names, of those who are in the channel; the first 50 names count. Everyone at once is
--- named by who moderates the room. In the order of users, in which their topics are locked.
+-- named by who moderates the room.
 create function chat._resolve_mentions(message chat.messages) returns uuid[]
 language sql stable set search_path = ''
 return array(
@@ -12233,7 +12361,7 @@ declare
   old    identity.accounts;
   secret identity.passwords;
 begin
-  -- Guards. Users, then channels, each in the order of their ids, so that two merges wait and do not lock each other.
+  -- Guards. Users, then organizations, then channels, each in the order of their ids, as everyone locks them.
   if from_id = into_id then
     raise exception using errcode = 'PT400', message = 'These are one account already.', column = 'into_id';
   end if;
@@ -12242,6 +12370,13 @@ begin
   if exists (select from identity.bots as bot where bot.user_id in (from_id, into_id)) then
     raise exception using errcode = 'PT409', message = 'A bot is not merged with anyone.';
   end if;
+  perform
+  from organizations.organizations as place
+  where place.id in (
+    select held.organization_id from organizations.memberships as held where held.user_id in (from_id, into_id)
+  )
+  order by place.id
+  for no key update of place;
   perform
   from chat.channels as channel
   where channel.id in (select member.channel_id from chat.members as member where member.user_id in (from_id, into_id))
@@ -13188,13 +13323,17 @@ begin
     return null;
   end if;
 
-  -- Nobody can fill the list of someone else without end: the oldest give way.
-  delete from notifications.notifications as old
-  where old.recipient_id = _notify.user_id and old.id <= (
-    select known.id from notifications.notifications as known
-    where known.recipient_id = _notify.user_id
-    order by known.id desc offset most limit 1
-  );
+  -- Nobody can fill the list of someone else without end: the oldest give way, but for those that go already.
+  delete from notifications.notifications as surplus
+  where surplus.recipient_id = _notify.user_id and surplus.id = any (array(
+    select old.id from notifications.notifications as old
+    where old.recipient_id = _notify.user_id and old.id <= (
+      select known.id from notifications.notifications as known
+      where known.recipient_id = _notify.user_id
+      order by known.id desc offset most limit 1
+    )
+    for update skip locked
+  ));
   if not quietly then
     perform events.publish(
       'user:' || _notify.user_id, 'notification_created',
@@ -13514,7 +13653,10 @@ declare
   total bigint := 0;
   gone  bigint;
 begin
-  delete from notifications.notifications where created_at < now() - kept;
+  delete from notifications.notifications
+  where ctid = any (array(
+    select ctid from notifications.notifications where created_at < now() - kept for update skip locked
+  ));
   get diagnostics total = row_count;
   delete from notifications.calls where created_at < now() - kept;
   get diagnostics gone = row_count;
@@ -13531,8 +13673,7 @@ comment on function notifications.expire is
 -- --------------------------------------------------------------------------------------------
 
 -- Told are those who lead the room, 20 at most, not everyone in it. What nobody signed in does (an import, a job) is
--- told to nobody. The event of the channel makes it live; another one for each of them could make two who join at
--- once wait for each other.
+-- told to nobody. The event of the channel makes it live.
 create function notifications._tell_leaders() returns trigger
 language plpgsql security definer set search_path = ''
 as $$

@@ -140,6 +140,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'organizations._authorities': { readers: [], columns: '' },
   'events.topic_kinds': { readers: [], columns: '' },
   'events.topics': { readers: [], columns: '' },
+  'events.untold': { readers: [], columns: '' },
   'events.log': { readers: [], columns: '' },
   'jobs.queues': {
     readers: ['operator', 'service'],
@@ -635,6 +636,7 @@ export const privateFunctions = [
   'events._kinds_of(text[])',
   'events.expire()',
   'events.ensure_partitions(integer)',
+  'events._count_untold()',
   'events._tell_session_ended()',
   'events._tell_account_changed()',
   'chat._tell(uuid,text,jsonb,uuid)',

@@ -89,11 +89,12 @@ export async function backends(owner: pg.Client): Promise<number[]> {
   return rows.map(({ pid }) => pid);
 }
 
-/** Writes an event of someone's own topic, and commits it that much later; gives its seq. */
+/** Writes an event of someone's own topic, counts it, and commits it that much later; gives its seq. */
 export async function publishLate(owner: pg.Client, userId: string, milliseconds: number): Promise<number> {
   const topic = `user:${userId}`;
   await owner.query('begin');
   await owner.query('select events.publish($1, $2)', [topic, 'came_late']);
+  await owner.query('set constraints all immediate');
   const { rows } = await owner.query('select last_seq::int as seq from events.topics where topic = $1', [topic]);
   await sleep(milliseconds);
   await owner.query('commit');

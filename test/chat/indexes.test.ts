@@ -56,6 +56,7 @@ const uses: Record<string, string | null> = {
   'access.rate_counts_expires_at_idx': "select access._count_requests('{key77}', '{1}', '{60}')",
   'events.topic_kinds_pkey': null,
   'events.topics_pkey': "select events.publish('user:77', 'told')",
+  'events.untold_pkey': "select events.publish('user:77', 'told')",
   'events.log_pkey': "select * from events._missed('{user:77}', '{0}', '{1}')",
   'events.log_xid_idx': "select * from events._new_in_log('3:3:', pg_current_snapshot(), '-infinity', '', 0)",
   'accounts.acts_pkey': null,
@@ -428,6 +429,7 @@ async function indexesIn(statement: string): Promise<Set<string>> {
       select set_config('plinth.user_id', id::text, true) from identity.users where username = 'user77'`);
     plans.length = 0;
     await client.query(statement);
+    await client.query('set constraints all immediate');
   } finally {
     client.off('notice', take);
     await client.query('rollback');

@@ -54,6 +54,9 @@ const step = fc.record({
     'proxy',
     'hand over',
     'send',
+    'name',
+    'read',
+    'meet',
     'upkeep',
   ),
   by: fc.nat(5),
@@ -78,6 +81,9 @@ async function take(place: Place, { what, by, who, at, to }: Step): Promise<stri
     proxy: ['organizations.grant_proxy($1, $2, \'{"*": ["*"]}\')', place.id, other.id],
     'hand over': ['organizations.transfer_organization($1, $2)', place.id, other.id],
     send: ['chat.send_message($1, $2)', place.rooms[at], 'hello'],
+    name: ['chat.send_message($1, $2)', place.rooms[at], `@${other.username} @${actor.username} @dan`],
+    read: ['chat.mark_read($1)', place.rooms[at]],
+    meet: ['chat.open_direct($1)', other.id],
     upkeep: ['organizations.end_due()'],
   };
   const client = await pool.connect();
