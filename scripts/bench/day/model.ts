@@ -111,11 +111,11 @@ export const documents = {
   edit: `mutation Edit($id: UUID!, $text: String!) {
     editMessage(input: {id: $id, text: $text}) { message { id text editedAt } }
   }`,
-  /** What becomes unread in any channel, for the list of channels. */
+  /** What becomes unread in any channel, for the list of channels: how much is unread there, clients count by `seq`. */
   follow: `subscription Follow($after: String!) {
     userEvents(after: $after) {
       event { cursor topic type timestamp data }
-      channel { id lastSeq unread lastMessage { text sender { username } } }
+      channel { id kind name lastSeq lastMessage { text sender { username } } }
     }
   }`,
   /** The messages of the channel that is on the screen. */

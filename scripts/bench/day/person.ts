@@ -221,7 +221,8 @@ export async function beActive(person: Person, day: Day): Promise<ActivePerson> 
     },
   };
 
-  const { cursor, myChannels } = await request('sign in', documents.state, {});
+  const signIn = () => request('sign in', documents.state, {});
+  const { cursor, myChannels } = await signIn().catch(signIn);
   if (myChannels.pageInfo.hasNextPage) throw new Error(`${person.name} is in too many channels.`);
   type Listed = { id: string; kind: string; lastSeq: string };
   const listed = myChannels.nodes as Listed[];
