@@ -106,8 +106,8 @@ export async function beActive(person: Person, day: Day): Promise<ActivePerson> 
       const began = performance.now();
       try {
         await connection.open();
-        clock.took('reconnect', performance.now() - began);
         connectedAt = Date.now();
+        clock.took('reconnect', performance.now() - began);
         return;
       } catch (error) {
         clock.failed('reconnect', (error as Error).message);
@@ -133,7 +133,9 @@ export async function beActive(person: Person, day: Day): Promise<ActivePerson> 
         followed.after = event.cursor;
         account.take(event);
         if (field !== 'userEvents') return;
-        clock.took('event', Math.max(0, Date.now() - Date.parse(event.timestamp)));
+        // What they missed while they were away is as old as that.
+        const written = Date.parse(event.timestamp);
+        if (written > connectedAt) clock.took('event', Math.max(0, Date.now() - written));
         // Someone has opened a chat with them.
         if (event.type === 'membership_joined' && channel && !direct.includes(channel.id)) direct.push(channel.id);
       },
