@@ -6537,7 +6537,10 @@ language sql stable rows 1
 begin atomic
   select message.* from chat.messages as message where message.id = channel.last_message_id;
 end;
-comment on function chat.last_message is 'The newest message; null for none.';
+comment on function chat.last_message is
+  'The newest message; null for none.
+
+@shared';
 
 create function chat.unread(channel chat.channels) returns setof integer
 language sql stable rows 1
@@ -6955,7 +6958,8 @@ comment on function chat.user_events is
   'What concerns the caller: their notifications, memberships, read positions and sessions, and what makes messages of
 their channels unread; with the channel that it is about.
 
-@subscription chat.listen_to_user';
+@subscription chat.listen_to_user
+@shared';
 
 create function chat.typing(event events.event) returns setof identity.users
 language sql stable rows 1

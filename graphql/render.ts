@@ -25,7 +25,8 @@ const mostRows = 20_000;
  * and what Postgres hides from one must not be left out for all.
  *
  * @param most the largest result, in bytes.
- * @throws PipelineError; isRefusal tells whether it is the right that is missing.
+ * @param topic the topic of all the events, where others are sent what is rendered: the right has to be to that one.
+ * @throws PipelineError; isRefusal tells whether it is the right that is missing. Error where the right is to other topics.
  */
 export async function render(
   { requests }: Pick<Engine, 'requests'>,
@@ -33,6 +34,7 @@ export async function render(
   events: Numbered[],
   asked: Asked,
   most: number,
+  topic?: string,
 ): Promise<Rendered> {
   const rendered: Rendered = new Map();
   for (const some of piecesOf(events, compiled)) {
@@ -40,11 +42,12 @@ export async function render(
     call.values[0] = JSON.stringify(some.map(({ event, cursor }) => ({ ...event, cursor })));
     call.values[1] = String(most);
     const calls = [call, callOf(compiled.listen, values)];
-    const [rows = []] = await requests.run(asked.caller, calls, {
+    const [rows = [], rights = []] = await requests.run(asked.caller, calls, {
       readOnly: true,
       share: 'listeners',
       operation: 'subscriptions',
     });
+    if (topic && !rights.some(([right]) => right === topic)) throw new Error(`The right to ${topic} is gone.`);
     for (const [position, json] of rows) {
       const numbered = some[Number(position) - 1] as Numbered;
       const text = json === null || json === undefined ? tooLarge(numbered, most) : `{"data":${json}}`;

@@ -2,7 +2,8 @@ import type { GraphQLFormattedError, VariableValues } from 'graphql';
 import type { CompiledSubscription } from './compile-subscription.ts';
 import type { Asked } from './execute.ts';
 import type { Operation } from './operations.ts';
-import type { Sent } from './render.ts';
+import type { Rendered, Sent } from './render.ts';
+import type { Numbered } from './replay.ts';
 
 /** The client's side of a subscription. */
 export type Listener = {
@@ -56,6 +57,11 @@ export type Subscriber = {
 /** Subscribers who are sent the same texts for the same events: one statement serves them all. */
 export type Group = {
   key: string;
+  /**
+   * Listens to topics of its own, and of each of them is sent the same texts as every group that shares by this; undefined where what it is
+   * sent is for it alone.
+   */
+  shares: string | undefined;
   compiled: CompiledSubscription;
   values: VariableValues;
   members: Set<Subscriber>;
@@ -63,3 +69,11 @@ export type Group = {
   tail: Promise<void>;
   waiting: number;
 };
+
+/** The events of a topic in a batch that several groups share, and what was rendered of them: by whoever came first, undefined if they could not. */
+export type Together = { events: Numbered[]; texts?: Promise<Rendered | undefined> };
+
+/** What groups share of a batch, by togetherKey. It is gone when the last of them was sent it. */
+export type Shared = Map<string, Together>;
+
+export const togetherKey = (topic: string, shares: string): string => `${topic} ${shares}`;

@@ -9,7 +9,15 @@ import { tellError } from './errors.ts';
 import { callOf, type Engine } from './execute.ts';
 import { piecesOf } from './render.ts';
 import { cursorWithin, expired, missedSince, type Numbered } from './replay.ts';
-import type { Group, Listener, Subscriber, SubscriptionLimits, Wanted } from './subscriber.ts';
+import {
+  type Group,
+  type Listener,
+  type Shared,
+  type Subscriber,
+  type SubscriptionLimits,
+  togetherKey,
+  type Wanted,
+} from './subscriber.ts';
 
 export type Subscriptions = {
   /** Begins a subscription; what is wrong with it is told to the listener. Gives what ends it. */
@@ -28,6 +36,8 @@ export type Subscriptions = {
 // They are kept for as long as the subscription lasts. 500 ids are 20,000 characters.
 const longestVariables = 65_536;
 const mostWaiting = 20_000;
+// Fewer groups render a topic with all else that they are sent: one statement each.
+const leastTogether = 3;
 const everyone = '00000000-0000-0000-0000-000000000000';
 
 /**
@@ -48,7 +58,8 @@ export function openSubscriptions(
   const groups = new Map<string, Group>();
   let batches = 0;
   let read = 0;
-  const delivery = openDelivery(engine, limits, () => all.size, end, told);
+  const boundary = (): Promise<void> => new Promise((reached) => log().atBoundary(() => reached()));
+  const delivery = openDelivery(engine, limits, () => all.size, boundary, end, told);
   const { send, inTurn } = delivery;
   // The last cursor handed on of a batch that came in parts and is not complete yet.
   let within: string | undefined;
@@ -179,16 +190,17 @@ export function openSubscriptions(
     for (const topic of topics) add(byTopic, topic, subscriber);
     const { name } = compiled.selection.statement;
     const { role } = subscriber.wanted.asked.caller;
-    const key = JSON.stringify([
-      name,
-      role,
-      compiled.personal ? subscriber.user : '',
-      // The same right: what one of them may see of an event, the others may.
-      ...callOf(compiled.listen, values).values,
+    // The same right: what one of them may see of an event, the others may.
+    const same = [
+      ...[name, role, ...callOf(compiled.listen, values).values],
       ...callOf(compiled.selection, values).values,
-    ]);
+    ];
+    // Whoever listens to several topics has others than the next: theirs come in the order of the log, to them alone.
+    const isAlone = compiled.personal || topics.length !== 1;
+    const key = JSON.stringify([isAlone ? subscriber.user : topics[0], isAlone, ...same]);
+    const shares = isAlone && !compiled.personal ? JSON.stringify(same) : undefined;
     const group = groups.get(key) ?? {
-      ...{ key, compiled, values, members: new Set(), tail: Promise.resolve(), waiting: 0 },
+      ...{ key, shares, compiled, values, members: new Set(), tail: Promise.resolve(), waiting: 0 },
     };
     groups.set(key, group);
     group.members.add(subscriber);
@@ -263,13 +275,24 @@ export function openSubscriptions(
   function spread(events: Numbered[]): void {
     read += events.length;
     const work = new Map<Group, Numbered[]>();
+    const shared: Shared = new Map();
     for (const numbered of events) {
+      const { topic } = numbered.event;
       const listening = new Set<Group>();
-      for (const { group } of byTopic.get(numbered.event.topic) ?? []) if (group) listening.add(group);
+      const sharing = new Map<string, number>();
+      for (const { group } of byTopic.get(topic) ?? []) if (group) listening.add(group);
       for (const group of listening) {
         const list = work.get(group);
         if (list) list.push(numbered);
         else work.set(group, [numbered]);
+        if (group.shares) sharing.set(group.shares, (sharing.get(group.shares) ?? 0) + 1);
+      }
+      for (const [shares, count] of sharing) {
+        if (count < leastTogether) continue;
+        const key = togetherKey(topic, shares);
+        const together = shared.get(key);
+        if (together) together.events.push(numbered);
+        else shared.set(key, { events: [numbered] });
       }
     }
     for (const [group, list] of work) {
@@ -283,7 +306,7 @@ export function openSubscriptions(
     for (const [group, list] of work) {
       group.waiting += list.length;
       group.tail = group.tail
-        .then(() => delivery.deliver(group, list, number))
+        .then(() => delivery.deliver(group, list, number, shared))
         .finally(() => {
           group.waiting -= list.length;
         });

@@ -2,6 +2,7 @@ import { Refusal, runScript } from '../../functions/refusal.ts';
 import { stopAsked } from '../stop-signal.ts';
 import { readArguments } from '../terminal.ts';
 import { benchBackup } from './backup.ts';
+import { benchDay } from './day.ts';
 import { benchEvents } from './events.ts';
 import { type Ground, onGround, populate, type Report } from './ground.ts';
 import { benchJobs } from './jobs.ts';
@@ -14,7 +15,7 @@ import { benchSearch } from './search.ts';
 import { benchStats } from './stats.ts';
 import { benchWrite } from './write.ts';
 
-// npm run bench -- read|write|events|jobs|scale|search|stats|notify|policies|permissions|backup [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
+// npm run bench -- read|write|day|events|jobs|scale|search|stats|notify|policies|permissions|backup [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
 // table, or with --json one line for machines. What is being done goes to stderr.
 
 type Options = { quick: boolean; gitter: string | undefined };
@@ -25,6 +26,7 @@ const benches: Record<string, Bench> = {
     benchRead(ground, await populate(ground, gitter, report), quick, report),
   write: async (ground, { quick, gitter }, report) =>
     benchWrite(ground, await populate(ground, gitter, report), quick, report),
+  day: (ground, { quick, gitter }, report) => benchDay(ground, gitter, quick, report),
   events: (ground, { quick }, report) => benchEvents(ground, quick, report),
   jobs: (ground, { quick }, report) => benchJobs(ground, quick, report),
   scale: (ground, { quick }, report) => benchScale(ground, quick, report),

@@ -27,6 +27,8 @@ export type System = {
 /** Everything that is up while a bench runs. */
 export type Bench = {
   systems: System[];
+  /** What they know tokens by, in hex. */
+  key: string;
   /** Puts a load on a system. @throws Error where an answer is an error */
   measure(system: System, load: Omit<Load, 'port'>): Promise<Measured>;
   close(): Promise<void>;
@@ -65,7 +67,7 @@ export async function startSystems(ground: Ground, viewer: Viewer, cases: Case[]
         requests: async (of, place) => requestsOf(name, of, place, await tokens.sign(claims)),
       });
     }
-    return { systems, measure: (system, load) => measure(client, system, load), close };
+    return { systems, key: key.toString('hex'), measure: (system, load) => measure(client, system, load), close };
   } catch (error) {
     await close();
     throw error;
