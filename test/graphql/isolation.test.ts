@@ -3,18 +3,26 @@ import {
   type GraphQLArgument,
   type GraphQLInputObjectType,
   type GraphQLObjectType,
-  type GraphQLOutputType,
-  type GraphQLSchema,
   type GraphQLType,
   getIntrospectionQuery,
   getNamedType,
   isEnumType,
-  isInputObjectType,
   isLeafType,
-  isObjectType,
 } from 'graphql';
 import t from 'tap';
 import { openWorld } from '../world.ts';
+import {
+  answersTo,
+  everything,
+  filterProbes,
+  isNothing,
+  isRelation,
+  ofRows,
+  type Probe,
+  type Refused,
+  refusals,
+  rowType,
+} from './probes.ts';
 
 // Nobody reads what is another's, by any path that the schema has. The paths are made from the schema itself, so that
 // what is granted tomorrow is tried tomorrow.
@@ -136,107 +144,78 @@ function valuesOf(type: GraphQLType): unknown[] {
   return known;
 }
 
-/** Every scalar of a type, and what it leads to, down to a depth. */
-function everything(type: GraphQLOutputType, depth: number): string {
-  const fields = Object.values((getNamedType(type) as GraphQLObjectType).getFields()).map((field) => {
-    if (field.args.some((each) => String(each.type).endsWith('!'))) return '';
-    if (isLeafType(getNamedType(field.type))) return field.name;
-    const inner = getNamedType(field.type).name;
-    if (inner === 'PageInfo') return `${field.name} { hasNextPage endCursor }`;
-    // Pages and their rows are no step of their own; each row is read once.
-    if (field.name === 'edges') return 'edges { cursor }';
-    if (field.name === 'nodes') return `nodes ${everything(field.type, depth)}`;
-    return depth > 0 ? `${field.name} ${everything(field.type, depth - 1)}` : '';
-  });
-  return `{ __typename ${fields.filter(Boolean).join(' ')} }`;
-}
-
-type Probe = { query: string; variables: object };
-
 const rootFields = Object.values((schema.getQueryType() as GraphQLObjectType).getFields());
+const open = rootFields.filter(({ args, type }) => isRoot(args) && !isLeafType(getNamedType(type)));
 const connections = rootFields.filter(({ type }) => getNamedType(type).name.endsWith('Connection'));
 
-/** Each root field, with all that its rows lead to; those by key with every id of the victim's. */
-function readProbes(depth = 2): Probe[] {
-  return rootFields.flatMap(({ name, type, args }) => {
-    const required = args.filter((each) => String(each.type).endsWith('!'));
-    const body = isObjectType(getNamedType(type)) ? everything(type, required.length > 0 ? 1 : depth) : '';
-    if (required.length === 0) return [{ query: `{ ${name} ${body} }`, variables: {} }];
-    const declared = required.map((each) => `$${each.name}: ${each.type}`).join(', ');
-    const given = required.map((each) => `${each.name}: $${each.name}`).join(', ');
-    return valuesOf((required[0] as GraphQLArgument).type).map((value) => ({
-      query: `query (${declared}) { ${name}(${given}) ${body} }`,
-      variables: Object.fromEntries(
-        required.map((each, index) => [each.name, index === 0 ? value : valuesOf(each.type).at(-1)]),
+function isRoot(args: readonly GraphQLArgument[]): boolean {
+  return !args.some((each) => String(each.type).endsWith('!'));
+}
+
+type Told = { probes: Probe[]; answers: string[] };
+
+/** Each root field; those by key with every id of the victim's, or with one of nothing. */
+function rootProbes(depth: number, refused: Refused, values = valuesOf): Probe[] {
+  return rootFields.flatMap((field): Probe[] => {
+    const required = field.args.filter((each) => String(each.type).endsWith('!'));
+    const isRow = !isLeafType(getNamedType(field.type));
+    const body = isRow ? ofRows(field, everything(rowType(field), depth, refused)) : '';
+    if (required.length === 0) return [{ name: field.name, given: {}, body }];
+    return values((required[0] as GraphQLArgument).type).map((value) => ({
+      name: field.name,
+      given: Object.fromEntries(
+        required.map((each, index) => [
+          each.name,
+          { type: String(each.type), value: index === 0 ? value : valuesOf(each.type).at(-1) },
+        ]),
       ),
+      body,
     }));
   });
 }
 
-/** Conditions on every column that a filter can reach, directly and through relations. */
-function conditions(type: GraphQLInputObjectType, depth: number): object[] {
-  return Object.values(type.getFields()).flatMap((field): object[] => {
-    const inner = getNamedType(field.type);
-    if (['and', 'or', 'not'].includes(field.name) || !isInputObjectType(inner)) return [];
-    const operators = inner.getFields();
-    if (operators.eq) {
-      const scalar = String(operators.eq.type);
-      const values = scalar === 'UUID' ? [vault, hidden[3], alice.id] : scalar === 'String' ? [phone, secret] : [];
-      return [
-        ...values.map((value) => ({ [field.name]: { eq: value } })),
-        ...(operators.lt && values[0] ? [{ [field.name]: { lt: values[0] } }] : []),
-        ...(operators.startsWith ? [{ [field.name]: { startsWith: '+7999' } }] : []),
-        { [field.name]: { isNull: true } },
-      ];
-    }
-    if (depth === 0) return [];
-    if (operators.some) {
-      const inside = conditions(getNamedType(operators.some.type) as GraphQLInputObjectType, depth - 1);
-      return [{}, ...inside].flatMap((condition) => [
-        { [field.name]: { some: condition } },
-        { [field.name]: { none: condition } },
-        { [field.name]: { every: condition } },
-      ]);
-    }
-    return [{}, ...conditions(inner, depth - 1)].map((condition) => ({ [field.name]: condition }));
-  });
+/**
+ * All that a caller is told: every root field, and where that was answered with any row, what its rows lead to. What they lead to is
+ * rows of tables, or what a function makes of a row, and each table is a root of its own: one step on from every root leaves out no
+ * path but those through what the step before would have shown.
+ *
+ * @param steps how far; two for who is in the same rooms.
+ */
+async function told(token: string | undefined, steps: number): Promise<Told> {
+  const refused = await refusals(ask, open, token);
+  const probes = rootProbes(0, refused);
+  const answers = await answersTo(ask, probes, token);
+  const further = rootProbes(1, refused).filter(
+    ({ name }, index) => !isNothing(answers[index] as string) && probes[index]?.name === name,
+  );
+  // One relation at a time: more of them at once is over the limit of what may be joined.
+  const furthest =
+    steps < 2
+      ? []
+      : open
+          .filter((root) => further.some(({ name }) => name === root.name))
+          .flatMap((root) =>
+            relationsOf(root, refused).map((relation) => ({
+              name: root.name,
+              given: {},
+              body: ofRows(root, `{ ${relation.name} ${ofRows(relation, everything(rowType(relation), 1, refused))} }`),
+            })),
+          );
+  const more = [...further, ...furthest];
+  return { probes: [...probes, ...more], answers: [...answers, ...(await answersTo(ask, more, token, 1))] };
 }
 
-function filterProbes(graph: GraphQLSchema): Probe[] {
-  return connections.flatMap(({ name, args }) => {
-    const filter = args.find((each) => each.name === 'filter');
-    const order = args.find((each) => each.name === 'orderBy');
-    const search = args.some((each) => each.name === 'query');
-    const given = search ? 'query: "hello", ' : '';
-    const body = '{ totalCount nodes { __typename } pageInfo { hasNextPage hasPreviousPage } }';
-    const byFilter = filter
-      ? conditions(getNamedType(filter.type) as GraphQLInputObjectType, 1).map((value) => ({
-          query: `query ($filter: ${filter.type}) { ${name}(${given}filter: $filter) ${body} }`,
-          variables: { filter: value },
-        }))
-      : [];
-    const orders = order
-      ? (graph.getType(getNamedType(order.type).name) as unknown as { getValues(): { name: string }[] })
-      : undefined;
-    const byOrder = (orders?.getValues() ?? []).map(({ name: value }) => ({
-      query: `{ ${name}(${given}orderBy: ${value}, first: 1) { nodes { __typename } pageInfo { hasNextPage endCursor } } }`,
-      variables: {},
-    }));
-    return [...byFilter, ...byOrder];
-  });
+function relationsOf(root: (typeof rootFields)[number], refused: Refused) {
+  const type = rowType(root);
+  return Object.values(type.getFields()).filter(
+    (field) => isRelation(field) && isRoot(field.args) && !refused.has(`${type.name}.${field.name}`),
+  );
 }
 
-async function answersTo(probes: Probe[], token: string | undefined): Promise<string[]> {
-  const answers: string[] = [];
-  for (let from = 0; from < probes.length; from += 8) {
-    const some = probes.slice(from, from + 8).map(({ query, variables }) => ask(query, variables, token));
-    answers.push(...(await Promise.all(some)).map((answer) => JSON.stringify(answer)));
-  }
-  return answers;
-}
+const hers = await told(alice.token, 1);
 
 t.test('what is planted is there for who may read it', async (t) => {
-  const answers = await answersTo(readProbes(1), alice.token);
+  const { answers } = hers;
   for (const each of secrets)
     t.ok(
       answers.some((answer) => answer.includes(each)),
@@ -244,40 +223,57 @@ t.test('what is planted is there for who may read it', async (t) => {
     );
 });
 
+const toldTo = new Map<string, Told>();
+
 for (const [name, token] of attackers) {
   t.test(`no root field, key, relation or search gives ${name} what is alice's`, async (t) => {
-    const probes = readProbes(token === mallory.token ? 2 : 1);
-    const told = await answersTo(probes, token);
-    const answers = token === root.token ? told.map(forOperators) : told;
+    const { probes, answers: all } = await told(token, token === mallory.token ? 2 : 1);
+    toldTo.set(name, { probes, answers: all });
+    const answers = token === root.token ? all.map(forOperators) : all;
     t.notOk(
       answers.some((answer) => answer.includes('has invalid value')),
       'each is asked with values of its types',
     );
     const leaks = probes.flatMap((probe, index) =>
-      secrets
-        .filter((each) => answers[index]?.includes(each))
-        .map((each) => ({ each, query: probe.query.slice(0, 80), variables: probe.variables })),
+      secrets.filter((each) => answers[index]?.includes(each)).map((each) => ({ each, ...probe })),
     );
     t.strictSame(leaks, []);
     t.notOk(
       answers.some((answer) => /INTERNAL|SQL|syntax|relation "/.test(answer)),
       'errors tell nothing of the inside',
     );
+    const failed = probes.filter(({ body }, index) => body.includes(' { ') && answers[index]?.startsWith('{"errors"'));
+    t.notOk(
+      failed.some(({ body }) => /nodes \{.* \{ __typename/.test(body)),
+      'what leads on is answered',
+    );
   });
 }
 
 t.test('a key of alice’s is answered as one that does not exist', async (t) => {
-  const keyed = readProbes(1).flatMap(({ query, variables }) => {
-    const [name, value] = Object.entries(variables)[0] ?? [];
-    return name && hidden.includes(value) ? [{ query, variables, none: { ...variables, [name]: nobodys } }] : [];
-  });
-  const none = keyed.map(({ query, none }) => ({ query, variables: none }));
-  const differing = async (token: string | undefined) => {
-    const [known, unknown] = [await answersTo(keyed, token), await answersTo(none, token)];
-    return keyed.filter((_, index) => known[index] !== unknown[index]).map(({ query }) => query.slice(0, 80));
+  /** Which of her keys are told apart from one of nothing, given what was answered to each. */
+  const differing = async (token: string | undefined, { probes, answers }: Told) => {
+    const keyed = probes.flatMap((probe, index) => {
+      const [first] = Object.keys(probe.given);
+      const given = first && probe.given[first];
+      return given && hidden.includes(given.value as string)
+        ? [
+            {
+              answer: answers[index],
+              probe: { ...probe, given: { ...probe.given, [first]: { ...given, value: nobodys } } },
+            },
+          ]
+        : [];
+    });
+    const asked = [...new Map(keyed.map(({ probe }) => [probe.name + probe.body, probe])).values()];
+    const none = await answersTo(ask, asked, token);
+    const unknown = new Map(asked.map((probe, index) => [probe.name + probe.body, none[index]]));
+    return keyed
+      .filter(({ answer, probe }) => answer !== unknown.get(probe.name + probe.body))
+      .map(({ probe }) => probe.name);
   };
-  t.ok((await differing(alice.token)).length > hidden.length, 'she is told more');
-  for (const [name, token] of attackers) t.strictSame(await differing(token), [], name);
+  t.ok((await differing(alice.token, hers)).length > hidden.length, 'she is told more');
+  for (const [name, token] of attackers) t.strictSame(await differing(token, toldTo.get(name) as Told), [], name);
 });
 
 t.test('the schema itself names no table of hashes and codes', async (t) => {
@@ -305,31 +301,51 @@ t.test(
     const before = await picture();
     const given = (name: string, type: GraphQLType) =>
       name === 'userId' ? alice.id : name === 'channelId' ? square : name === 'text' ? 'text' : valuesOf(type)[0];
-    for (const { name, args } of fields) {
+    const wrong: object[] = [];
+    /** Every id in a field of its own: each is a transaction. */
+    const tried = async ({ name, args }: (typeof fields)[number]): Promise<void> => {
       const input = args[0] && (getNamedType(args[0].type) as GraphQLInputObjectType);
       const ids = Object.values(input?.getFields() ?? {}).filter(({ type }) => getNamedType(type).name === 'UUID');
       // Whose id it is decides; the user that is to be added or removed is known to everyone.
       const id = ids.find((each) => each.name !== 'userId');
-      if (!input || !id) continue;
-      const asked = (value: string) => ({
-        input: Object.fromEntries(
+      if (!input || !id) return;
+      const targets = [nobodys, ...hidden];
+      const query = `mutation (${targets.map((_, index) => `$i${index}: ${input.name}!`)}) {
+        ${targets.map((_, index) => `m${index}: ${name}(input: $i${index}) { __typename }`).join(' ')} }`;
+      const asked = targets.map((target, index) => [
+        `i${index}`,
+        Object.fromEntries(
           Object.values(input.getFields())
             .filter((field) => String(field.type).endsWith('!') || field === id)
-            .map((field) => [field.name, field === id ? value : given(field.name, field.type)]),
+            .map((field) => [field.name, field === id ? target : given(field.name, field.type)]),
         ),
-      });
-      const query = `mutation ($input: ${input.name}!) { ${name}(input: $input) { __typename } }`;
+      ]);
       for (const [attacker, token] of attackers) {
-        const unknown = await ask(query, asked(nobodys), token);
-        if (!silent.includes(name)) t.ok(unknown.errors, `${name} of nothing is an error for ${attacker}`);
-        t.notMatch(unknown.errors?.[0]?.message, /has invalid value/, `${name} is asked with values of its types`);
-        for (const target of hidden) {
-          const known = await ask(query, asked(target), token);
-          if (token === root.token && operators.includes(name)) continue;
-          t.strictSame(known, unknown, `${name} by ${attacker}`);
-        }
+        const { data, errors = [] } = await ask(query, Object.fromEntries(asked), token);
+        const answers = targets.map((_, index) => {
+          const { message, extensions } = errors.find(({ path }) => path?.[0] === `m${index}`) ?? {};
+          return JSON.stringify([data?.[`m${index}`], message, extensions]);
+        });
+        const unknown = answers[0] as string;
+        if (!silent.includes(name) && !errors.some(({ path }) => path?.[0] === 'm0'))
+          wrong.push({ name, attacker, why: 'an id of nothing is no error' });
+        if (!data) wrong.push({ name, attacker, errors });
+        if (unknown.includes('has invalid value')) wrong.push({ name, why: 'values of other types' });
+        count += 1;
+        if (token === root.token && operators.includes(name)) continue;
+        answers.forEach((known, index) => {
+          if (known !== unknown) wrong.push({ name, attacker, target: targets[index], known, unknown });
+        });
       }
-    }
+    };
+    let count = 0;
+    const waiting = fields.values();
+    const next = async () => {
+      for (const field of waiting) await tried(field);
+    };
+    await Promise.all([next(), next(), next()]);
+    t.strictSame(wrong, []);
+    t.ok(count > 100, `${count} mutations by their attackers`);
     const reply = { channelId: shared, text: 'hello', replyToId: hidden[3] };
     t.equal(
       (await ask(send, { input: reply }, mallory.token)).errors?.[0]?.extensions?.code,
@@ -342,12 +358,22 @@ t.test(
 
 // Last, for it takes alice's secrets away: whatever can be asked, its answer does not depend on them.
 t.test('no filter, order, count or cursor tells whether alice’s things exist', async (t) => {
-  const probes = filterProbes(schema);
-  t.ok(probes.length > 300, `${probes.length} ways to ask`);
+  // Whether she has any right to a table is told by its name alone, before any row of it is read.
+  const hello: Probe['given'] = { query: { type: 'String!', value: 'hello' } };
+  const bare: Probe[] = connections.map(({ name, args }) => ({
+    name,
+    given: args.some((each) => each.name === 'query') ? hello : {},
+    body: '{ totalCount }',
+  }));
+  const rights = await answersTo(ask, bare, mallory.token);
+  const open = connections.filter((_, index) => !rights[index]?.includes('FORBIDDEN'));
+  const values: Record<string, unknown[]> = { UUID: [vault, hidden[3], alice.id], String: [phone, secret] };
+  const probes = filterProbes(schema, open, (scalar) => values[scalar] ?? []);
+  t.ok(probes.length > 1000, `${probes.length} ways to ask`);
   const few = probes.filter((_, index) => index % 7 === 0);
-  const [before, hers] = [await answersTo(probes, mallory.token), await answersTo(few, alice.token)];
+  const [before, known] = [await answersTo(ask, probes, mallory.token), await answersTo(ask, few, alice.token)];
   t.ok(
-    before.filter((answer) => answer.includes('errors') && !answer.includes('FORBIDDEN')).length < probes.length / 10,
+    before.filter((answer) => answer.includes('"errors"') && !answer.includes('FORBIDDEN')).length < probes.length / 10,
     'nearly all of them are answered, where she may ask at all',
   );
   // The log of moderation too, which nobody else can empty.
@@ -360,8 +386,8 @@ t.test('no filter, order, count or cursor tells whether alice’s things exist',
   await owner.query(
     "delete from identity.passwords; delete from identity.codes; update identity.accounts set phone = null, email = null, preferences = '{}'",
   );
-  t.notSame(await answersTo(few, alice.token), hers, 'what alice is told has changed');
-  const after = await answersTo(probes, mallory.token);
+  t.notSame(await answersTo(ask, few, alice.token), known, 'what alice is told has changed');
+  const after = await answersTo(ask, probes, mallory.token);
   t.strictSame(
     probes.filter((_, index) => after[index] !== before[index]).slice(0, 3),
     [],
