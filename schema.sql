@@ -11870,6 +11870,83 @@ comment on column accounts.export_link.path       is 'The path on this server: `
 comment on column accounts.export_link.expires_at is 'Until when it is good: for an hour.';
 
 -- --------------------------------------------------------------------------------------------
+-- Views: what an export has
+-- --------------------------------------------------------------------------------------------
+
+-- What an export has of a user: the rows of which tables, by which column, without what. And what it has not, and why:
+-- each column that names a user stands here, one way or the other (test/accounts/export-parts.test.ts).
+create view accounts._export_parts as
+select
+  listed.position, listed.named, listed.named_column::name as named_column, listed.type,
+  string_to_array(listed.left_out, ' ') as left_out, listed.reason
+from (values
+  (1,  'identity.users',              'id',             'user',                    'searched', null),
+  (2,  'identity.accounts',           'user_id',        'account',                 '', null),
+  (3,  'identity.sessions',           'user_id',        'session',                 '', null),
+  (4,  'identity.bots',               'owner_id',       'bot',                     '', null),
+  (5,  'organizations.organizations', 'owner_id',       'organization',            '', null),
+  (6,  'organizations.memberships',   'user_id',        'organization_membership', '', null),
+  (7,  'organizations.departments',   'manager_id',     'department_led',          '', null),
+  (8,  'organizations.proxies',       'principal_id',   'proxy',                   '', null),
+  (9,  'organizations.proxies',       'agent_id',       'proxy',                   '', null),
+  (10, 'organizations.invitations',   'user_id',        'organization_invitation', '', null),
+  (11, 'chat.channels',               'owner_id',       'room_owned',              'event_seq', null),
+  (12, 'chat.members',                'user_id',        'membership',              '', null),
+  (13, 'chat.member_permissions',     'user_id',        'room_permission',         '', null),
+  (14, 'chat.slow_turns',             'user_id',        'slow_turn',               '', null),
+  (15, 'chat.room_mutes',             'user_id',        'room_mute',               'muted_by', null),
+  (16, 'chat.room_bans',              'user_id',        'room_ban',                'banned_by', null),
+  (17, 'chat.room_invitations',       'user_id',        'room_invitation',         '', null),
+  (18, 'chat.room_links',             'created_by',     'room_link',               'hash', null),
+  (19, 'chat.join_requests',          'user_id',        'join_request',            '', null),
+  (20, 'chat.moderation_entries',     'actor_id',       'moderation_done',         '', null),
+  (21, 'chat.moderation_entries',     'user_id',        'moderation_met',          'actor_id', null),
+  (22, 'notifications.notification_settings', 'user_id', 'notification_setting',   '', null),
+  (23, 'notifications.notifications', 'recipient_id',   'notification',            'key', null),
+  (24, 'presence.visibilities',       'user_id',        'presence_visibility',     '', null),
+  (25, 'presence.devices',            'user_id',        'presence_device',         '', null),
+  (26, 'presence.sessions',           'user_id',        'presence_session',        '', null),
+  (27, 'presence.days',               'user_id',        'online_day',              '', null),
+  (28, 'files.quotas',                'user_id',        'file_quota',              '', null),
+  (29, 'files.usage',                 'user_id',        'file_usage',              '', null),
+  (30, 'files.files',                 'owner_id',       'file',                    'content_id loose_since', null),
+  (31, 'files.file_uploads',          'owner_id',       'file_upload',             'incoming content_id', null),
+  (32, 'webhooks.webhooks',           'owner_id',       'webhook',                 '', null),
+  (33, 'jobs.runs',                   'asked_by',       'run',                     'worker nonce key event_seq', null),
+  (34, 'accounts.exports',            'user_id',        'export',                  'file', null),
+  (35, 'accounts.acts',               'user_id',        'impersonation',           'address', null),
+  (36, 'chat.drafts',                 'user_id',        'draft',                   '', null),
+  (37, 'chat.scheduled_messages',     'user_id',        'scheduled_message',       'run_id', null),
+  (38, 'chat.bookmarks',              'user_id',        'bookmark',                '', null),
+  (39, 'chat.pins',                   'pinned_by',      'pin',                     '', null),
+  (40, 'chat.mentions',               'user_id',        'mention',                 '', null),
+  (41, 'chat.deletions',              'deleted_by',     'deletion',                '', null),
+  (42, 'chat.reactors',               'user_id',        'reaction',                '', null),
+  (43, 'chat.messages',               'sender_id',      'message',                 'searched', null),
+  -- Left out.
+  (null, 'identity.passwords',        'user_id',      null, '', 'A secret.'),
+  (null, 'identity.codes',            'user_id',      null, '', 'Secrets, gone within minutes.'),
+  (null, 'identity.bots',             'user_id',      null, '', 'A bot asks for no export; its owner''s has it.'),
+  (null, 'identity.sessions',         'impersonator_id', null, '', 'The user''s session; the act is in their export.'),
+  (null, 'events.log',                'user_id',      null, '', 'Days of what the other tables say for good.'),
+  (null, 'access.flags',              'for_users',    null, '', 'What the place tries out, and with whom.'),
+  (null, 'organizations.memberships', 'given_by',     null, '', 'About whom it was given to.'),
+  (null, 'organizations.proxies',     'given_by',     null, '', 'About the two who it is between.'),
+  (null, 'organizations.invitations', 'invited_by',   null, '', 'About who is invited.'),
+  (null, 'chat.direct_pairs',         'first_user_id',  null, '', 'The membership tells with whom.'),
+  (null, 'chat.direct_pairs',         'second_user_id', null, '', 'The membership tells with whom.'),
+  (null, 'chat.nonces',               'sender_id',    null, '', 'Names by which clients know what they sent.'),
+  (null, 'chat.room_mutes',           'muted_by',     null, '', 'About who is muted; moderation_done has it.'),
+  (null, 'chat.room_bans',            'banned_by',    null, '', 'About who is banned; moderation_done has it.'),
+  (null, 'chat.room_invitations',     'invited_by',   null, '', 'About who is invited.'),
+  (null, 'chat.forwards',             'author_id',    null, '', 'About who forwarded; one''s own are in messages.'),
+  (null, 'notifications.notifications', 'actor_id',   null, '', 'About who was told.'),
+  (null, 'accounts.acts',             'operator_id',  null, '', 'The log of the place, of those who run it.'),
+  (null, 'accounts.legal_holds',      'user_id',      null, '', 'Who is held is not told.')
+) as listed (position, named, named_column, type, left_out, reason);
+comment on view accounts._export_parts is 'What the export of one''s data has of which table, or why it has not.';
+
+-- --------------------------------------------------------------------------------------------
 -- Functions: what operators do
 -- --------------------------------------------------------------------------------------------
 
@@ -12483,56 +12560,134 @@ return (
 comment on function accounts._export_file is
   'The file that a link is for; null where it is good for none. For the server.';
 
--- What is known of a user, as lines of JSON: all that is little at once, then their messages by the thousand.
-create function accounts._export_lines(export_id uuid, after uuid, most integer default 1000)
-returns table (id uuid, line text)
+-- What a line says beside its row, so that it can be understood by itself.
+create function accounts._export_more(type text, item jsonb, until timestamptz) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return case type
+    when 'bot' then (
+      select jsonb_build_object('username', person.username, 'tokens', (
+        select coalesce(jsonb_agg(to_jsonb(token) - '{hash,bot_id}'::text[] order by token.id), '[]')
+        from identity.bot_tokens as token
+        where token.bot_id = person.id
+      ))
+      from identity.users as person
+      where person.id = (item ->> 'user_id')::uuid
+    )
+    when 'organization_membership' then (
+      select jsonb_build_object(
+        'organization_name', place.name, 'role', role.name, 'permissions', role.permissions,
+        'department', department.name, 'position', held.title
+      )
+      from organizations.organizations as place
+      join organizations.roles as role on role.id = (item ->> 'role_id')::uuid
+      left join organizations.departments as department on department.id = (item ->> 'department_id')::uuid
+      left join organizations.positions as held on held.id = (item ->> 'position_id')::uuid
+      where place.id = (item ->> 'organization_id')::uuid
+    )
+    when 'membership' then (
+      select jsonb_build_object('channel_kind', channel.kind, 'channel_name', channel.name, 'with_username', (
+        select person.username
+        from chat.members as other
+        join identity.users as person on person.id = other.user_id
+        where channel.kind = 'direct' and other.channel_id = channel.id
+          and other.user_id <> (item ->> 'user_id')::uuid
+      ))
+      from chat.channels as channel
+      where channel.id = (item ->> 'channel_id')::uuid
+    )
+    -- The bytes can be fetched by it for as long as the export is kept.
+    when 'file' then (
+      select jsonb_build_object('url', files._link(
+        '/files/' || (item ->> 'id'), 'file ' || (item ->> 'id'), extract(epoch from until)::bigint, newest
+      ))
+      from files.link_keys as newest
+      order by newest.id desc
+      limit 1
+    )
+    when 'message' then jsonb_build_object(
+      'edits', (
+        select coalesce(jsonb_agg(jsonb_build_object('edited_at', edit.edited_at, 'text', edit.text)), '[]')
+        from chat.message_edits as edit
+        where edit.message_id = (item ->> 'id')::uuid
+      ),
+      'files', (
+        select coalesce(jsonb_agg(attached.file_id order by attached.position), '[]')
+        from files.attachments as attached
+        where attached.message_id = (item ->> 'id')::uuid
+      ),
+      'forwarded_from', (
+        select jsonb_build_object('message_id', forward.from_message_id, 'said_at', forward.said_at)
+        from chat.forwards as forward
+        where forward.message_id = (item ->> 'id')::uuid
+      )
+    )
+    else '{}'
+  end;
+end;
+$$;
+
+-- What is known of a user, as lines of JSON, one part after the other in the order of the tables' keys. Each line has
+-- its place, after which the next page begins.
+create function accounts._export_lines(export_id uuid, after text default null, most integer default 1000)
+returns table (place text, line text)
 language plpgsql stable set search_path = ''
 as $$
 declare
-  owner uuid := (select made.user_id from accounts.exports as made where made.id = _export_lines.export_id);
+  made  accounts.exports;
+  past  jsonb := coalesce(_export_lines.after, '{"part": 0}')::jsonb;
+  part  record;
+  item  record;
+  count integer := 0;
 begin
-  if after is null then
-    return query
-    select null::uuid, jsonb_build_object('type', known.type, 'data', known.data)::text
-    from (
-      select 'user' as type, to_jsonb(person) - 'searched' as data from identity.users as person where person.id = owner
-      union all
-      select 'account', to_jsonb(account) from identity.accounts as account where account.user_id = owner
-      union all
-      select 'session', to_jsonb(session) from identity.sessions as session where session.user_id = owner
-      union all
-      select 'bot', to_jsonb(bot) || jsonb_build_object('username', person.username)
-      from identity.bots as bot
-      join identity.users as person on person.id = bot.user_id
-      where bot.owner_id = owner
-      union all
+  select * into made from accounts.exports as known where known.id = _export_lines.export_id;
+  for part in
+    select
+      listed.*, keys.shown, keys.columns, keys.given
+    from accounts._export_parts as listed
+    cross join lateral (
       select
-        'membership', to_jsonb(member) || jsonb_build_object('channel_kind', channel.kind, 'channel_name', channel.name)
-      from chat.members as member
-      join chat.channels as channel on channel.id = member.channel_id
-      where member.user_id = owner
-      union all
-      select 'impersonation', to_jsonb(act) - 'address'
-      from accounts.acts as act
-      where act.user_id = owner and act.kind = 'impersonated'
-    ) as known;
-  end if;
-  return query
-  select
-    message.id,
-    jsonb_build_object(
-      'type', 'message',
-      'data', to_jsonb(message) - 'searched' || jsonb_build_object('edits', (
-        select coalesce(jsonb_agg(jsonb_build_object('edited_at', edit.edited_at, 'text', edit.text)), '[]')
-        from chat.message_edits as edit
-        where edit.message_id = message.id
-      ))
-    )::text
-  from chat.messages as message
-  where message.sender_id = owner
-    and message.id > coalesce(_export_lines.after, '00000000-0000-0000-0000-000000000000')
-  order by message.id
-  limit most;
+        string_agg(format('item.%I', attribute.attname), ', ' order by key.position) as columns,
+        string_agg(format('item.%I::text', attribute.attname), ', ' order by key.position) as shown,
+        string_agg(
+          format('($2 ->> %s)::%s', key.position - 1, format_type(attribute.atttypid, attribute.atttypmod)), ', '
+          order by key.position
+        ) as given
+      from pg_catalog.pg_index as index
+      cross join lateral unnest(index.indkey::smallint[]) with ordinality as key (number, position)
+      join pg_catalog.pg_attribute as attribute
+        on attribute.attrelid = index.indrelid and attribute.attnum = key.number
+      where index.indrelid = listed.named::regclass and index.indisprimary
+    ) as keys
+    where listed.position >= (past ->> 'part')::integer
+    order by listed.position
+  loop
+    for item in
+      execute format(
+        'select to_jsonb(item) - $3 as data, jsonb_build_array(%s) as key from %s as item
+        where item.%I = $1 and ($2 is null or (%s) > (%s)) %s
+        order by %s limit $4',
+        part.shown, part.named::regclass, part.named_column, part.columns, part.given,
+        -- Of what operators do to a user, holds above all, they are told no more than who acted as them.
+        case when part.type = 'impersonation' then 'and item.kind = ''impersonated''' else '' end,
+        part.columns
+      )
+      using
+        made.user_id,
+        case when part.position = (past ->> 'part')::integer then past -> 'key' end,
+        part.left_out,
+        most - count
+    loop
+      place := jsonb_build_object('part', part.position, 'key', item.key)::text;
+      line := jsonb_build_object(
+        'type', part.type, 'data', item.data || accounts._export_more(part.type, item.data, made.expires_at)
+      )::text;
+      count := count + 1;
+      return next;
+    end loop;
+    exit when count >= most;
+  end loop;
 end;
 $$;
 

@@ -164,6 +164,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
     readers: ['member'],
     columns: 'id kind operator_id user_id channel_id reason data address created_at',
   },
+  'accounts._export_parts': { readers: [], columns: '' },
   'accounts.legal_holds': { readers: ['operator'], columns: 'id user_id channel_id reason placed_at' },
   'accounts.retentions': { readers: ['member'], columns: 'channel_id days expired_at' },
   'accounts.exports': {
@@ -526,7 +527,8 @@ export const privateFunctions = [
   'accounts._merge_direct_chats(uuid,uuid)',
   'accounts._expire_channel(accounts.retentions,integer)',
   'accounts.expire_messages(integer)',
-  'accounts._export_lines(uuid,uuid,integer)',
+  'accounts._export_more(text,jsonb,timestamp with time zone)',
+  'accounts._export_lines(uuid,text,integer)',
   'accounts._export_finished(uuid,text,bigint)',
   'accounts._kept_export_files()',
   'accounts._keep_acts()',
