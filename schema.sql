@@ -11261,7 +11261,8 @@ $$;
 comment on function chat.unpin_message is 'Unpins a message; nothing changes where it is not pinned.';
 
 -- Sent as any other message: who may not write there is refused by sending. What is forwarded again is still its
--- first author's.
+-- first author's. Its files are the same ones: whoever sees the forwarded message sees them, and they go when no message
+-- has them any more.
 create function chat.forward_message(message_id uuid, channel_id uuid, nonce text default null) returns chat.messages
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -11271,6 +11272,7 @@ declare
   said   chat.messages;
   first  chat.forwards;
   sent   chat.messages;
+  its    uuid[];
 begin
   select * into said
   from chat.messages as known
@@ -11284,6 +11286,19 @@ begin
     forward_message.channel_id, said.text, forward_message.nonce,
     kind => case when said.kind in ('system', 'bot') then 'text' else said.kind end, metadata => said.metadata
   );
+  -- Of one that was deleted this moment there are none left to send; then this is not sent either.
+  its := array(
+    select attached.file_id
+    from files.attachments as attached
+    where attached.message_id = said.id
+    order by attached.position
+  );
+  if its = '{}' and said.kind in ('image', 'file') and exists (
+    select from chat.messages as known where known.id = said.id and known.deleted_at is not null
+  ) then
+    raise exception using errcode = 'PT404', message = 'There is no such message.', column = 'message_id';
+  end if;
+  perform files._attach(sent.id, its);
   select * into first from chat.forwards as known where known.message_id = said.id;
   insert into chat.forwards (message_id, channel_id, from_message_id, author_id, said_at)
   select sent.id, sent.channel_id, coalesce(first.from_message_id, said.id),
@@ -11295,8 +11310,8 @@ begin
 end;
 $$;
 comment on function chat.forward_message is
-  'Sends a message that the caller may read to a channel where they may write, with a note of who said it first. With a
-`nonce`, forwarding again returns the first message.
+  'Sends a message that the caller may read, with its files, to a channel where they may write, with a note of who said it
+first. With a `nonce`, forwarding again returns the first message.
 
 @notNull';
 
@@ -11751,6 +11766,9 @@ grant usage on schema accounts to plinth_server, member, operator, service;
 create type accounts.act_kind as enum ('status_changed', 'merged', 'impersonated', 'held', 'released');
 comment on type accounts.act_kind is 'What an operator did.';
 
+create type accounts.retention_source as enum ('room', 'organization');
+comment on type accounts.retention_source is 'Whose rule it is that holds for a room: its own, or its organization''s.';
+
 -- --------------------------------------------------------------------------------------------
 -- Tables
 -- --------------------------------------------------------------------------------------------
@@ -11810,10 +11828,12 @@ comment on column accounts.legal_holds.channel_id is 'Which channel is held; nul
 comment on column accounts.legal_holds.reason     is 'Why.';
 comment on column accounts.legal_holds.placed_at  is 'Since when.';
 
+-- The rule that holds for each room: its own, else a copy of its organization's, else none.
 create table accounts.retentions (
-  channel_id uuid        primary key references chat.channels (id) on delete cascade,
-  days       integer     not null,
-  expired_at timestamptz,                         -- null: not looked at yet
+  channel_id uuid                      primary key references chat.channels (id) on delete cascade,
+  days       integer                   not null,
+  expired_at timestamptz,                                 -- null: not looked at yet
+  source     accounts.retention_source not null default 'room',
 
   constraint days_are_1_to_3650 check (days between 1 and 3650)
 );
@@ -11821,8 +11841,25 @@ comment on table  accounts.retentions            is 'How long the messages of a 
 comment on column accounts.retentions.channel_id is 'The room.';
 comment on column accounts.retentions.days       is 'After how many days its messages are removed, 1 to 3650.';
 comment on column accounts.retentions.expired_at is 'When its messages were last looked through; null for never.';
+comment on column accounts.retentions.source     is 'Whose rule it is: the room''s own, or its organization''s.';
 -- Whose turn it is, accounts.expire_messages.
 create index retentions_expired_at_idx on accounts.retentions (expired_at nulls first, channel_id);
+
+create table accounts.organization_retentions (
+  organization_id uuid        primary key references organizations.organizations (id) on delete cascade,
+  days            integer     not null,
+  set_at          timestamptz not null default now(),
+
+  constraint days_are_1_to_3650 check (days between 1 and 3650)
+);
+comment on table  accounts.organization_retentions                 is
+  'How long the messages of an organization''s rooms are kept, where a room has no rule of its own.';
+comment on column accounts.organization_retentions.organization_id is 'The organization.';
+comment on column accounts.organization_retentions.days            is
+  'After how many days messages are removed, 1 to 3650.';
+comment on column accounts.organization_retentions.set_at          is 'Since when it holds.';
+comment on constraint organization_retentions_organization_id_fkey on accounts.organization_retentions is
+  '@inverse retention';
 
 create table accounts.exports (
   id          uuid        primary key default public.uuid_v7(),
@@ -12381,6 +12418,52 @@ comment on function accounts.merge_accounts is
 -- Functions: retention
 -- --------------------------------------------------------------------------------------------
 
+-- What holds for a room that has no rule of its own: its organization's, or none. With the channel locked. Gives
+-- whether that has changed.
+create function accounts._inherit_retention(channel_id uuid) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  wanted integer := (
+    select rule.days
+    from chat.organization_rooms as room
+    join accounts.organization_retentions as rule on rule.organization_id = room.organization_id
+    where room.channel_id = _inherit_retention.channel_id
+  );
+begin
+  if wanted is null then
+    delete from accounts.retentions as known
+    where known.channel_id = _inherit_retention.channel_id and known.source = 'organization';
+  else
+    insert into accounts.retentions as known (channel_id, days, source)
+    values (_inherit_retention.channel_id, wanted, 'organization')
+    on conflict on constraint retentions_pkey do update set days = excluded.days
+    where known.source = 'organization' and known.days <> excluded.days;
+  end if;
+  return found;
+end;
+$$;
+
+create function accounts._tell_retention(channel_id uuid) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform chat._tell(_tell_retention.channel_id, 'retention_changed', jsonb_build_object(
+    'days', (select known.days from accounts.retentions as known where known.channel_id = _tell_retention.channel_id)
+  ));
+end;
+$$;
+
+create function accounts._require_days(days integer) returns void
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if days not between 1 and 3650 then
+    raise exception using errcode = 'PT400', message = 'Messages are kept for 1 to 3650 days.', column = 'days';
+  end if;
+end;
+$$;
+
 create function accounts.set_retention(channel_id uuid, days integer default null) returns chat.channels
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -12394,22 +12477,62 @@ begin
   if chat._caller_role(channel.id) is null or chat._caller_role(channel.id) > 'admin' then
     raise exception using errcode = 'PT403', message = 'Only an owner or admin of the room sets how long it is kept.';
   end if;
-  if days not between 1 and 3650 then
-    raise exception using errcode = 'PT400', message = 'Messages are kept for 1 to 3650 days.', column = 'days';
-  end if;
+  perform accounts._require_days(days);
   if days is null then
-    delete from accounts.retentions as known where known.channel_id = channel.id;
+    delete from accounts.retentions as known where known.channel_id = channel.id and known.source = 'room';
+    perform accounts._inherit_retention(channel.id);
   else
     insert into accounts.retentions as known (channel_id, days) values (channel.id, days)
-    on conflict on constraint retentions_pkey do update set days = excluded.days;
+    on conflict on constraint retentions_pkey do update set days = excluded.days, source = 'room';
   end if;
-  perform chat._tell(channel.id, 'retention_changed', jsonb_build_object('days', days));
+  perform accounts._tell_retention(channel.id);
   select * into channel from chat.channels as known where known.id = channel.id;
   return channel;
 end;
 $$;
 comment on function accounts.set_retention is
-  'Keeps the messages of a room for so many days; for ever where `days` is left out. For its owner and admins.
+  'Keeps the messages of a room for so many days; where `days` is left out, for as long as its organization says, else for
+ever. For its owner and admins.
+
+@notNull';
+
+-- The organization is locked before its rooms, and these in the order of their ids, as where members change.
+create function accounts.set_organization_retention(organization_id uuid, days integer default null)
+returns organizations.organizations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  place organizations.organizations := organizations._require(organization_id, 'write', 'organization');
+  room  uuid;
+begin
+  perform accounts._require_days(days);
+  if days is null then
+    delete from accounts.organization_retentions as known where known.organization_id = place.id;
+  else
+    insert into accounts.organization_retentions as known (organization_id, days) values (place.id, days)
+    on conflict on constraint organization_retentions_pkey do update set days = excluded.days, set_at = now()
+    where known.days <> excluded.days;
+  end if;
+  for room in
+    select owned.channel_id
+    from chat.organization_rooms as owned
+    where owned.organization_id = place.id
+    order by owned.channel_id
+  loop
+    perform from chat.channels as channel where channel.id = room for no key update;
+    if accounts._inherit_retention(room) then
+      perform accounts._tell_retention(room);
+    end if;
+  end loop;
+  perform events.publish(
+    'organization:' || place.id, 'organization_updated', jsonb_build_object('organization_id', place.id)
+  );
+  return place;
+end;
+$$;
+comment on function accounts.set_organization_retention is
+  'Keeps the messages of the organization''s rooms for so many days, where a room has no rule of its own; for ever where
+`days` is left out. It takes {"organization": ["write"]}.
 
 @notNull';
 
@@ -12466,6 +12589,9 @@ begin
     if not found then
       continue;
     end if;
+    -- Read again under the lock: it may have been changed, or be gone.
+    select * into rule from accounts.retentions as known where known.channel_id = rule.channel_id;
+    continue when not found;
     if accounts._is_held(rule.channel_id, null) then
       update accounts.retentions as known set expired_at = clock_timestamp() where known.channel_id = rule.channel_id;
       continue;
@@ -12808,6 +12934,19 @@ $$;
 create trigger forget_exports after delete on identity.accounts
   for each row execute function accounts._forget_exports();
 
+-- A room that comes to an organization, or leaves it.
+create function accounts._follow_retention() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform accounts._inherit_retention((coalesce(new, old)).channel_id)
+  where exists (select from chat.channels as channel where channel.id = (coalesce(new, old)).channel_id);
+  return null;
+end;
+$$;
+create trigger follow_retention after insert or delete on chat.organization_rooms
+  for each row execute function accounts._follow_retention();
+
 create function accounts._refuse_held() returns void
 language plpgsql set search_path = ''
 as $$
@@ -12879,6 +13018,11 @@ alter table accounts.retentions enable row level security;
 create policy members_see_how_long_a_room_is_kept on accounts.retentions for select to member
   using (exists (select from chat._readable as readable where readable.channel_id = retentions.channel_id offset 0));
 
+alter table accounts.organization_retentions enable row level security;
+create policy members_see_how_long_organizations_they_know_keep on accounts.organization_retentions
+  for select to member
+  using (organization_id = any (array(select organizations._known())));
+
 alter table accounts.exports enable row level security;
 create policy users_see_their_exports on accounts.exports for select to member
   using (user_id = (select identity.current_user_id()));
@@ -12890,12 +13034,13 @@ alter table accounts.export_links enable row level security;
 -- Grants: this is the API
 -- --------------------------------------------------------------------------------------------
 
-grant select on accounts.acts, accounts.retentions, accounts.exports to member;
+grant select on accounts.acts, accounts.retentions, accounts.organization_retentions, accounts.exports to member;
 grant select on accounts.legal_holds to operator;
 
 revoke execute on all functions in schema accounts from public;
 grant execute on function accounts._export_file to plinth_server;
-grant execute on function accounts.set_retention, accounts.request_export, accounts.create_export_link to member;
+grant execute on function accounts.set_retention, accounts.set_organization_retention to member;
+grant execute on function accounts.request_export, accounts.create_export_link to member;
 grant execute on function accounts.set_account_status, accounts.impersonate, accounts.merge_accounts to operator;
 grant execute on function accounts.place_hold, accounts.release_hold to operator;
 

@@ -166,7 +166,8 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   },
   'accounts._export_parts': { readers: [], columns: '' },
   'accounts.legal_holds': { readers: ['operator'], columns: 'id user_id channel_id reason placed_at' },
-  'accounts.retentions': { readers: ['member'], columns: 'channel_id days expired_at' },
+  'accounts.retentions': { readers: ['member'], columns: 'channel_id days expired_at source' },
+  'accounts.organization_retentions': { readers: ['member'], columns: 'organization_id days set_at' },
   'accounts.exports': {
     readers: ['member'],
     columns: 'id user_id run_id created_at finished_at file bytes expires_at',
@@ -442,6 +443,7 @@ export const functions: Record<string, string[]> = {
 
   'accounts._export_file(text)': ['plinth_server'],
   'accounts.set_retention(uuid,integer)': ['member'],
+  'accounts.set_organization_retention(uuid,integer)': ['member'],
   'accounts.request_export()': ['member'],
   'accounts.create_export_link(uuid)': ['member'],
   'accounts.set_account_status(uuid,identity.account_status,text)': ['operator'],
@@ -525,6 +527,10 @@ export const privateFunctions = [
   'accounts._merge_channels(uuid,uuid)',
   'accounts._merge_members(uuid,uuid)',
   'accounts._merge_direct_chats(uuid,uuid)',
+  'accounts._inherit_retention(uuid)',
+  'accounts._tell_retention(uuid)',
+  'accounts._require_days(integer)',
+  'accounts._follow_retention()',
   'accounts._expire_channel(accounts.retentions,integer)',
   'accounts.expire_messages(integer)',
   'accounts._export_more(text,jsonb,timestamp with time zone)',
