@@ -9668,7 +9668,7 @@ create index files_content_id_idx on files.files (content_id);
 -- What expire_files looks for.
 create index files_loose_since_idx on files.files (loose_since) where loose_since is not null;
 
--- No foreign key names a message (see chat.messages); triggers and expire_files take its place.
+-- No foreign key names a message (see chat.messages); triggers and chat.clear_gone_months take its place.
 create table files.attachments (
   message_id uuid     not null,
   position   smallint not null,
@@ -10517,7 +10517,6 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   kept  interval := (select kept_unused from files.limits);
-  oldest uuid := (select message.id from chat.messages as message order by message.id limit 1);
   count bigint := 0;
   done  bigint;
 begin
@@ -10536,17 +10535,6 @@ begin
     )
     where gone.state = 'checking'
   ) as told on true;
-  count := count + done;
-
-  -- Of messages that went with their month.
-  with due as (
-    select message_id, position from files.attachments
-    where oldest is null or message_id < oldest
-    order by message_id limit most for update skip locked
-  )
-  delete from files.attachments as attached using due
-  where attached.message_id = due.message_id and attached.position = due.position;
-  get diagnostics done = row_count;
   count := count + done;
 
   -- Files that no message has.
@@ -10627,8 +10615,6 @@ $$;
 create trigger detach_files after update of deleted_at on chat.messages
   for each row when (old.deleted_at is null and new.deleted_at is not null)
   execute function files._detach();
-create trigger detach_files_of_removed after delete on chat.messages
-  for each row execute function files._detach();
 
 create function files._loosen() returns trigger
 language plpgsql security definer set search_path = ''
@@ -10795,6 +10781,8 @@ comment on column chat.pins.message_id is 'Which message.';
 comment on column chat.pins.pinned_by  is 'Who pinned it; null where their account is gone.';
 comment on column chat.pins.pinned_at  is 'When.';
 create index pins_pinned_by_idx on chat.pins (pinned_by);
+-- What goes with its message.
+create index pins_message_id_idx on chat.pins (message_id);
 
 create table chat.threads (
   message_id    uuid   primary key,
@@ -10849,6 +10837,8 @@ comment on column chat.bookmarks.channel_id is 'Its channel.';
 comment on column chat.bookmarks.note       is 'What they noted, up to 500 characters; null for nothing.';
 comment on column chat.bookmarks.made_at    is 'When.';
 create index bookmarks_channel_id_idx on chat.bookmarks (channel_id);
+-- What goes with its message.
+create index bookmarks_message_id_idx on chat.bookmarks (message_id);
 
 -- As many as memberships, and gone with them.
 create table chat.drafts (
@@ -10872,6 +10862,8 @@ comment on column chat.drafts.changed_at  is 'When it last changed.';
 comment on constraint drafts_membership_fkey on chat.drafts is '@name membership';
 -- What someone has not sent yet.
 create index drafts_user_id_idx on chat.drafts (user_id);
+-- What forgets a message that is gone.
+create index drafts_reply_to_id_idx on chat.drafts (reply_to_id) where reply_to_id is not null;
 
 -- A row is there while it waits, and after it was refused until its author takes it away. A run of its own sends it,
 -- and the row goes with that.
@@ -10906,6 +10898,53 @@ comment on column chat.scheduled_messages.run_id      is
 @hide';
 create index scheduled_messages_user_id_send_at_idx on chat.scheduled_messages (user_id, send_at, id);
 create index scheduled_messages_channel_id_idx on chat.scheduled_messages (channel_id);
+-- What forgets a message that is gone.
+create index scheduled_messages_reply_to_id_idx on chat.scheduled_messages (reply_to_id)
+  where reply_to_id is not null;
+
+-- Kept by clear_gone_months, which sees by it what is there no more.
+create table chat.known_months (
+  name     text primary key,
+  lower    uuid not null,
+  upper    uuid not null,
+  gone_at  timestamptz,                                   -- null: there
+  swept_to uuid,                                          -- null: no channel's members were looked at yet
+
+  constraint month_ends_after_it_begins check (upper > lower)
+);
+comment on table chat.known_months is
+  'The months of messages that are there; and those that were detached or dropped, until what hung on them is gone.';
+
+-- --------------------------------------------------------------------------------------------
+-- Views: what names a message
+-- --------------------------------------------------------------------------------------------
+
+-- Each column that names a message, and what becomes of its row when the message goes for good, by itself or with its
+-- month: it goes too (row), forgets the message (link), or keeps its id, for the reason that is given.
+create view chat._message_links as
+select listed.position, listed.named, listed.named_column::name as named_column, listed.loses, listed.reason
+from (values
+  (1,  'chat.message_edits',          'message_id',      'row',  null),
+  (2,  'chat.mentions',               'message_id',      'row',  null),
+  (3,  'chat.reactors',               'message_id',      'row',  null),  -- its trigger counts, so before the counts
+  (4,  'chat.reactions',              'message_id',      'row',  null),
+  (5,  'chat.pins',                   'message_id',      'row',  null),
+  (6,  'chat.threads',                'message_id',      'row',  null),
+  (7,  'chat.forwards',               'message_id',      'row',  null),
+  (8,  'chat.bookmarks',              'message_id',      'row',  null),
+  (9,  'chat.drafts',                 'reply_to_id',     'link', null),
+  (10, 'chat.scheduled_messages',     'reply_to_id',     'link', null),
+  (11, 'files.attachments',           'message_id',      'row',  null),
+  (12, 'notifications.notifications', 'message_id',      'row',  null),
+  (null, 'chat.channels',           'last_message_id', null, 'Ids go on from it; lastMessage is null.'),
+  (null, 'chat.messages',           'reply_to_id',     null, 'That it was an answer is true; replyTo is null.'),
+  (null, 'chat.forwards',           'from_message_id', null, 'Who said it, and when, stays; original is null.'),
+  (null, 'chat.threads',            'last_reply_id',   null, 'How far the thread was counted.'),
+  (null, 'chat.deletions',          'message_id',      null, 'It goes by its seq, with what is unread.'),
+  (null, 'chat.nonces',             'message_id',      null, 'Imported again, it is not made again; others expire.'),
+  (null, 'chat.moderation_entries', 'message_id',      null, 'A log that nobody changes.')
+) as listed (position, named, named_column, loses, reason);
+comment on view chat._message_links is 'What becomes of the rows that name a message when it goes for good.';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: what a message tells
@@ -11261,8 +11300,8 @@ $$;
 comment on function chat.unpin_message is 'Unpins a message; nothing changes where it is not pinned.';
 
 -- Sent as any other message: who may not write there is refused by sending. What is forwarded again is still its
--- first author's. Its files are the same ones: whoever sees the forwarded message sees them, and they go when no message
--- has them any more.
+-- first author's. Its files are the same ones: whoever sees the forwarded message sees them, and they go when no
+-- message has them any more.
 create function chat.forward_message(message_id uuid, channel_id uuid, nonce text default null) returns chat.messages
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -11310,8 +11349,8 @@ begin
 end;
 $$;
 comment on function chat.forward_message is
-  'Sends a message that the caller may read, with its files, to a channel where they may write, with a note of who said it
-first. With a `nonce`, forwarding again returns the first message.
+  'Sends a message that the caller may read, with its files, to a channel where they may write, with a note of who said
+it first. With a `nonce`, forwarding again returns the first message.
 
 @notNull';
 
@@ -11608,6 +11647,167 @@ comment on function chat.send_scheduled is
 @hide';
 
 -- --------------------------------------------------------------------------------------------
+-- Functions: months that are gone
+-- --------------------------------------------------------------------------------------------
+
+-- The months of messages that are attached now, with their bounds.
+create function chat._attached_months() returns table (name text, lower uuid, upper uuid)
+language sql stable set search_path = ''
+as $$
+  select month.relname::text, (bound.parts)[1]::uuid, (bound.parts)[2]::uuid
+  from pg_catalog.pg_inherits as held
+  join pg_catalog.pg_class as month on month.oid = held.inhrelid
+  cross join lateral regexp_match(
+    pg_get_expr(month.relpartbound, month.oid), $re$from \('([^']+)'\) to \('([^']+)'\)$re$, 'i'
+  ) as bound (parts)
+  where held.inhparent = 'chat.messages'::regclass and not held.inhdetachpending;
+$$;
+
+-- Notes which months are there, and which no longer are. What comes back, or lies in another partition now, is there.
+create function chat._note_months() returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  is_first boolean := not exists (select from chat.known_months);
+begin
+  insert into chat.known_months as known (name, lower, upper)
+  select attached.name, attached.lower, attached.upper from chat._attached_months() as attached
+  on conflict (name) do update
+  set lower = excluded.lower, upper = excluded.upper, gone_at = null, swept_to = null
+  where (known.lower, known.upper) <> (excluded.lower, excluded.upper) or known.gone_at is not null;
+  -- Whatever went before anyone looked.
+  insert into chat.known_months (name, lower, upper, gone_at)
+  select 'earlier', '00000000-0000-0000-0000-000000000000', known.lower, now()
+  from chat.known_months as known
+  where is_first
+  order by known.lower
+  limit 1
+  on conflict (name) do nothing;
+  update chat.known_months as known set gone_at = now()
+  where known.gone_at is null
+    and not exists (select from chat._attached_months() as attached where attached.name = known.name);
+  delete from chat.known_months as known
+  where known.gone_at is not null and exists (
+    select from chat._attached_months() as attached
+    where attached.lower < known.upper and attached.upper > known.lower
+  );
+end;
+$$;
+
+-- Members who have not read what is gone have nothing left to read there: as where messages expire. Of so many
+-- channels, in the order of their ids; null when all have been seen.
+create function chat._count_without(month chat.known_months, most integer) returns uuid
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  channel  record;
+  earlier  bigint;
+  upto     bigint;
+  seen     integer := 0;
+  swept_to uuid;
+begin
+  for channel in
+    select known.id, known.last_seq
+    from chat.channels as known
+    where month.swept_to is null or known.id > month.swept_to
+    order by known.id
+    limit most
+  loop
+    seen := seen + 1;
+    swept_to := channel.id;
+    upto := coalesce((
+      select message.seq - 1
+      from chat.messages as message
+      where message.channel_id = channel.id and message.id >= month.upper
+      order by message.id
+      limit 1
+    ), channel.last_seq);
+    earlier := coalesce((
+      select message.seq
+      from chat.messages as message
+      where message.channel_id = channel.id and message.id < month.lower
+      order by message.id desc
+      limit 1
+    ), 0);
+    continue when upto <= earlier;
+    delete from chat.deletions as deletion
+    where deletion.channel_id = channel.id and deletion.seq > earlier and deletion.seq <= upto;
+    update chat.members as member
+    set last_read_seq = upto
+    where member.channel_id = channel.id
+      and coalesce(member.last_read_seq, member.joined_seq) >= earlier
+      and coalesce(member.last_read_seq, member.joined_seq) < upto;
+    if found then
+      perform chat._tell(channel.id, 'messages_expired', jsonb_build_object('upto_seq', upto));
+    end if;
+  end loop;
+  return case when seen = most then swept_to end;
+end;
+$$;
+
+-- In batches, each a run of its own; whatever is cut off is done again, and what is done has nothing left to do. No
+-- month is made meanwhile (the lock of _make_partition): what hangs on an import's first messages is not to go.
+create function chat.clear_gone_months(most integer default 10000) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  month chat.known_months;
+  link  record;
+  total bigint := 0;
+  count bigint;
+begin
+  if not pg_try_advisory_xact_lock(hashtext('chat._make_partition')) then
+    return 0;
+  end if;
+  perform chat._note_months();
+  for month in select known.* from chat.known_months as known where known.gone_at is not null order by known.lower loop
+    for link in
+      select known.* from chat._message_links as known where known.loses is not null order by known.position
+    loop
+      execute format(
+        case link.loses when 'row' then 'delete from %1$s' else 'update %1$s set %2$I = null' end
+        || ' where ctid = any (array(
+          select hanging.ctid from %1$s as hanging where hanging.%2$I >= $1 and hanging.%2$I < $2 limit $3
+          for update skip locked
+        ))',
+        link.named::regclass, link.named_column
+      ) using month.lower, month.upper, most - total;
+      get diagnostics count = row_count;
+      total := total + count;
+      if total >= most then
+        return total;
+      end if;
+    end loop;
+    -- Answers that are gone, of what is older and stays.
+    update chat.threads as thread
+    set reply_count = counted.replies
+    from (
+      select known.message_id, (
+        select count(*) from chat.messages as reply
+        where reply.reply_to_id = known.message_id and reply.deleted_at is null
+      ) as replies
+      from chat.threads as known
+      where known.message_id < month.lower and known.last_reply_id >= month.lower
+    ) as counted
+    where thread.message_id = counted.message_id and thread.reply_count <> counted.replies;
+    month.swept_to := chat._count_without(month, greatest(most / 2, 1));
+    if month.swept_to is not null then
+      update chat.known_months as known set swept_to = month.swept_to where known.name = month.name;
+      return greatest(total, 1);
+    end if;
+    delete from chat.known_months as known where known.name = month.name;
+    total := total + 1;
+  end loop;
+  return total;
+end;
+$$;
+comment on function chat.clear_gone_months is
+  'Removes what hung on messages whose month was detached or dropped, and counts them as unread no longer; `most` rows
+at a time. Returns how much it did: 0 when nothing is left.
+
+@notNull';
+
+-- --------------------------------------------------------------------------------------------
 -- Triggers
 -- --------------------------------------------------------------------------------------------
 
@@ -11685,6 +11885,42 @@ $$;
 create trigger clear_deleted after update of deleted_at on chat.messages
   for each row when (old.deleted_at is null and new.deleted_at is not null) execute function chat._clear_deleted();
 
+-- What hung on messages that are removed for good, as retention does. Of a channel that is removed all goes by itself.
+create function chat._clear_removed() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  link record;
+begin
+  for link in
+    select known.* from chat._message_links as known where known.loses is not null order by known.position
+  loop
+    execute case link.loses
+      when 'row' then format(
+        'delete from %s as hanging using removed where hanging.%I = removed.id', link.named::regclass, link.named_column
+      )
+      else format(
+        'update %s as hanging set %I = null from removed where hanging.%2$I = removed.id',
+        link.named::regclass, link.named_column
+      )
+    end;
+  end loop;
+  update chat.threads as known
+  set reply_count = known.reply_count - gone.replies
+  from (
+    select removed.reply_to_id, count(*) as replies
+    from removed
+    where removed.reply_to_id is not null and removed.deleted_at is null
+    group by removed.reply_to_id
+  ) as gone
+  where known.message_id = gone.reply_to_id;
+  return null;
+end;
+$$;
+create trigger clear_removed after delete on chat.messages
+  referencing old table as removed
+  for each statement execute function chat._clear_removed();
+
 -- A removed account keeps nothing for itself, and says nothing more. A run that waits finds nothing to send.
 create function chat._forget_kept() returns trigger
 language plpgsql security definer set search_path = ''
@@ -11721,6 +11957,9 @@ create policy members_see_threads_in_what_they_may_read on chat.threads for sele
 alter table chat.forwards enable row level security;
 create policy members_see_forwards_in_what_they_may_read on chat.forwards for select to member
   using (exists (select from chat._readable as readable where readable.channel_id = forwards.channel_id offset 0));
+
+-- No policy, no grant: only the functions above reach it.
+alter table chat.known_months enable row level security;
 
 alter table chat.bookmarks enable row level security;
 create policy users_see_their_bookmarks on chat.bookmarks for select to member
@@ -12491,8 +12730,8 @@ begin
 end;
 $$;
 comment on function accounts.set_retention is
-  'Keeps the messages of a room for so many days; where `days` is left out, for as long as its organization says, else for
-ever. For its owner and admins.
+  'Keeps the messages of a room for so many days; where `days` is left out, for as long as its organization says, else
+for ever. For its owner and admins.
 
 @notNull';
 
@@ -12561,7 +12800,6 @@ begin
   delete from chat.nonces as used
   using chat.messages as message
   where message.id = any (ids) and used.sender_id = message.sender_id and used.message_id = message.id;
-  delete from chat.message_edits as edit where edit.message_id = any (ids);
   delete from chat.messages as message where message.id = any (ids);
   delete from chat.deletions as deletion where deletion.channel_id = rule.channel_id and deletion.seq <= upto;
   update chat.members as member
@@ -13365,6 +13603,8 @@ create unique index notifications_recipient_id_key_key on notifications.notifica
 create index notifications_recipient_id_read_at_type_idx on notifications.notifications (recipient_id, read_at, type);
 create index notifications_channel_id_idx on notifications.notifications (channel_id);
 create index notifications_actor_id_idx on notifications.notifications (actor_id);
+-- What goes with its message.
+create index notifications_message_id_idx on notifications.notifications (message_id) where message_id is not null;
 -- What expire looks for. No B-tree: by one, a page in this order would be looked for among the rows of all.
 create index notifications_created_at_idx on notifications.notifications using brin (created_at);
 
@@ -16033,6 +16273,7 @@ values
   ('daily stats',      '10 0 * * *', 'stats.update_daily_stats'),
   ('expire nonces',    '20 3 * * *', 'operations.expire_nonces'),
   ('expire messages',  '*/10 * * * *', 'accounts.expire_messages'),
+  ('clear months',     '*/5 * * * *', 'chat.clear_gone_months'),
   ('expire metrics',   '25 3 * * *', 'stats.expire_metrics'),
   ('expire runs',      '30 3 * * *', 'jobs.expire_runs'),
   ('expire rooms',     '35 3 * * *', 'chat.expire_rooms'),

@@ -116,8 +116,8 @@ export const setOrganizationRetention = mutation('accounts.set_organization_rete
 }, Organization);
 
 /**
- * Keeps the messages of a room for so many days; where `days` is left out, for as long as its organization says, else for
- * ever. For its owner and admins.
+ * Keeps the messages of a room for so many days; where `days` is left out, for as long as its organization says, else
+ * for ever. For its owner and admins.
  */
 export const setRetention = mutation('accounts.set_retention', {
   channelId: pg.uuid,

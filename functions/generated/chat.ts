@@ -460,8 +460,8 @@ export const edits = query('chat.edits', { message: keyOf(Message, 'id') }, setO
 export const ensureMonth = mutation('chat.ensure_month', { at: pg.timestamptz }, pg.bool);
 
 /**
- * Sends a message that the caller may read, with its files, to a channel where they may write, with a note of who said it
- * first. With a `nonce`, forwarding again returns the first message.
+ * Sends a message that the caller may read, with its files, to a channel where they may write, with a note of who said
+ * it first. With a `nonce`, forwarding again returns the first message.
  */
 export const forwardMessage = mutation('chat.forward_message', {
   messageId: pg.uuid,
