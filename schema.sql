@@ -5901,7 +5901,7 @@ comment on column chat.channels.id              is 'The key; rises with the time
 comment on column chat.channels.kind            is 'Direct chat, room or external conversation.';
 comment on column chat.channels.name            is 'The name of a room; null for a direct chat.';
 comment on column chat.channels.description     is 'What the room is for.';
-comment on column chat.channels.is_public       is 'Whether anyone signed in may read and join.';
+comment on column chat.channels.is_public       is 'Whether anyone signed in, and not banned, may read and join.';
 comment on column chat.channels.owner_id        is 'Who answers for the room.';
 comment on column chat.channels.last_seq        is 'The `seq` of its newest message; 0 for none.';
 comment on column chat.channels.last_message_id is 'The id of its newest message; null for none.';
@@ -6198,7 +6198,8 @@ create table chat.room_bans (
   primary key (channel_id, user_id),
   constraint reason_is_at_most_500_characters check (char_length(reason) <= 500)
 );
-comment on table  chat.room_bans            is 'Someone who may not come into a room, whichever way.';
+comment on table  chat.room_bans            is
+  'Someone who may not come into a room, whichever way, nor read it where it is public.';
 comment on column chat.room_bans.channel_id is 'The room.';
 comment on column chat.room_bans.user_id    is 'Who.';
 comment on column chat.room_bans.banned_by  is 'Who banned them.';
@@ -6384,7 +6385,14 @@ comment on view chat._memberships is
 create view chat._readable as
 select channel_id from chat.members where user_id = (select identity.current_user_id())
 union all
-select id from chat.channels where is_public;
+select channel.id
+from chat.channels as channel
+where channel.is_public and not exists (
+  select
+  from chat.room_bans as ban
+  where ban.channel_id = channel.id and ban.user_id = (select identity.current_user_id())
+    and (ban.ends_at is null or ban.ends_at > now())
+);
 comment on view chat._readable is
   'The channels that the caller may read.
 
@@ -8157,7 +8165,9 @@ as $$
 begin
   perform chat._tell(
     _tell_moderated.channel_id, 'member_' || what,
-    jsonb_build_object('user_id', _tell_moderated.user_id, 'ends_at', _tell_moderated.ends_at)
+    jsonb_build_object('user_id', _tell_moderated.user_id, 'ends_at', _tell_moderated.ends_at),
+    -- Who listens to a public room without being in it hears no more.
+    case when what = 'banned' then _tell_moderated.user_id end
   );
   perform events.publish(
     'user:' || _tell_moderated.user_id, 'membership_' || what,
@@ -8226,6 +8236,7 @@ create function chat.ban_from_room(
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
+  place   uuid := chat._lock_organization_of(channel_id);
   channel chat.channels := chat._lock_room(channel_id, 'ban');
   member  chat.members := chat._require_rank(channel, user_id);
   ban     chat.room_bans;
@@ -8261,8 +8272,9 @@ begin
 end;
 $$;
 comment on function chat.ban_from_room is
-  'Takes someone out of a room, and keeps them out whichever way they try, for so many seconds or until it is lifted.
-For moderators, about who stands below them or is not in.
+  'Takes someone out of a room, and keeps them out whichever way they try, for so many seconds or until it is lifted;
+where it is public they read it no more, and out of a room of an organization they stay in the organization. For
+moderators, about who stands below them or is not in.
 
 @notNull';
 
@@ -8270,6 +8282,7 @@ create function chat.unban_from_room(channel_id uuid, user_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
+  place   uuid := chat._lock_organization_of(channel_id);
   channel chat.channels := chat._lock_room(channel_id, 'ban');
 begin
   delete from chat.room_bans as ban where ban.channel_id = channel.id and ban.user_id = unban_from_room.user_id;
@@ -8278,9 +8291,13 @@ begin
   end if;
   perform chat._note(channel.id, 'unbanned', unban_from_room.user_id);
   perform chat._tell_moderated(channel.id, unban_from_room.user_id, 'unbanned');
+  if place is not null then
+    perform chat._follow(place, array[unban_from_room.user_id], channel.id);
+  end if;
 end;
 $$;
-comment on function chat.unban_from_room is 'Lifts a ban; they come in again like anyone.';
+comment on function chat.unban_from_room is
+  'Lifts a ban; they come in again like anyone, and are in again where the room follows an organization of theirs.';
 
 create function chat.expire_rooms() returns bigint
 language sql volatile security definer set search_path = ''
@@ -9113,8 +9130,9 @@ grant execute on function chat.mute_member, chat.unmute_member, chat.ban_from_ro
 -- --------------------------------------------------------------------------------------------
 -- Rooms of organizations
 -- --------------------------------------------------------------------------------------------
--- Who is in such a room is decided by the organization alone: _follow brings the members of rooms in line with it, in
--- the transaction of the change, and nobody joins, is added, leaves or is removed by hand.
+-- Who is in such a room is decided by the organization: _follow brings the members of rooms in line with it, in the
+-- transaction of the change, and nobody joins, is added, leaves or is removed by hand. Only a ban keeps someone out who
+-- is in the organization, for as long as it lasts.
 
 create table chat.organization_rooms (
   channel_id          uuid        primary key references chat.channels (id) on delete cascade,
@@ -9151,14 +9169,21 @@ select room.channel_id, room.organization_id, held.user_id
 from chat.organization_rooms as room
 join organizations.memberships as held on held.organization_id = room.organization_id
 left join organizations.departments as own on own.id = held.department_id
-where room.department_id is null
+where (
+  room.department_id is null
   or room.department_id = held.department_id
   or (room.with_subdepartments and room.department_id = any (own.lineage))
   or exists (
     select
     from organizations.departments as led
     where led.id = room.department_id and led.manager_id = held.user_id
-  );
+  )
+) and not exists (
+  select
+  from chat.room_bans as ban
+  where ban.channel_id = room.channel_id and ban.user_id = held.user_id
+    and (ban.ends_at is null or ban.ends_at > now())
+);
 comment on view chat._organization_room_members is
   'Who belongs in the rooms of organizations.
 
@@ -9223,6 +9248,19 @@ begin
 end;
 $$;
 
+-- The organization before its rooms, as _follow expects; null where the room follows none. For those in the room: to
+-- others it is not there.
+create function chat._lock_organization_of(channel_id uuid) returns uuid
+language sql volatile set search_path = ''
+as $$
+  select place.id
+  from chat.organization_rooms as room
+  join organizations.organizations as place on place.id = room.organization_id
+  where room.channel_id = _lock_organization_of.channel_id
+    and chat._caller_role(_lock_organization_of.channel_id) is not null
+  for no key update of place;
+$$;
+
 create function chat.follow_organizations() returns bigint
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -9230,6 +9268,10 @@ declare
   room  record;
   count bigint := 0;
 begin
+  -- Whose ban has ended is in again: _follow_lifted notes it.
+  delete from chat.room_bans as ban
+  using chat.organization_rooms as following
+  where following.channel_id = ban.channel_id and ban.ends_at <= now();
   -- Where someone is at work, later: the organization is locked before its rooms.
   for room in
     select behind.channel_id, behind.organization_id
@@ -9248,7 +9290,8 @@ begin
 end;
 $$;
 comment on function chat.follow_organizations is
-  'Brings in those who belong in large rooms of organizations, 5,000 a room at a time; returns how many rooms.
+  'Brings in those who belong in large rooms of organizations, 5,000 a room at a time, and whose ban there has ended;
+returns how many rooms.
 
 @notNull';
 
@@ -9347,7 +9390,7 @@ begin
     if belongs <> (tg_op = 'INSERT') and exists (select from chat.channels where id = member.channel_id)
       and exists (select from identity.users where id = member.user_id) then
       raise exception using errcode = 'PT409', message = 'This room follows its organization.',
-        hint = 'Who is in the organization or the department is in the room; nobody joins or leaves it by hand.';
+        hint = 'Who is in the organization or the department is in the room, unless they are banned from it.';
     end if;
   end if;
   return member;
@@ -9355,6 +9398,25 @@ end;
 $$;
 create trigger keep_to_organization before insert or delete on chat.members
   for each row execute function chat._keep_to_organization();
+
+-- However a ban goes: the room is behind until whoever was banned, and belongs there, is back.
+create function chat._follow_lifted() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update chat.organization_rooms as room set is_behind = true
+  where not room.is_behind and room.channel_id in (
+    select lifted.channel_id
+    from lifted
+    join chat._organization_room_members as belonging
+      on belonging.channel_id = lifted.channel_id and belonging.user_id = lifted.user_id
+  );
+  return null;
+end;
+$$;
+create trigger follow_lifted after delete on chat.room_bans
+  referencing old table as lifted
+  for each statement execute function chat._follow_lifted();
 
 -- What an organization says among itself is not for everyone: released, the room may become public.
 create function chat._keep_private() returns trigger
@@ -9454,7 +9516,7 @@ create policy members_see_which_rooms_of_theirs_follow on chat.organization_room
 revoke execute on function
   chat._follow, chat.follow_organizations, chat.create_organization_room, chat.release_organization_room,
   chat._keep_to_organization, chat._keep_private, chat._keep_department, chat._follow_member,
-  chat._follow_department, chat._follow_closing from public;
+  chat._follow_department, chat._follow_closing, chat._follow_lifted, chat._lock_organization_of from public;
 grant select on chat.organization_rooms to member;
 grant execute on function chat.create_organization_room, chat.release_organization_room to member;
 

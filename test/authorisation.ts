@@ -744,6 +744,8 @@ export const privateFunctions = [
   'chat._count_reply()',
   'chat._clear_deleted()',
   'chat._clear_removed()',
+  'chat._follow_lifted()',
+  'chat._lock_organization_of(uuid)',
   'chat._attached_months()',
   'chat._note_months()',
   'chat._count_without(chat.known_months,integer)',
