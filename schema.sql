@@ -6000,7 +6000,7 @@ comment on column chat.channels.id              is 'The key; rises with the time
 comment on column chat.channels.kind            is 'Direct chat, room or external conversation.';
 comment on column chat.channels.name            is 'The name of a room; null for a direct chat.';
 comment on column chat.channels.description     is 'What the room is for.';
-comment on column chat.channels.is_public       is 'Whether anyone signed in may read and join.';
+comment on column chat.channels.is_public       is 'Whether anyone signed in, and not banned, may read and join.';
 comment on column chat.channels.owner_id        is 'Who answers for the room.';
 comment on column chat.channels.last_seq        is 'The `seq` of its newest message; 0 for none.';
 comment on column chat.channels.last_message_id is 'The id of its newest message; null for none.';
@@ -6297,7 +6297,8 @@ create table chat.room_bans (
   primary key (channel_id, user_id),
   constraint reason_is_at_most_500_characters check (char_length(reason) <= 500)
 );
-comment on table  chat.room_bans            is 'Someone who may not come into a room, whichever way.';
+comment on table  chat.room_bans            is
+  'Someone who may not come into a room, whichever way, nor read it where it is public.';
 comment on column chat.room_bans.channel_id is 'The room.';
 comment on column chat.room_bans.user_id    is 'Who.';
 comment on column chat.room_bans.banned_by  is 'Who banned them.';
@@ -6483,7 +6484,14 @@ comment on view chat._memberships is
 create view chat._readable as
 select channel_id from chat.members where user_id = (select identity.current_user_id())
 union all
-select id from chat.channels where is_public;
+select channel.id
+from chat.channels as channel
+where channel.is_public and not exists (
+  select
+  from chat.room_bans as ban
+  where ban.channel_id = channel.id and ban.user_id = (select identity.current_user_id())
+    and (ban.ends_at is null or ban.ends_at > now())
+);
 comment on view chat._readable is
   'The channels that the caller may read.
 
@@ -8266,7 +8274,9 @@ as $$
 begin
   perform chat._tell(
     _tell_moderated.channel_id, 'member_' || what,
-    jsonb_build_object('user_id', _tell_moderated.user_id, 'ends_at', _tell_moderated.ends_at)
+    jsonb_build_object('user_id', _tell_moderated.user_id, 'ends_at', _tell_moderated.ends_at),
+    -- Who listens to a public room without being in it hears no more.
+    case when what = 'banned' then _tell_moderated.user_id end
   );
   perform events.publish(
     'user:' || _tell_moderated.user_id, 'membership_' || what,
@@ -8335,6 +8345,7 @@ create function chat.ban_from_room(
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
+  place   uuid := chat._lock_organization_of(channel_id);
   channel chat.channels := chat._lock_room(channel_id, 'ban');
   member  chat.members := chat._require_rank(channel, user_id);
   ban     chat.room_bans;
@@ -8370,8 +8381,9 @@ begin
 end;
 $$;
 comment on function chat.ban_from_room is
-  'Takes someone out of a room, and keeps them out whichever way they try, for so many seconds or until it is lifted.
-For moderators, about who stands below them or is not in.
+  'Takes someone out of a room, and keeps them out whichever way they try, for so many seconds or until it is lifted;
+where it is public they read it no more, and out of a room of an organization they stay in the organization. For
+moderators, about who stands below them or is not in.
 
 @notNull';
 
@@ -8379,6 +8391,7 @@ create function chat.unban_from_room(channel_id uuid, user_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
+  place   uuid := chat._lock_organization_of(channel_id);
   channel chat.channels := chat._lock_room(channel_id, 'ban');
 begin
   delete from chat.room_bans as ban where ban.channel_id = channel.id and ban.user_id = unban_from_room.user_id;
@@ -8387,9 +8400,13 @@ begin
   end if;
   perform chat._note(channel.id, 'unbanned', unban_from_room.user_id);
   perform chat._tell_moderated(channel.id, unban_from_room.user_id, 'unbanned');
+  if place is not null then
+    perform chat._follow(place, array[unban_from_room.user_id], channel.id);
+  end if;
 end;
 $$;
-comment on function chat.unban_from_room is 'Lifts a ban; they come in again like anyone.';
+comment on function chat.unban_from_room is
+  'Lifts a ban; they come in again like anyone, and are in again where the room follows an organization of theirs.';
 
 create function chat.expire_rooms() returns bigint
 language sql volatile security definer set search_path = ''
@@ -9245,8 +9262,9 @@ grant execute on function chat.mute_member, chat.unmute_member, chat.ban_from_ro
 -- --------------------------------------------------------------------------------------------
 -- Rooms of organizations
 -- --------------------------------------------------------------------------------------------
--- Who is in such a room is decided by the organization alone: _follow brings the members of rooms in line with it, in
--- the transaction of the change, and nobody joins, is added, leaves or is removed by hand.
+-- Who is in such a room is decided by the organization: _follow brings the members of rooms in line with it, in the
+-- transaction of the change, and nobody joins, is added, leaves or is removed by hand. Only a ban keeps someone out who
+-- is in the organization, for as long as it lasts.
 
 create table chat.organization_rooms (
   channel_id          uuid        primary key references chat.channels (id) on delete cascade,
@@ -9283,14 +9301,21 @@ select room.channel_id, room.organization_id, held.user_id
 from chat.organization_rooms as room
 join organizations.memberships as held on held.organization_id = room.organization_id
 left join organizations.departments as own on own.id = held.department_id
-where room.department_id is null
+where (
+  room.department_id is null
   or room.department_id = held.department_id
   or (room.with_subdepartments and room.department_id = any (own.lineage))
   or exists (
     select
     from organizations.departments as led
     where led.id = room.department_id and led.manager_id = held.user_id
-  );
+  )
+) and not exists (
+  select
+  from chat.room_bans as ban
+  where ban.channel_id = room.channel_id and ban.user_id = held.user_id
+    and (ban.ends_at is null or ban.ends_at > now())
+);
 comment on view chat._organization_room_members is
   'Who belongs in the rooms of organizations.
 
@@ -9355,6 +9380,19 @@ begin
 end;
 $$;
 
+-- The organization before its rooms, as _follow expects; null where the room follows none. For those in the room: to
+-- others it is not there.
+create function chat._lock_organization_of(channel_id uuid) returns uuid
+language sql volatile set search_path = ''
+as $$
+  select place.id
+  from chat.organization_rooms as room
+  join organizations.organizations as place on place.id = room.organization_id
+  where room.channel_id = _lock_organization_of.channel_id
+    and chat._caller_role(_lock_organization_of.channel_id) is not null
+  for no key update of place;
+$$;
+
 create function chat.follow_organizations() returns bigint
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -9362,6 +9400,10 @@ declare
   room  record;
   count bigint := 0;
 begin
+  -- Whose ban has ended is in again: _follow_lifted notes it.
+  delete from chat.room_bans as ban
+  using chat.organization_rooms as following
+  where following.channel_id = ban.channel_id and ban.ends_at <= now();
   -- Where someone is at work, later: the organization is locked before its rooms.
   for room in
     select behind.channel_id, behind.organization_id
@@ -9380,7 +9422,8 @@ begin
 end;
 $$;
 comment on function chat.follow_organizations is
-  'Brings in those who belong in large rooms of organizations, 5,000 a room at a time; returns how many rooms.
+  'Brings in those who belong in large rooms of organizations, 5,000 a room at a time, and whose ban there has ended;
+returns how many rooms.
 
 @notNull';
 
@@ -9479,7 +9522,7 @@ begin
     if belongs <> (tg_op = 'INSERT') and exists (select from chat.channels where id = member.channel_id)
       and exists (select from identity.users where id = member.user_id) then
       raise exception using errcode = 'PT409', message = 'This room follows its organization.',
-        hint = 'Who is in the organization or the department is in the room; nobody joins or leaves it by hand.';
+        hint = 'Who is in the organization or the department is in the room, unless they are banned from it.';
     end if;
   end if;
   return member;
@@ -9487,6 +9530,25 @@ end;
 $$;
 create trigger keep_to_organization before insert or delete on chat.members
   for each row execute function chat._keep_to_organization();
+
+-- However a ban goes: the room is behind until whoever was banned, and belongs there, is back.
+create function chat._follow_lifted() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update chat.organization_rooms as room set is_behind = true
+  where not room.is_behind and room.channel_id in (
+    select lifted.channel_id
+    from lifted
+    join chat._organization_room_members as belonging
+      on belonging.channel_id = lifted.channel_id and belonging.user_id = lifted.user_id
+  );
+  return null;
+end;
+$$;
+create trigger follow_lifted after delete on chat.room_bans
+  referencing old table as lifted
+  for each statement execute function chat._follow_lifted();
 
 -- What an organization says among itself is not for everyone: released, the room may become public.
 create function chat._keep_private() returns trigger
@@ -9586,7 +9648,7 @@ create policy members_see_which_rooms_of_theirs_follow on chat.organization_room
 revoke execute on function
   chat._follow, chat.follow_organizations, chat.create_organization_room, chat.release_organization_room,
   chat._keep_to_organization, chat._keep_private, chat._keep_department, chat._follow_member,
-  chat._follow_department, chat._follow_closing from public;
+  chat._follow_department, chat._follow_closing, chat._follow_lifted, chat._lock_organization_of from public;
 grant select on chat.organization_rooms to member;
 grant execute on function chat.create_organization_room, chat.release_organization_room to member;
 
@@ -9800,7 +9862,7 @@ create index files_content_id_idx on files.files (content_id);
 -- What expire_files looks for.
 create index files_loose_since_idx on files.files (loose_since) where loose_since is not null;
 
--- No foreign key names a message (see chat.messages); triggers and expire_files take its place.
+-- No foreign key names a message (see chat.messages); triggers and chat.clear_gone_months take its place.
 create table files.attachments (
   message_id uuid     not null,
   position   smallint not null,
@@ -10649,7 +10711,6 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   kept  interval := (select kept_unused from files.limits);
-  oldest uuid := (select message.id from chat.messages as message order by message.id limit 1);
   count bigint := 0;
   done  bigint;
 begin
@@ -10668,17 +10729,6 @@ begin
     )
     where gone.state = 'checking'
   ) as told on true;
-  count := count + done;
-
-  -- Of messages that went with their month.
-  with due as (
-    select message_id, position from files.attachments
-    where oldest is null or message_id < oldest
-    order by message_id limit most for update skip locked
-  )
-  delete from files.attachments as attached using due
-  where attached.message_id = due.message_id and attached.position = due.position;
-  get diagnostics done = row_count;
   count := count + done;
 
   -- Files that no message has.
@@ -10759,8 +10809,6 @@ $$;
 create trigger detach_files after update of deleted_at on chat.messages
   for each row when (old.deleted_at is null and new.deleted_at is not null)
   execute function files._detach();
-create trigger detach_files_of_removed after delete on chat.messages
-  for each row execute function files._detach();
 
 create function files._loosen() returns trigger
 language plpgsql security definer set search_path = ''
@@ -10927,6 +10975,8 @@ comment on column chat.pins.message_id is 'Which message.';
 comment on column chat.pins.pinned_by  is 'Who pinned it; null where their account is gone.';
 comment on column chat.pins.pinned_at  is 'When.';
 create index pins_pinned_by_idx on chat.pins (pinned_by);
+-- What goes with its message.
+create index pins_message_id_idx on chat.pins (message_id);
 
 create table chat.threads (
   message_id    uuid   primary key,
@@ -10981,6 +11031,8 @@ comment on column chat.bookmarks.channel_id is 'Its channel.';
 comment on column chat.bookmarks.note       is 'What they noted, up to 500 characters; null for nothing.';
 comment on column chat.bookmarks.made_at    is 'When.';
 create index bookmarks_channel_id_idx on chat.bookmarks (channel_id);
+-- What goes with its message.
+create index bookmarks_message_id_idx on chat.bookmarks (message_id);
 
 -- As many as memberships, and gone with them.
 create table chat.drafts (
@@ -11004,6 +11056,8 @@ comment on column chat.drafts.changed_at  is 'When it last changed.';
 comment on constraint drafts_membership_fkey on chat.drafts is '@name membership';
 -- What someone has not sent yet.
 create index drafts_user_id_idx on chat.drafts (user_id);
+-- What forgets a message that is gone.
+create index drafts_reply_to_id_idx on chat.drafts (reply_to_id) where reply_to_id is not null;
 
 -- A row is there while it waits, and after it was refused until its author takes it away. A run of its own sends it,
 -- and the row goes with that.
@@ -11038,6 +11092,53 @@ comment on column chat.scheduled_messages.run_id      is
 @hide';
 create index scheduled_messages_user_id_send_at_idx on chat.scheduled_messages (user_id, send_at, id);
 create index scheduled_messages_channel_id_idx on chat.scheduled_messages (channel_id);
+-- What forgets a message that is gone.
+create index scheduled_messages_reply_to_id_idx on chat.scheduled_messages (reply_to_id)
+  where reply_to_id is not null;
+
+-- Kept by clear_gone_months, which sees by it what is there no more.
+create table chat.known_months (
+  name     text primary key,
+  lower    uuid not null,
+  upper    uuid not null,
+  gone_at  timestamptz,                                   -- null: there
+  swept_to uuid,                                          -- null: no channel's members were looked at yet
+
+  constraint month_ends_after_it_begins check (upper > lower)
+);
+comment on table chat.known_months is
+  'The months of messages that are there; and those that were detached or dropped, until what hung on them is gone.';
+
+-- --------------------------------------------------------------------------------------------
+-- Views: what names a message
+-- --------------------------------------------------------------------------------------------
+
+-- Each column that names a message, and what becomes of its row when the message goes for good, by itself or with its
+-- month: it goes too (row), forgets the message (link), or keeps its id, for the reason that is given.
+create view chat._message_links as
+select listed.position, listed.named, listed.named_column::name as named_column, listed.loses, listed.reason
+from (values
+  (1,  'chat.message_edits',          'message_id',      'row',  null),
+  (2,  'chat.mentions',               'message_id',      'row',  null),
+  (3,  'chat.reactors',               'message_id',      'row',  null),  -- its trigger counts, so before the counts
+  (4,  'chat.reactions',              'message_id',      'row',  null),
+  (5,  'chat.pins',                   'message_id',      'row',  null),
+  (6,  'chat.threads',                'message_id',      'row',  null),
+  (7,  'chat.forwards',               'message_id',      'row',  null),
+  (8,  'chat.bookmarks',              'message_id',      'row',  null),
+  (9,  'chat.drafts',                 'reply_to_id',     'link', null),
+  (10, 'chat.scheduled_messages',     'reply_to_id',     'link', null),
+  (11, 'files.attachments',           'message_id',      'row',  null),
+  (12, 'notifications.notifications', 'message_id',      'row',  null),
+  (null, 'chat.channels',           'last_message_id', null, 'Ids go on from it; lastMessage is null.'),
+  (null, 'chat.messages',           'reply_to_id',     null, 'That it was an answer is true; replyTo is null.'),
+  (null, 'chat.forwards',           'from_message_id', null, 'Who said it, and when, stays; original is null.'),
+  (null, 'chat.threads',            'last_reply_id',   null, 'How far the thread was counted.'),
+  (null, 'chat.deletions',          'message_id',      null, 'It goes by its seq, with what is unread.'),
+  (null, 'chat.nonces',             'message_id',      null, 'Imported again, it is not made again; others expire.'),
+  (null, 'chat.moderation_entries', 'message_id',      null, 'A log that nobody changes.')
+) as listed (position, named, named_column, loses, reason);
+comment on view chat._message_links is 'What becomes of the rows that name a message when it goes for good.';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: what a message tells
@@ -11393,7 +11494,8 @@ $$;
 comment on function chat.unpin_message is 'Unpins a message; nothing changes where it is not pinned.';
 
 -- Sent as any other message: who may not write there is refused by sending. What is forwarded again is still its
--- first author's.
+-- first author's. Its files are the same ones: whoever sees the forwarded message sees them, and they go when no
+-- message has them any more.
 create function chat.forward_message(message_id uuid, channel_id uuid, nonce text default null) returns chat.messages
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -11403,6 +11505,7 @@ declare
   said   chat.messages;
   first  chat.forwards;
   sent   chat.messages;
+  its    uuid[];
 begin
   select * into said
   from chat.messages as known
@@ -11416,6 +11519,19 @@ begin
     forward_message.channel_id, said.text, forward_message.nonce,
     kind => case when said.kind in ('system', 'bot') then 'text' else said.kind end, metadata => said.metadata
   );
+  -- Of one that was deleted this moment there are none left to send; then this is not sent either.
+  its := array(
+    select attached.file_id
+    from files.attachments as attached
+    where attached.message_id = said.id
+    order by attached.position
+  );
+  if its = '{}' and said.kind in ('image', 'file') and exists (
+    select from chat.messages as known where known.id = said.id and known.deleted_at is not null
+  ) then
+    raise exception using errcode = 'PT404', message = 'There is no such message.', column = 'message_id';
+  end if;
+  perform files._attach(sent.id, its);
   select * into first from chat.forwards as known where known.message_id = said.id;
   insert into chat.forwards (message_id, channel_id, from_message_id, author_id, said_at)
   select sent.id, sent.channel_id, coalesce(first.from_message_id, said.id),
@@ -11427,8 +11543,8 @@ begin
 end;
 $$;
 comment on function chat.forward_message is
-  'Sends a message that the caller may read to a channel where they may write, with a note of who said it first. With a
-`nonce`, forwarding again returns the first message.
+  'Sends a message that the caller may read, with its files, to a channel where they may write, with a note of who said
+it first. With a `nonce`, forwarding again returns the first message.
 
 @notNull';
 
@@ -11725,6 +11841,167 @@ comment on function chat.send_scheduled is
 @hide';
 
 -- --------------------------------------------------------------------------------------------
+-- Functions: months that are gone
+-- --------------------------------------------------------------------------------------------
+
+-- The months of messages that are attached now, with their bounds.
+create function chat._attached_months() returns table (name text, lower uuid, upper uuid)
+language sql stable set search_path = ''
+as $$
+  select month.relname::text, (bound.parts)[1]::uuid, (bound.parts)[2]::uuid
+  from pg_catalog.pg_inherits as held
+  join pg_catalog.pg_class as month on month.oid = held.inhrelid
+  cross join lateral regexp_match(
+    pg_get_expr(month.relpartbound, month.oid), $re$from \('([^']+)'\) to \('([^']+)'\)$re$, 'i'
+  ) as bound (parts)
+  where held.inhparent = 'chat.messages'::regclass and not held.inhdetachpending;
+$$;
+
+-- Notes which months are there, and which no longer are. What comes back, or lies in another partition now, is there.
+create function chat._note_months() returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  is_first boolean := not exists (select from chat.known_months);
+begin
+  insert into chat.known_months as known (name, lower, upper)
+  select attached.name, attached.lower, attached.upper from chat._attached_months() as attached
+  on conflict (name) do update
+  set lower = excluded.lower, upper = excluded.upper, gone_at = null, swept_to = null
+  where (known.lower, known.upper) <> (excluded.lower, excluded.upper) or known.gone_at is not null;
+  -- Whatever went before anyone looked.
+  insert into chat.known_months (name, lower, upper, gone_at)
+  select 'earlier', '00000000-0000-0000-0000-000000000000', known.lower, now()
+  from chat.known_months as known
+  where is_first
+  order by known.lower
+  limit 1
+  on conflict (name) do nothing;
+  update chat.known_months as known set gone_at = now()
+  where known.gone_at is null
+    and not exists (select from chat._attached_months() as attached where attached.name = known.name);
+  delete from chat.known_months as known
+  where known.gone_at is not null and exists (
+    select from chat._attached_months() as attached
+    where attached.lower < known.upper and attached.upper > known.lower
+  );
+end;
+$$;
+
+-- Members who have not read what is gone have nothing left to read there: as where messages expire. Of so many
+-- channels, in the order of their ids; null when all have been seen.
+create function chat._count_without(month chat.known_months, most integer) returns uuid
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  channel  record;
+  earlier  bigint;
+  upto     bigint;
+  seen     integer := 0;
+  swept_to uuid;
+begin
+  for channel in
+    select known.id, known.last_seq
+    from chat.channels as known
+    where month.swept_to is null or known.id > month.swept_to
+    order by known.id
+    limit most
+  loop
+    seen := seen + 1;
+    swept_to := channel.id;
+    upto := coalesce((
+      select message.seq - 1
+      from chat.messages as message
+      where message.channel_id = channel.id and message.id >= month.upper
+      order by message.id
+      limit 1
+    ), channel.last_seq);
+    earlier := coalesce((
+      select message.seq
+      from chat.messages as message
+      where message.channel_id = channel.id and message.id < month.lower
+      order by message.id desc
+      limit 1
+    ), 0);
+    continue when upto <= earlier;
+    delete from chat.deletions as deletion
+    where deletion.channel_id = channel.id and deletion.seq > earlier and deletion.seq <= upto;
+    update chat.members as member
+    set last_read_seq = upto
+    where member.channel_id = channel.id
+      and coalesce(member.last_read_seq, member.joined_seq) >= earlier
+      and coalesce(member.last_read_seq, member.joined_seq) < upto;
+    if found then
+      perform chat._tell(channel.id, 'messages_expired', jsonb_build_object('upto_seq', upto));
+    end if;
+  end loop;
+  return case when seen = most then swept_to end;
+end;
+$$;
+
+-- In batches, each a run of its own; whatever is cut off is done again, and what is done has nothing left to do. No
+-- month is made meanwhile (the lock of _make_partition): what hangs on an import's first messages is not to go.
+create function chat.clear_gone_months(most integer default 10000) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  month chat.known_months;
+  link  record;
+  total bigint := 0;
+  count bigint;
+begin
+  if not pg_try_advisory_xact_lock(hashtext('chat._make_partition')) then
+    return 0;
+  end if;
+  perform chat._note_months();
+  for month in select known.* from chat.known_months as known where known.gone_at is not null order by known.lower loop
+    for link in
+      select known.* from chat._message_links as known where known.loses is not null order by known.position
+    loop
+      execute format(
+        case link.loses when 'row' then 'delete from %1$s' else 'update %1$s set %2$I = null' end
+        || ' where ctid = any (array(
+          select hanging.ctid from %1$s as hanging where hanging.%2$I >= $1 and hanging.%2$I < $2 limit $3
+          for update skip locked
+        ))',
+        link.named::regclass, link.named_column
+      ) using month.lower, month.upper, most - total;
+      get diagnostics count = row_count;
+      total := total + count;
+      if total >= most then
+        return total;
+      end if;
+    end loop;
+    -- Answers that are gone, of what is older and stays.
+    update chat.threads as thread
+    set reply_count = counted.replies
+    from (
+      select known.message_id, (
+        select count(*) from chat.messages as reply
+        where reply.reply_to_id = known.message_id and reply.deleted_at is null
+      ) as replies
+      from chat.threads as known
+      where known.message_id < month.lower and known.last_reply_id >= month.lower
+    ) as counted
+    where thread.message_id = counted.message_id and thread.reply_count <> counted.replies;
+    month.swept_to := chat._count_without(month, greatest(most / 2, 1));
+    if month.swept_to is not null then
+      update chat.known_months as known set swept_to = month.swept_to where known.name = month.name;
+      return greatest(total, 1);
+    end if;
+    delete from chat.known_months as known where known.name = month.name;
+    total := total + 1;
+  end loop;
+  return total;
+end;
+$$;
+comment on function chat.clear_gone_months is
+  'Removes what hung on messages whose month was detached or dropped, and counts them as unread no longer; `most` rows
+at a time. Returns how much it did: 0 when nothing is left.
+
+@notNull';
+
+-- --------------------------------------------------------------------------------------------
 -- Triggers
 -- --------------------------------------------------------------------------------------------
 
@@ -11802,6 +12079,42 @@ $$;
 create trigger clear_deleted after update of deleted_at on chat.messages
   for each row when (old.deleted_at is null and new.deleted_at is not null) execute function chat._clear_deleted();
 
+-- What hung on messages that are removed for good, as retention does. Of a channel that is removed all goes by itself.
+create function chat._clear_removed() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  link record;
+begin
+  for link in
+    select known.* from chat._message_links as known where known.loses is not null order by known.position
+  loop
+    execute case link.loses
+      when 'row' then format(
+        'delete from %s as hanging using removed where hanging.%I = removed.id', link.named::regclass, link.named_column
+      )
+      else format(
+        'update %s as hanging set %I = null from removed where hanging.%2$I = removed.id',
+        link.named::regclass, link.named_column
+      )
+    end;
+  end loop;
+  update chat.threads as known
+  set reply_count = known.reply_count - gone.replies
+  from (
+    select removed.reply_to_id, count(*) as replies
+    from removed
+    where removed.reply_to_id is not null and removed.deleted_at is null
+    group by removed.reply_to_id
+  ) as gone
+  where known.message_id = gone.reply_to_id;
+  return null;
+end;
+$$;
+create trigger clear_removed after delete on chat.messages
+  referencing old table as removed
+  for each statement execute function chat._clear_removed();
+
 -- A removed account keeps nothing for itself, and says nothing more. A run that waits finds nothing to send.
 create function chat._forget_kept() returns trigger
 language plpgsql security definer set search_path = ''
@@ -11838,6 +12151,9 @@ create policy members_see_threads_in_what_they_may_read on chat.threads for sele
 alter table chat.forwards enable row level security;
 create policy members_see_forwards_in_what_they_may_read on chat.forwards for select to member
   using (exists (select from chat._readable as readable where readable.channel_id = forwards.channel_id offset 0));
+
+-- No policy, no grant: only the functions above reach it.
+alter table chat.known_months enable row level security;
 
 alter table chat.bookmarks enable row level security;
 create policy users_see_their_bookmarks on chat.bookmarks for select to member
@@ -11882,6 +12198,9 @@ grant usage on schema accounts to plinth_server, member, operator, service;
 
 create type accounts.act_kind as enum ('status_changed', 'merged', 'impersonated', 'held', 'released');
 comment on type accounts.act_kind is 'What an operator did.';
+
+create type accounts.retention_source as enum ('room', 'organization');
+comment on type accounts.retention_source is 'Whose rule it is that holds for a room: its own, or its organization''s.';
 
 -- --------------------------------------------------------------------------------------------
 -- Tables
@@ -11942,10 +12261,12 @@ comment on column accounts.legal_holds.channel_id is 'Which channel is held; nul
 comment on column accounts.legal_holds.reason     is 'Why.';
 comment on column accounts.legal_holds.placed_at  is 'Since when.';
 
+-- The rule that holds for each room: its own, else a copy of its organization's, else none.
 create table accounts.retentions (
-  channel_id uuid        primary key references chat.channels (id) on delete cascade,
-  days       integer     not null,
-  expired_at timestamptz,                         -- null: not looked at yet
+  channel_id uuid                      primary key references chat.channels (id) on delete cascade,
+  days       integer                   not null,
+  expired_at timestamptz,                                 -- null: not looked at yet
+  source     accounts.retention_source not null default 'room',
 
   constraint days_are_1_to_3650 check (days between 1 and 3650)
 );
@@ -11953,8 +12274,25 @@ comment on table  accounts.retentions            is 'How long the messages of a 
 comment on column accounts.retentions.channel_id is 'The room.';
 comment on column accounts.retentions.days       is 'After how many days its messages are removed, 1 to 3650.';
 comment on column accounts.retentions.expired_at is 'When its messages were last looked through; null for never.';
+comment on column accounts.retentions.source     is 'Whose rule it is: the room''s own, or its organization''s.';
 -- Whose turn it is, accounts.expire_messages.
 create index retentions_expired_at_idx on accounts.retentions (expired_at nulls first, channel_id);
+
+create table accounts.organization_retentions (
+  organization_id uuid        primary key references organizations.organizations (id) on delete cascade,
+  days            integer     not null,
+  set_at          timestamptz not null default now(),
+
+  constraint days_are_1_to_3650 check (days between 1 and 3650)
+);
+comment on table  accounts.organization_retentions                 is
+  'How long the messages of an organization''s rooms are kept, where a room has no rule of its own.';
+comment on column accounts.organization_retentions.organization_id is 'The organization.';
+comment on column accounts.organization_retentions.days            is
+  'After how many days messages are removed, 1 to 3650.';
+comment on column accounts.organization_retentions.set_at          is 'Since when it holds.';
+comment on constraint organization_retentions_organization_id_fkey on accounts.organization_retentions is
+  '@inverse retention';
 
 create table accounts.exports (
   id          uuid        primary key default public.uuid_v7(),
@@ -12000,6 +12338,83 @@ create type accounts.export_link as (
 comment on type   accounts.export_link            is 'Where an export is downloaded, by whoever has the link.';
 comment on column accounts.export_link.path       is 'The path on this server: `/exports/…`.';
 comment on column accounts.export_link.expires_at is 'Until when it is good: for an hour.';
+
+-- --------------------------------------------------------------------------------------------
+-- Views: what an export has
+-- --------------------------------------------------------------------------------------------
+
+-- What an export has of a user: the rows of which tables, by which column, without what. And what it has not, and why:
+-- each column that names a user stands here, one way or the other (test/accounts/export-parts.test.ts).
+create view accounts._export_parts as
+select
+  listed.position, listed.named, listed.named_column::name as named_column, listed.type,
+  string_to_array(listed.left_out, ' ') as left_out, listed.reason
+from (values
+  (1,  'identity.users',              'id',             'user',                    'searched', null),
+  (2,  'identity.accounts',           'user_id',        'account',                 '', null),
+  (3,  'identity.sessions',           'user_id',        'session',                 '', null),
+  (4,  'identity.bots',               'owner_id',       'bot',                     '', null),
+  (5,  'organizations.organizations', 'owner_id',       'organization',            '', null),
+  (6,  'organizations.memberships',   'user_id',        'organization_membership', '', null),
+  (7,  'organizations.departments',   'manager_id',     'department_led',          '', null),
+  (8,  'organizations.proxies',       'principal_id',   'proxy',                   '', null),
+  (9,  'organizations.proxies',       'agent_id',       'proxy',                   '', null),
+  (10, 'organizations.invitations',   'user_id',        'organization_invitation', '', null),
+  (11, 'chat.channels',               'owner_id',       'room_owned',              'event_seq', null),
+  (12, 'chat.members',                'user_id',        'membership',              '', null),
+  (13, 'chat.member_permissions',     'user_id',        'room_permission',         '', null),
+  (14, 'chat.slow_turns',             'user_id',        'slow_turn',               '', null),
+  (15, 'chat.room_mutes',             'user_id',        'room_mute',               'muted_by', null),
+  (16, 'chat.room_bans',              'user_id',        'room_ban',                'banned_by', null),
+  (17, 'chat.room_invitations',       'user_id',        'room_invitation',         '', null),
+  (18, 'chat.room_links',             'created_by',     'room_link',               'hash', null),
+  (19, 'chat.join_requests',          'user_id',        'join_request',            '', null),
+  (20, 'chat.moderation_entries',     'actor_id',       'moderation_done',         '', null),
+  (21, 'chat.moderation_entries',     'user_id',        'moderation_met',          'actor_id', null),
+  (22, 'notifications.notification_settings', 'user_id', 'notification_setting',   '', null),
+  (23, 'notifications.notifications', 'recipient_id',   'notification',            'key', null),
+  (24, 'presence.visibilities',       'user_id',        'presence_visibility',     '', null),
+  (25, 'presence.devices',            'user_id',        'presence_device',         '', null),
+  (26, 'presence.sessions',           'user_id',        'presence_session',        '', null),
+  (27, 'presence.days',               'user_id',        'online_day',              '', null),
+  (28, 'files.quotas',                'user_id',        'file_quota',              '', null),
+  (29, 'files.usage',                 'user_id',        'file_usage',              '', null),
+  (30, 'files.files',                 'owner_id',       'file',                    'content_id loose_since', null),
+  (31, 'files.file_uploads',          'owner_id',       'file_upload',             'incoming content_id', null),
+  (32, 'webhooks.webhooks',           'owner_id',       'webhook',                 '', null),
+  (33, 'jobs.runs',                   'asked_by',       'run',                     'worker nonce key event_seq', null),
+  (34, 'accounts.exports',            'user_id',        'export',                  'file', null),
+  (35, 'accounts.acts',               'user_id',        'impersonation',           'address', null),
+  (36, 'chat.drafts',                 'user_id',        'draft',                   '', null),
+  (37, 'chat.scheduled_messages',     'user_id',        'scheduled_message',       'run_id', null),
+  (38, 'chat.bookmarks',              'user_id',        'bookmark',                '', null),
+  (39, 'chat.pins',                   'pinned_by',      'pin',                     '', null),
+  (40, 'chat.mentions',               'user_id',        'mention',                 '', null),
+  (41, 'chat.deletions',              'deleted_by',     'deletion',                '', null),
+  (42, 'chat.reactors',               'user_id',        'reaction',                '', null),
+  (43, 'chat.messages',               'sender_id',      'message',                 'searched', null),
+  -- Left out.
+  (null, 'identity.passwords',        'user_id',      null, '', 'A secret.'),
+  (null, 'identity.codes',            'user_id',      null, '', 'Secrets, gone within minutes.'),
+  (null, 'identity.bots',             'user_id',      null, '', 'A bot asks for no export; its owner''s has it.'),
+  (null, 'identity.sessions',         'impersonator_id', null, '', 'The user''s session; the act is in their export.'),
+  (null, 'events.log',                'user_id',      null, '', 'Days of what the other tables say for good.'),
+  (null, 'access.flags',              'for_users',    null, '', 'What the place tries out, and with whom.'),
+  (null, 'organizations.memberships', 'given_by',     null, '', 'About whom it was given to.'),
+  (null, 'organizations.proxies',     'given_by',     null, '', 'About the two who it is between.'),
+  (null, 'organizations.invitations', 'invited_by',   null, '', 'About who is invited.'),
+  (null, 'chat.direct_pairs',         'first_user_id',  null, '', 'The membership tells with whom.'),
+  (null, 'chat.direct_pairs',         'second_user_id', null, '', 'The membership tells with whom.'),
+  (null, 'chat.nonces',               'sender_id',    null, '', 'Names by which clients know what they sent.'),
+  (null, 'chat.room_mutes',           'muted_by',     null, '', 'About who is muted; moderation_done has it.'),
+  (null, 'chat.room_bans',            'banned_by',    null, '', 'About who is banned; moderation_done has it.'),
+  (null, 'chat.room_invitations',     'invited_by',   null, '', 'About who is invited.'),
+  (null, 'chat.forwards',             'author_id',    null, '', 'About who forwarded; one''s own are in messages.'),
+  (null, 'notifications.notifications', 'actor_id',   null, '', 'About who was told.'),
+  (null, 'accounts.acts',             'operator_id',  null, '', 'The log of the place, of those who run it.'),
+  (null, 'accounts.legal_holds',      'user_id',      null, '', 'Who is held is not told.')
+) as listed (position, named, named_column, type, left_out, reason);
+comment on view accounts._export_parts is 'What the export of one''s data has of which table, or why it has not.';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: what operators do
@@ -12443,6 +12858,52 @@ comment on function accounts.merge_accounts is
 -- Functions: retention
 -- --------------------------------------------------------------------------------------------
 
+-- What holds for a room that has no rule of its own: its organization's, or none. With the channel locked. Gives
+-- whether that has changed.
+create function accounts._inherit_retention(channel_id uuid) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  wanted integer := (
+    select rule.days
+    from chat.organization_rooms as room
+    join accounts.organization_retentions as rule on rule.organization_id = room.organization_id
+    where room.channel_id = _inherit_retention.channel_id
+  );
+begin
+  if wanted is null then
+    delete from accounts.retentions as known
+    where known.channel_id = _inherit_retention.channel_id and known.source = 'organization';
+  else
+    insert into accounts.retentions as known (channel_id, days, source)
+    values (_inherit_retention.channel_id, wanted, 'organization')
+    on conflict on constraint retentions_pkey do update set days = excluded.days
+    where known.source = 'organization' and known.days <> excluded.days;
+  end if;
+  return found;
+end;
+$$;
+
+create function accounts._tell_retention(channel_id uuid) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform chat._tell(_tell_retention.channel_id, 'retention_changed', jsonb_build_object(
+    'days', (select known.days from accounts.retentions as known where known.channel_id = _tell_retention.channel_id)
+  ));
+end;
+$$;
+
+create function accounts._require_days(days integer) returns void
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if days not between 1 and 3650 then
+    raise exception using errcode = 'PT400', message = 'Messages are kept for 1 to 3650 days.', column = 'days';
+  end if;
+end;
+$$;
+
 create function accounts.set_retention(channel_id uuid, days integer default null) returns chat.channels
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -12456,22 +12917,62 @@ begin
   if chat._caller_role(channel.id) is null or chat._caller_role(channel.id) > 'admin' then
     raise exception using errcode = 'PT403', message = 'Only an owner or admin of the room sets how long it is kept.';
   end if;
-  if days not between 1 and 3650 then
-    raise exception using errcode = 'PT400', message = 'Messages are kept for 1 to 3650 days.', column = 'days';
-  end if;
+  perform accounts._require_days(days);
   if days is null then
-    delete from accounts.retentions as known where known.channel_id = channel.id;
+    delete from accounts.retentions as known where known.channel_id = channel.id and known.source = 'room';
+    perform accounts._inherit_retention(channel.id);
   else
     insert into accounts.retentions as known (channel_id, days) values (channel.id, days)
-    on conflict on constraint retentions_pkey do update set days = excluded.days;
+    on conflict on constraint retentions_pkey do update set days = excluded.days, source = 'room';
   end if;
-  perform chat._tell(channel.id, 'retention_changed', jsonb_build_object('days', days));
+  perform accounts._tell_retention(channel.id);
   select * into channel from chat.channels as known where known.id = channel.id;
   return channel;
 end;
 $$;
 comment on function accounts.set_retention is
-  'Keeps the messages of a room for so many days; for ever where `days` is left out. For its owner and admins.
+  'Keeps the messages of a room for so many days; where `days` is left out, for as long as its organization says, else
+for ever. For its owner and admins.
+
+@notNull';
+
+-- The organization is locked before its rooms, and these in the order of their ids, as where members change.
+create function accounts.set_organization_retention(organization_id uuid, days integer default null)
+returns organizations.organizations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  place organizations.organizations := organizations._require(organization_id, 'write', 'organization');
+  room  uuid;
+begin
+  perform accounts._require_days(days);
+  if days is null then
+    delete from accounts.organization_retentions as known where known.organization_id = place.id;
+  else
+    insert into accounts.organization_retentions as known (organization_id, days) values (place.id, days)
+    on conflict on constraint organization_retentions_pkey do update set days = excluded.days, set_at = now()
+    where known.days <> excluded.days;
+  end if;
+  for room in
+    select owned.channel_id
+    from chat.organization_rooms as owned
+    where owned.organization_id = place.id
+    order by owned.channel_id
+  loop
+    perform from chat.channels as channel where channel.id = room for no key update;
+    if accounts._inherit_retention(room) then
+      perform accounts._tell_retention(room);
+    end if;
+  end loop;
+  perform events.publish(
+    'organization:' || place.id, 'organization_updated', jsonb_build_object('organization_id', place.id)
+  );
+  return place;
+end;
+$$;
+comment on function accounts.set_organization_retention is
+  'Keeps the messages of the organization''s rooms for so many days, where a room has no rule of its own; for ever where
+`days` is left out. It takes {"organization": ["write"]}.
 
 @notNull';
 
@@ -12500,7 +13001,6 @@ begin
   delete from chat.nonces as used
   using chat.messages as message
   where message.id = any (ids) and used.sender_id = message.sender_id and used.message_id = message.id;
-  delete from chat.message_edits as edit where edit.message_id = any (ids);
   delete from chat.messages as message where message.id = any (ids);
   delete from chat.deletions as deletion where deletion.channel_id = rule.channel_id and deletion.seq <= upto;
   update chat.members as member
@@ -12528,6 +13028,9 @@ begin
     if not found then
       continue;
     end if;
+    -- Read again under the lock: it may have been changed, or be gone.
+    select * into rule from accounts.retentions as known where known.channel_id = rule.channel_id;
+    continue when not found;
     if accounts._is_held(rule.channel_id, null) then
       update accounts.retentions as known set expired_at = clock_timestamp() where known.channel_id = rule.channel_id;
       continue;
@@ -12622,56 +13125,134 @@ return (
 comment on function accounts._export_file is
   'The file that a link is for; null where it is good for none. For the server.';
 
--- What is known of a user, as lines of JSON: all that is little at once, then their messages by the thousand.
-create function accounts._export_lines(export_id uuid, after uuid, most integer default 1000)
-returns table (id uuid, line text)
+-- What a line says beside its row, so that it can be understood by itself.
+create function accounts._export_more(type text, item jsonb, until timestamptz) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return case type
+    when 'bot' then (
+      select jsonb_build_object('username', person.username, 'tokens', (
+        select coalesce(jsonb_agg(to_jsonb(token) - '{hash,bot_id}'::text[] order by token.id), '[]')
+        from identity.bot_tokens as token
+        where token.bot_id = person.id
+      ))
+      from identity.users as person
+      where person.id = (item ->> 'user_id')::uuid
+    )
+    when 'organization_membership' then (
+      select jsonb_build_object(
+        'organization_name', place.name, 'role', role.name, 'permissions', role.permissions,
+        'department', department.name, 'position', held.title
+      )
+      from organizations.organizations as place
+      join organizations.roles as role on role.id = (item ->> 'role_id')::uuid
+      left join organizations.departments as department on department.id = (item ->> 'department_id')::uuid
+      left join organizations.positions as held on held.id = (item ->> 'position_id')::uuid
+      where place.id = (item ->> 'organization_id')::uuid
+    )
+    when 'membership' then (
+      select jsonb_build_object('channel_kind', channel.kind, 'channel_name', channel.name, 'with_username', (
+        select person.username
+        from chat.members as other
+        join identity.users as person on person.id = other.user_id
+        where channel.kind = 'direct' and other.channel_id = channel.id
+          and other.user_id <> (item ->> 'user_id')::uuid
+      ))
+      from chat.channels as channel
+      where channel.id = (item ->> 'channel_id')::uuid
+    )
+    -- The bytes can be fetched by it for as long as the export is kept.
+    when 'file' then (
+      select jsonb_build_object('url', files._link(
+        '/files/' || (item ->> 'id'), 'file ' || (item ->> 'id'), extract(epoch from until)::bigint, newest
+      ))
+      from files.link_keys as newest
+      order by newest.id desc
+      limit 1
+    )
+    when 'message' then jsonb_build_object(
+      'edits', (
+        select coalesce(jsonb_agg(jsonb_build_object('edited_at', edit.edited_at, 'text', edit.text)), '[]')
+        from chat.message_edits as edit
+        where edit.message_id = (item ->> 'id')::uuid
+      ),
+      'files', (
+        select coalesce(jsonb_agg(attached.file_id order by attached.position), '[]')
+        from files.attachments as attached
+        where attached.message_id = (item ->> 'id')::uuid
+      ),
+      'forwarded_from', (
+        select jsonb_build_object('message_id', forward.from_message_id, 'said_at', forward.said_at)
+        from chat.forwards as forward
+        where forward.message_id = (item ->> 'id')::uuid
+      )
+    )
+    else '{}'
+  end;
+end;
+$$;
+
+-- What is known of a user, as lines of JSON, one part after the other in the order of the tables' keys. Each line has
+-- its place, after which the next page begins.
+create function accounts._export_lines(export_id uuid, after text default null, most integer default 1000)
+returns table (place text, line text)
 language plpgsql stable set search_path = ''
 as $$
 declare
-  owner uuid := (select made.user_id from accounts.exports as made where made.id = _export_lines.export_id);
+  made  accounts.exports;
+  past  jsonb := coalesce(_export_lines.after, '{"part": 0}')::jsonb;
+  part  record;
+  item  record;
+  count integer := 0;
 begin
-  if after is null then
-    return query
-    select null::uuid, jsonb_build_object('type', known.type, 'data', known.data)::text
-    from (
-      select 'user' as type, to_jsonb(person) - 'searched' as data from identity.users as person where person.id = owner
-      union all
-      select 'account', to_jsonb(account) from identity.accounts as account where account.user_id = owner
-      union all
-      select 'session', to_jsonb(session) from identity.sessions as session where session.user_id = owner
-      union all
-      select 'bot', to_jsonb(bot) || jsonb_build_object('username', person.username)
-      from identity.bots as bot
-      join identity.users as person on person.id = bot.user_id
-      where bot.owner_id = owner
-      union all
+  select * into made from accounts.exports as known where known.id = _export_lines.export_id;
+  for part in
+    select
+      listed.*, keys.shown, keys.columns, keys.given
+    from accounts._export_parts as listed
+    cross join lateral (
       select
-        'membership', to_jsonb(member) || jsonb_build_object('channel_kind', channel.kind, 'channel_name', channel.name)
-      from chat.members as member
-      join chat.channels as channel on channel.id = member.channel_id
-      where member.user_id = owner
-      union all
-      select 'impersonation', to_jsonb(act) - 'address'
-      from accounts.acts as act
-      where act.user_id = owner and act.kind = 'impersonated'
-    ) as known;
-  end if;
-  return query
-  select
-    message.id,
-    jsonb_build_object(
-      'type', 'message',
-      'data', to_jsonb(message) - 'searched' || jsonb_build_object('edits', (
-        select coalesce(jsonb_agg(jsonb_build_object('edited_at', edit.edited_at, 'text', edit.text)), '[]')
-        from chat.message_edits as edit
-        where edit.message_id = message.id
-      ))
-    )::text
-  from chat.messages as message
-  where message.sender_id = owner
-    and message.id > coalesce(_export_lines.after, '00000000-0000-0000-0000-000000000000')
-  order by message.id
-  limit most;
+        string_agg(format('item.%I', attribute.attname), ', ' order by key.position) as columns,
+        string_agg(format('item.%I::text', attribute.attname), ', ' order by key.position) as shown,
+        string_agg(
+          format('($2 ->> %s)::%s', key.position - 1, format_type(attribute.atttypid, attribute.atttypmod)), ', '
+          order by key.position
+        ) as given
+      from pg_catalog.pg_index as index
+      cross join lateral unnest(index.indkey::smallint[]) with ordinality as key (number, position)
+      join pg_catalog.pg_attribute as attribute
+        on attribute.attrelid = index.indrelid and attribute.attnum = key.number
+      where index.indrelid = listed.named::regclass and index.indisprimary
+    ) as keys
+    where listed.position >= (past ->> 'part')::integer
+    order by listed.position
+  loop
+    for item in
+      execute format(
+        'select to_jsonb(item) - $3 as data, jsonb_build_array(%s) as key from %s as item
+        where item.%I = $1 and ($2 is null or (%s) > (%s)) %s
+        order by %s limit $4',
+        part.shown, part.named::regclass, part.named_column, part.columns, part.given,
+        -- Of what operators do to a user, holds above all, they are told no more than who acted as them.
+        case when part.type = 'impersonation' then 'and item.kind = ''impersonated''' else '' end,
+        part.columns
+      )
+      using
+        made.user_id,
+        case when part.position = (past ->> 'part')::integer then past -> 'key' end,
+        part.left_out,
+        most - count
+    loop
+      place := jsonb_build_object('part', part.position, 'key', item.key)::text;
+      line := jsonb_build_object(
+        'type', part.type, 'data', item.data || accounts._export_more(part.type, item.data, made.expires_at)
+      )::text;
+      count := count + 1;
+      return next;
+    end loop;
+    exit when count >= most;
+  end loop;
 end;
 $$;
 
@@ -12792,6 +13373,19 @@ $$;
 create trigger forget_exports after delete on identity.accounts
   for each row execute function accounts._forget_exports();
 
+-- A room that comes to an organization, or leaves it.
+create function accounts._follow_retention() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform accounts._inherit_retention((coalesce(new, old)).channel_id)
+  where exists (select from chat.channels as channel where channel.id = (coalesce(new, old)).channel_id);
+  return null;
+end;
+$$;
+create trigger follow_retention after insert or delete on chat.organization_rooms
+  for each row execute function accounts._follow_retention();
+
 create function accounts._refuse_held() returns void
 language plpgsql set search_path = ''
 as $$
@@ -12863,6 +13457,11 @@ alter table accounts.retentions enable row level security;
 create policy members_see_how_long_a_room_is_kept on accounts.retentions for select to member
   using (exists (select from chat._readable as readable where readable.channel_id = retentions.channel_id offset 0));
 
+alter table accounts.organization_retentions enable row level security;
+create policy members_see_how_long_organizations_they_know_keep on accounts.organization_retentions
+  for select to member
+  using (organization_id = any (array(select organizations._known())));
+
 alter table accounts.exports enable row level security;
 create policy users_see_their_exports on accounts.exports for select to member
   using (user_id = (select identity.current_user_id()));
@@ -12874,12 +13473,13 @@ alter table accounts.export_links enable row level security;
 -- Grants: this is the API
 -- --------------------------------------------------------------------------------------------
 
-grant select on accounts.acts, accounts.retentions, accounts.exports to member;
+grant select on accounts.acts, accounts.retentions, accounts.organization_retentions, accounts.exports to member;
 grant select on accounts.legal_holds to operator;
 
 revoke execute on all functions in schema accounts from public;
 grant execute on function accounts._export_file to plinth_server;
-grant execute on function accounts.set_retention, accounts.request_export, accounts.create_export_link to member;
+grant execute on function accounts.set_retention, accounts.set_organization_retention to member;
+grant execute on function accounts.request_export, accounts.create_export_link to member;
 grant execute on function accounts.set_account_status, accounts.impersonate, accounts.merge_accounts to operator;
 grant execute on function accounts.place_hold, accounts.release_hold to operator;
 
@@ -13204,6 +13804,8 @@ create unique index notifications_recipient_id_key_key on notifications.notifica
 create index notifications_recipient_id_read_at_type_idx on notifications.notifications (recipient_id, read_at, type);
 create index notifications_channel_id_idx on notifications.notifications (channel_id);
 create index notifications_actor_id_idx on notifications.notifications (actor_id);
+-- What goes with its message.
+create index notifications_message_id_idx on notifications.notifications (message_id) where message_id is not null;
 -- What expire looks for. No B-tree: by one, a page in this order would be looked for among the rows of all.
 create index notifications_created_at_idx on notifications.notifications using brin (created_at);
 
@@ -15878,6 +16480,7 @@ values
   ('daily stats',      '10 0 * * *', 'stats.update_daily_stats'),
   ('expire nonces',    '20 3 * * *', 'operations.expire_nonces'),
   ('expire messages',  '*/10 * * * *', 'accounts.expire_messages'),
+  ('clear months',     '*/5 * * * *', 'chat.clear_gone_months'),
   ('expire metrics',   '25 3 * * *', 'stats.expire_metrics'),
   ('expire runs',      '30 3 * * *', 'jobs.expire_runs'),
   ('expire rooms',     '35 3 * * *', 'chat.expire_rooms'),

@@ -1,22 +1,19 @@
 import type pg from 'pg';
 import { asOwner, connected } from './connection.ts';
 
-type Line = { id: string | null; line: string };
+type Line = { place: string; line: string };
 
 /** What is known of the user of an export: pages of lines of JSON, one page in memory. Nothing where there is no such export. */
 export async function* exportLines(client: pg.ClientBase, exportId: string): AsyncGenerator<string[]> {
-  let after: string | null = null;
+  let after: string | undefined;
   while (true) {
     const { rows }: pg.QueryResult<Line> = await client.query<Line>(
-      'select id, line from accounts._export_lines($1, $2)',
+      'select place, line from accounts._export_lines($1, $2)',
       [exportId, after],
     );
-    if (rows.length === 0) return;
+    after = rows.at(-1)?.place;
+    if (after === undefined) return;
     yield rows.map(({ line }) => `${line}\n`);
-    const last: string | null = rows.at(-1)?.id ?? null;
-    // Only the first page has lines without an id, and it ends with messages where there are any.
-    if (last === null) return;
-    after = last;
   }
 }
 

@@ -3,6 +3,7 @@ import { mutation } from '../callers.ts';
 import { oneOf, optional, orNull, pg, row, type ValueOf } from '../kinds.ts';
 import { Channel } from './chat.ts';
 import { AccountStatus, SessionTokens, User } from './identity.ts';
+import { Organization } from './organizations.ts';
 
 /** Where an export is downloaded, by whoever has the link. */
 export const ExportLink = row('accounts.export_link', {
@@ -105,7 +106,19 @@ export const setAccountStatus = mutation('accounts.set_account_status', {
   reason: pg.text,
 }, Act);
 
-/** Keeps the messages of a room for so many days; for ever where `days` is left out. For its owner and admins. */
+/**
+ * Keeps the messages of the organization's rooms for so many days, where a room has no rule of its own; for ever where
+ * `days` is left out. It takes {"organization": ["write"]}.
+ */
+export const setOrganizationRetention = mutation('accounts.set_organization_retention', {
+  organizationId: pg.uuid,
+  days: optional(pg.int4),
+}, Organization);
+
+/**
+ * Keeps the messages of a room for so many days; where `days` is left out, for as long as its organization says, else
+ * for ever. For its owner and admins.
+ */
 export const setRetention = mutation('accounts.set_retention', {
   channelId: pg.uuid,
   days: optional(pg.int4),

@@ -17,7 +17,7 @@ export const Channel = row('chat.channels', {
   name: orNull(pg.text),
   /** What the room is for. */
   description: orNull(pg.text),
-  /** Whether anyone signed in may read and join. */
+  /** Whether anyone signed in, and not banned, may read and join. */
   isPublic: pg.bool,
   /** Who answers for the room. */
   ownerId: orNull(pg.uuid),
@@ -105,7 +105,7 @@ export const Message = row('chat.messages', {
 });
 export type Message = ValueOf<typeof Message>;
 
-/** Someone who may not come into a room, whichever way. */
+/** Someone who may not come into a room, whichever way, nor read it where it is public. */
 export const RoomBan = row('chat.room_bans', {
   /** The room. */
   channelId: pg.uuid,
@@ -371,8 +371,9 @@ export const approveRequest = mutation('chat.approve_request', { channelId: pg.u
 export const archiveRoom = mutation('chat.archive_room', { channelId: pg.uuid }, Channel);
 
 /**
- * Takes someone out of a room, and keeps them out whichever way they try, for so many seconds or until it is lifted.
- * For moderators, about who stands below them or is not in.
+ * Takes someone out of a room, and keeps them out whichever way they try, for so many seconds or until it is lifted;
+ * where it is public they read it no more, and out of a room of an organization they stay in the organization. For
+ * moderators, about who stands below them or is not in.
  */
 export const banFromRoom = mutation('chat.ban_from_room', {
   channelId: pg.uuid,
@@ -460,8 +461,8 @@ export const edits = query('chat.edits', { message: keyOf(Message, 'id') }, setO
 export const ensureMonth = mutation('chat.ensure_month', { at: pg.timestamptz }, pg.bool);
 
 /**
- * Sends a message that the caller may read to a channel where they may write, with a note of who said it first. With a
- * `nonce`, forwarding again returns the first message.
+ * Sends a message that the caller may read, with its files, to a channel where they may write, with a note of who said
+ * it first. With a `nonce`, forwarding again returns the first message.
  */
 export const forwardMessage = mutation('chat.forward_message', {
   messageId: pg.uuid,
@@ -677,7 +678,7 @@ export const setRoomPassword = mutation('chat.set_room_password', {
 /** Tells those in the channel that the caller is typing; clients say it every few seconds while that is so. */
 export const setTyping = mutation('chat.set_typing', { channelId: pg.uuid });
 
-/** Lifts a ban; they come in again like anyone. */
+/** Lifts a ban; they come in again like anyone, and are in again where the room follows an organization of theirs. */
 export const unbanFromRoom = mutation('chat.unban_from_room', { channelId: pg.uuid, userId: pg.uuid });
 
 /** Lets a member write again. */

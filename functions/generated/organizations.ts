@@ -2,6 +2,31 @@
 import { mutation, query } from '../callers.ts';
 import { arrayOf, keyOf, oneOf, optional, orNull, pg, row, setOf, type ValueOf } from '../kinds.ts';
 
+/** A company, a club, a team: people with roles, departments and positions. */
+export const Organization = row('organizations.organizations', {
+  /** The key; rises with the time of creation. */
+  id: pg.uuid,
+  /** Its name, 1 to 100 characters. */
+  name: pg.text,
+  /** What it is. */
+  description: orNull(pg.text),
+  /** Who answers for it. */
+  ownerId: orNull(pg.uuid),
+  /** Whatever its clients want to keep for it, up to 16 kB. */
+  settings: pg.jsonb,
+  /** How many members it may have. */
+  memberLimit: pg.int4,
+  /** How many members it has. */
+  memberCount: pg.int4,
+  /** When it was closed: nobody may do anything there; null while it is open. */
+  closedAt: orNull(pg.timestamptz),
+  /** When it was made. */
+  createdAt: pg.timestamptz,
+  /** When its name, description, settings or limit changed. */
+  updatedAt: pg.timestamptz,
+});
+export type Organization = ValueOf<typeof Organization>;
+
 /** Someone in an organization, with the one role that they have there. When the role ends they are out. */
 export const Membership = row('organizations.memberships', {
   /** Where. */
@@ -47,31 +72,6 @@ export const Department = row('organizations.departments', {
   updatedAt: pg.timestamptz,
 });
 export type Department = ValueOf<typeof Department>;
-
-/** A company, a club, a team: people with roles, departments and positions. */
-export const Organization = row('organizations.organizations', {
-  /** The key; rises with the time of creation. */
-  id: pg.uuid,
-  /** Its name, 1 to 100 characters. */
-  name: pg.text,
-  /** What it is. */
-  description: orNull(pg.text),
-  /** Who answers for it. */
-  ownerId: orNull(pg.uuid),
-  /** Whatever its clients want to keep for it, up to 16 kB. */
-  settings: pg.jsonb,
-  /** How many members it may have. */
-  memberLimit: pg.int4,
-  /** How many members it has. */
-  memberCount: pg.int4,
-  /** When it was closed: nobody may do anything there; null while it is open. */
-  closedAt: orNull(pg.timestamptz),
-  /** When it was made. */
-  createdAt: pg.timestamptz,
-  /** When its name, description, settings or limit changed. */
-  updatedAt: pg.timestamptz,
-});
-export type Organization = ValueOf<typeof Organization>;
 
 /** A post that members of an organization hold. */
 export const Position = row('organizations.positions', {

@@ -16,6 +16,8 @@ const imported = `select chat.import_messages('gitter', '[{
 const beat = `select presence._record(jsonb_build_array(jsonb_build_object('user', user_id, 'session', id, 'age', 0, 'input', '{"status": "away"}'::jsonb)))
   from identity.sessions where user_id = ${someone} limit 1`;
 
+const removal = 'delete from chat.messages where id = (select id from chat.messages where seq = 3 limit 1)';
+
 /**
  * What each index is for: a statement that the API or its upkeep runs, in whose plans, those of the functions and foreign keys
  * inside it included, the index must appear. Null for one that only keeps what is unique unique.
@@ -232,6 +234,13 @@ const uses: Record<string, string | null> = {
   'chat.reactors_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
   'chat.pins_pkey': `select * from chat.pins where channel_id = ${somewhere} order by message_id desc limit 20`,
   'chat.pins_pinned_by_idx': `delete from identity.users where id = ${someone}`,
+  'accounts.organization_retentions_pkey': null,
+  'chat.pins_message_id_idx': removal,
+  'chat.bookmarks_message_id_idx': removal,
+  'chat.drafts_reply_to_id_idx': removal,
+  'chat.scheduled_messages_reply_to_id_idx': removal,
+  'notifications.notifications_message_id_idx': removal,
+  'chat.known_months_pkey': null,
   'chat.threads_pkey': 'select chat.reply_count(m) from (select * from chat.messages limit 1) as m',
   'chat.threads_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
   'chat.forwards_pkey':
@@ -387,9 +396,9 @@ await owner.query(`
   insert into chat.forwards (message_id, channel_id, from_message_id, author_id, said_at)
     select id, channel_id, id, sender_id, sent_at from chat.messages;
   insert into chat.bookmarks (user_id, message_id, channel_id) select sender_id, id, channel_id from chat.messages;
-  insert into chat.drafts (channel_id, user_id, text) select channel_id, user_id, 'unsaid' from chat.members;
-  insert into chat.scheduled_messages (user_id, channel_id, text, send_at)
-    select sender_id, channel_id, text, sent_at + interval '1 year' from chat.messages;
+  insert into chat.drafts (channel_id, user_id, text, reply_to_id) select channel_id, user_id, 'unsaid', public.uuid_v7() from chat.members;
+  insert into chat.scheduled_messages (user_id, channel_id, text, send_at, reply_to_id)
+    select sender_id, channel_id, text, sent_at + interval '1 year', id from chat.messages;
   insert into accounts.acts (kind, operator_id, user_id, reason) select 'impersonated', id, id, 'why' from who where n <> 77;
   insert into accounts.legal_holds (user_id, reason) select id, 'why' from who where n between 100 and 2000;
   insert into accounts.legal_holds (channel_id, reason) select id, 'why' from room where n between 200 and 2000;
@@ -400,8 +409,8 @@ await owner.query(`
     select id, sha256(convert_to('token' || row_number() over (), 'UTF8')) from accounts.exports;
   insert into webhooks.webhooks (channel_id, owner_id, url)
     select room.id, who.id, 'https://plinth.test' from who join room using (n);
-  insert into notifications.notifications (recipient_id, type, actor_id, channel_id, key, created_at, read_at)
-    select who.id, 'mention', who.id, room.id, 'key' || step, now() - case when step = 0 then interval '100 days' else interval '0' end,
+  insert into notifications.notifications (recipient_id, type, actor_id, channel_id, message_id, key, created_at, read_at)
+    select who.id, 'mention', who.id, room.id, public.uuid_v7(), 'key' || step, now() - case when step = 0 then interval '100 days' else interval '0' end,
       case when step <> 1 then now() end
     from generate_series(0, 9) as step cross join who join room on room.n = (who.n + step * 31) % 3000 + 1 order by step;
   insert into notifications.notification_settings (channel_id, user_id, level) select channel_id, user_id, 'mentions' from chat.members;

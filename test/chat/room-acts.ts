@@ -21,6 +21,9 @@ const selections: Record<string, string> = {
   banFromRoom: 'roomBan { endsAt reason }',
   sendMessage: 'message { id seq sentAt }',
   editMessage: 'message { text }',
+  forwardMessage: 'message { id }',
+  addReaction: 'message { id }',
+  addBookmark: 'bookmark { messageId }',
   deleteMessage: 'message { deletedAt }',
 };
 
