@@ -34,7 +34,7 @@ type Input = Record<string, unknown>;
 type Call = { field: Field; input: Input };
 type Failed = { code?: string | undefined; message: string };
 /** What each call failed with, none where it did not; all that failed; and what was answered. */
-type Outcome = { failed: (Failed | undefined)[]; failures: Failed[]; data: Input };
+type Outcome = { failed: (Failed | undefined)[]; failures: Failed[]; data: Input | undefined };
 
 /** What takes away what others are tried on comes last, each alone. */
 const ending =
@@ -69,7 +69,7 @@ async function run(calls: Call[], token: string | undefined): Promise<Outcome> {
     return error && { code: error.extensions?.code, message: error.message };
   });
   const failures = errors.map(({ message, extensions }) => ({ message, code: extensions?.code }));
-  return { failed, failures, data: data ?? {} };
+  return { failed, failures, data };
 }
 
 const { rows: documented } = await owner.query('select distinct code from public.error_codes');
@@ -219,7 +219,9 @@ for (const { name, token, values, has } of callers) {
         // Who has no right to a function is told so before any argument is read: once is enough.
         const [meant] = (await run([{ field, input: meantInput(field) }], token)).failed;
         const calls = callsOf(field, meant?.message === 'The caller may not do this.' ? () => [] : values);
-        const { failed } = await run(calls, token);
+        const { failed, data } = await run(calls, token);
+        // Each value is of its type: a request that is refused whole would try none of them.
+        if (!data) wrong.push({ name: field.name, ...failed[0] });
         failed.forEach((each, index) => {
           if (each && !isForeseen(each)) wrong.push({ ...each, name: field.name, input: preview(calls[index]) });
         });
