@@ -353,7 +353,10 @@ comment on column identity.users.bio          is 'What they say of themselves.';
 comment on column identity.users.avatar_url   is 'The address of their picture.';
 comment on column identity.users.location     is 'Where they say they are.';
 comment on column identity.users.website      is 'The address of their own page.';
-comment on column identity.users.last_seen_at is 'When they were last active; null for never.';
+comment on column identity.users.last_seen_at is
+  'When they were last active; null for never. presence.last_seen_at shows it to whom they let see it.
+
+@hide';
 comment on column identity.users.removed_at   is 'When the account was removed; null while it is in use.';
 comment on column identity.users.created_at   is 'When they signed up.';
 comment on column identity.users.updated_at   is 'When this profile last changed.';
@@ -595,12 +598,14 @@ comment on column identity.account_change.delivery is 'What the one before is to
 -- For begin_request, which runs as the server: it sees that a session holds, and nothing else of it.
 create view identity._live_sessions as
 select
-  session.id, session.user_id, case when account.is_operator then 'operator' else 'member' end as role, session.scopes
+  session.id, session.user_id, case when account.is_operator then 'operator' else 'member' end as role, session.scopes,
+  session.impersonator_id
 from identity.sessions as session
 join identity.accounts as account on account.user_id = session.user_id
 where session.revoked_at is null and session.expires_at > now() and account.status = 'active';
 comment on view identity._live_sessions is
-  'The sessions that hold, the role that the requests of each run as, and the scopes of those of bots.
+  'The sessions that hold, the role that the requests of each run as, the scopes of those of bots, and the operators who
+act in them.
 
 @asOwner';
 
@@ -692,14 +697,15 @@ create function identity.begin_request(
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  scopes identity.bot_scope[];
+  scopes       identity.bot_scope[];
+  impersonator uuid;
 begin
   -- Hardly ever: to look here is cheaper than to call what looks.
   if exists (select from identity._closed) and role in ('anonymous', 'member') then
     perform identity._require_open(role, not read_only);
   end if;
   if role in ('member', 'operator') then
-    select live.scopes into scopes
+    select live.scopes, live.impersonator_id into scopes, impersonator
     from identity._live_sessions as live
     where live.id = (claims ->> 'sid')::uuid
       and live.user_id = (claims ->> 'sub')::uuid
@@ -709,6 +715,9 @@ begin
     end if;
     if scopes = '{}' and not read_only then
       raise exception using errcode = 'PT403', message = 'The token of this bot is for reading only.';
+    end if;
+    if impersonator is not null and claims ? 'mutation' then
+      perform accounts._note_acting((claims ->> 'sid')::uuid, claims ->> 'mutation', claims ->> 'address');
     end if;
   end if;
   perform
@@ -12202,8 +12211,9 @@ grant usage on schema accounts to plinth_server, member, operator, service;
 -- Types
 -- --------------------------------------------------------------------------------------------
 
-create type accounts.act_kind as enum ('status_changed', 'merged', 'impersonated', 'held', 'released');
-comment on type accounts.act_kind is 'What an operator did.';
+create type accounts.act_kind as enum ('status_changed', 'merged', 'impersonated', 'held', 'released', 'acted');
+comment on type accounts.act_kind is
+  'What an operator did; `ACTED` is a mutation that they ran as the user, which `data` names.';
 
 create type accounts.retention_source as enum ('room', 'organization');
 comment on type accounts.retention_source is 'Whose rule it is that holds for a room: its own, or its organization''s.';
@@ -12538,6 +12548,29 @@ comment on function accounts.impersonate is
 There is no refresh token.
 
 @notNull';
+
+-- In the transaction of what is done, before it: what is refused leaves neither.
+create function accounts._note_acting(session_id uuid, mutation text, address text) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  insert into accounts.acts (kind, operator_id, user_id, reason, data, address)
+  select
+    'acted', session.impersonator_id, session.user_id,
+    coalesce(
+      (
+        select begun.reason
+        from accounts.acts as begun
+        where begun.user_id = session.user_id and begun.kind = 'impersonated'
+          and begun.data ->> 'session_id' = session.id::text
+      ),
+      'Not told.'
+    ),
+    jsonb_build_object('session_id', session.id, 'mutation', left(_note_acting.mutation, 100)),
+    nullif(split_part(_note_acting.address, '%', 1), '')::inet
+  from identity.sessions as session
+  where session.id = _note_acting.session_id and session.impersonator_id is not null;
+$$;
+comment on function accounts._note_acting is 'Notes a mutation that an operator runs as a user. For begin_request.';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: legal holds
@@ -13241,7 +13274,7 @@ begin
         order by %s limit $4',
         part.shown, part.named::regclass, part.named_column, part.columns, part.given,
         -- Of what operators do to a user, holds above all, they are told no more than who acted as them.
-        case when part.type = 'impersonation' then 'and item.kind = ''impersonated''' else '' end,
+        case when part.type = 'impersonation' then 'and item.kind in (''impersonated'', ''acted'')' else '' end,
         part.columns
       )
       using
@@ -13453,7 +13486,7 @@ alter table accounts.acts enable row level security;
 create policy operators_see_what_was_done on accounts.acts for select to operator
   using (true);
 create policy users_see_who_acted_as_them on accounts.acts for select to member
-  using (kind = 'impersonated' and user_id = (select identity.current_user_id()));
+  using (kind in ('impersonated', 'acted') and user_id = (select identity.current_user_id()));
 
 alter table accounts.legal_holds enable row level security;
 create policy operators_see_holds on accounts.legal_holds for select to operator
@@ -13483,7 +13516,7 @@ grant select on accounts.acts, accounts.retentions, accounts.organization_retent
 grant select on accounts.legal_holds to operator;
 
 revoke execute on all functions in schema accounts from public;
-grant execute on function accounts._export_file to plinth_server;
+grant execute on function accounts._export_file, accounts._note_acting to plinth_server;
 grant execute on function accounts.set_retention, accounts.set_organization_retention to member;
 grant execute on function accounts.request_export, accounts.create_export_link to member;
 grant execute on function accounts.set_account_status, accounts.impersonate, accounts.merge_accounts to operator;
@@ -14775,6 +14808,15 @@ comment on function presence.status is
 
 @name presence';
 
+create function presence.last_seen_at(person identity.users) returns setof timestamptz
+language sql stable rows 1
+begin atomic
+  select person.last_seen_at
+  where not exists (select from presence._hidden as hidden where hidden.user_id = person.id);
+end;
+comment on function presence.last_seen_at is
+  'When they were last active, as far as the caller may see it; null for never.';
+
 create function presence.online_members(channel chat.channels) returns setof identity.users
 language sql stable rows 20
 begin atomic
@@ -14953,13 +14995,13 @@ alter table presence.sessions enable row level security;
 alter table presence.days enable row level security;
 alter table presence.visibilities enable row level security;
 
-grant select on presence._seen to member;
+grant select on presence._seen, presence._hidden to member;
 
 revoke execute on all functions in schema presence from public;
 grant execute on function presence._record to plinth_server;
 grant execute on function presence.set_presence, presence.set_presence_visibility to member;
 grant execute on function presence.my_presence_visibility, presence.online_days to member;
-grant execute on function presence.status, presence.online_members to member;
+grant execute on function presence.status, presence.last_seen_at, presence.online_members to member;
 grant execute on function presence.listen, presence.presence to member;
 
 -- ============================================================================================

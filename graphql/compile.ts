@@ -36,6 +36,8 @@ export type Compiled = {
 
 /** A field of a mutation: what it does, what it then reads, and what the server does for it before and after. */
 export type CompiledMutation = {
+  /** What the API calls it. */
+  name: string;
   effect: Compiled;
   selection: Compiled;
   /** The value at `index` of the effect's values is hashed first, with the salt that a statement of its own gives. */
@@ -163,6 +165,7 @@ function compileMutation(
   // Left out, an optional argument is not hashed.
   const index = hash ? effect.reads.indexOf(hash.marks.read) : -1;
   return {
+    name: field.name,
     effect: compiled(effect, text),
     selection: compiled(selection, read),
     ...(index >= 0 && { hash: { index, ...(hash?.salt && { salt: hash.salt }) } }),

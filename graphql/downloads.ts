@@ -1,23 +1,46 @@
+import { isIP } from 'node:net';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { GraphQLError } from 'graphql';
 import type { QueryConfig, QueryResult } from 'pg';
 import { exportFileOf } from '../functions/account-exports.ts';
+import { addressOf } from './address.ts';
 import { type Exchange, type Reply, refuse } from './exchange.ts';
+import type { Gate } from './gate.ts';
 
 /** Where downloads are: the rest of the path is the token of a link. */
 export const downloadPath = '/exports/';
+
+type Turned = { code: string; http: { status: number; headers: Record<string, string> } };
 
 /**
  * Serves exports by their links: whoever has one needs nothing else. Nothing is kept by caches on the way.
  *
  * @param ask runs a query as plinth_server.
  * @param open reads the file of an export.
+ * @param gate counts a download as it does every request: who guesses links is soon turned away.
  */
-export function openDownloads(
-  ask: (query: QueryConfig) => Promise<QueryResult>,
-  open: (file: string) => Promise<Readable>,
-) {
-  return async ({ request, response }: Exchange, path: string): Promise<Reply | undefined> => {
+export function openDownloads({
+  ask,
+  open,
+  gate,
+  trustedProxies,
+}: {
+  ask: (query: QueryConfig) => Promise<QueryResult>;
+  open: (file: string) => Promise<Readable>;
+  gate: Pick<Gate, 'arrive'>;
+  trustedProxies: number;
+}) {
+  return async ({ request, response, id }: Exchange, path: string): Promise<Reply | undefined> => {
+    const address = addressOf(request, trustedProxies);
+    const claims: Record<string, string> = isIP(address) ? { address } : {};
+    try {
+      gate.arrive({ caller: { role: 'anonymous', claims }, id, signal: new AbortController().signal });
+    } catch (error) {
+      if (!(error instanceof GraphQLError)) throw error;
+      const { http, code, ...extensions } = error.extensions as Turned;
+      return refuse(http.status, code, error.message, http.headers, extensions);
+    }
     if (request.method !== 'GET') {
       return refuse(405, 'BAD_REQUEST', 'A download is read by GET.', { allow: 'GET' });
     }

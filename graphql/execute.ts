@@ -143,7 +143,9 @@ async function executeMutation(
   // A selection that may fail runs before the function as well, on nothing: what it has no right to, or a value that does not fit,
   // is told then, and cannot undo what the function was to keep (a counted try), which would make counting worthless.
   const calls = mutation.mayFail ? [selection, effect, selection] : [effect, selection];
-  const results = await engine.requests.run(asked.caller, calls, optionsOf(operation, asked, false));
+  // What an operator does as a user is noted by its name.
+  const caller = { ...asked.caller, claims: { ...asked.caller.claims, mutation: mutation.name } };
+  const results = await engine.requests.run(caller, calls, optionsOf(operation, asked, false));
 
   // Committed. What the function refused is told now; what it left to the server is done now.
   const [data = null, rows, refused, deliveries, signals] = results.at(-1)?.[0] ?? [];

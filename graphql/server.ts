@@ -208,7 +208,8 @@ async function start(
   const { trustedProxies } = settings;
   const serveFiles = openFileRoute({ uploads, storage, log, gate, trustedProxies });
   const route = openRoute({ serving, settings, verify, log, heartbeat, uploads });
-  const download = openExport && openDownloads((query) => requests.runAsServer(query, 'downloads'), openExport);
+  const ask = (query: QueryConfig) => requests.runAsServer(query, 'downloads');
+  const download = openExport && openDownloads({ ask, open: openExport, gate, trustedProxies });
 
   async function handle(exchange: Exchange, path: string): Promise<Reply | undefined> {
     const { request, response, id } = exchange;

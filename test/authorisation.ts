@@ -46,7 +46,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
     columns:
       'id user_id created_at last_access_at expires_at revoked_at address user_agent impersonator_id bot_token_id scopes',
   },
-  'identity._live_sessions': { readers: ['plinth_server'], columns: 'id user_id role scopes' },
+  'identity._live_sessions': { readers: ['plinth_server'], columns: 'id user_id role scopes impersonator_id' },
   'identity._closed': { readers: ['plinth_server'], columns: 'role writes message ends_at' },
   'identity.maintenance': { readers: [], columns: '' },
   'access.flags': { readers: ['operator', 'service'], columns: 'name is_on share for_users description' },
@@ -227,7 +227,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'presence.sessions': { readers: [], columns: '' },
   'presence.days': { readers: [], columns: '' },
   'presence.visibilities': { readers: [], columns: '' },
-  'presence._hidden': { readers: [], columns: '' },
+  'presence._hidden': { readers: ['member'], columns: 'user_id' },
   'presence._seen': { readers: ['member'], columns: 'user_id status started_at' },
   'chat.deletions': { readers: [], columns: '' },
   'chat.nonces': { readers: [], columns: '' },
@@ -420,6 +420,7 @@ export const functions: Record<string, string[]> = {
   'presence.set_presence(presence.presence_status)': ['member'],
   'presence.set_presence_visibility(presence.presence_visibility)': ['member'],
   'presence.status(identity.users)': ['member'],
+  'presence.last_seen_at(identity.users)': ['member'],
   'chat.ensure_month(timestamp with time zone)': ['service'],
   'chat.import_messages(text,jsonb)': ['service'],
 
@@ -445,6 +446,7 @@ export const functions: Record<string, string[]> = {
   'files.expire_files(integer)': ['service'],
 
   'accounts._export_file(text)': ['plinth_server'],
+  'accounts._note_acting(uuid,text,text)': ['plinth_server'],
   'accounts.set_retention(uuid,integer)': ['member'],
   'accounts.set_organization_retention(uuid,integer)': ['member'],
   'accounts.request_export()': ['member'],

@@ -143,3 +143,19 @@ t.test('files go when they have expired, and with the account', async (t) => {
   t.notOk(after.some((name) => name.startsWith(late) || name.startsWith(gone)));
   t.equal((await owner.query('select from accounts.exports where id = $1', [late])).rowCount, 0);
 });
+
+t.test('downloads are counted as requests are, whether the link is good or guessed', async (t) => {
+  const ivy = await person('ivy');
+  const good = pathIn(await link(ivy, await exported(ivy)));
+  await owner.query(
+    "insert into access.rate_limits (subject, covers, count, per) values ('address', 'request', 5, '1 hour')\n    on conflict (subject, covers) do update set count = 5, per = '1 hour'",
+  );
+  let last: Response | undefined;
+  for (let tries = 0; tries < 400 && last?.status !== 429; tries += 1) {
+    last = await get(tries % 2 === 0 ? good : `/exports/${'0'.repeat(64)}`);
+    await last.arrayBuffer();
+  }
+  t.equal(last?.status, 429);
+  t.ok(Number(last?.headers.get('retry-after')) > 0);
+  t.match((await (await get(good)).json()) as Answer, { errors: [{ extensions: { code: 'TOO_MANY_REQUESTS' } }] });
+});

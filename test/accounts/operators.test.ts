@@ -140,3 +140,46 @@ t.test('the log of what operators did is edited by nobody, not by its owner eith
   }
   t.equal((await owner.query('select from accounts.acts')).rowCount, before);
 });
+
+t.test('what an operator does as a user is logged singly, and nobody can edit it', async (t) => {
+  const [hal, ida] = [await person('hal'), await person('ida')];
+  const { accessToken } = (await impersonate(boss, hal.id, 'ticket 17')).data.impersonate.sessionTokens;
+  const { channel } = (
+    await ask('mutation { first: createRoom(input: {name: "theirs"}) { channel { id } } }', {}, accessToken)
+  ).data.first;
+  t.notOk((await me(accessToken)).errors, 'what is only read is not logged');
+  const both = await ask(
+    `mutation ($id: UUID!) {
+      a: sendMessage(input: {channelId: $id, text: "one"}) { message { id } }
+      b: updateProfile(input: {bio: "two"}) { user { bio } }
+    }`,
+    { id: channel.id },
+    accessToken,
+  );
+  t.notOk(both.errors);
+  t.equal(codeOf(await ask('mutation { removeAccount { ok } }', {}, accessToken)), 'FORBIDDEN');
+  t.notOk((await ask('mutation { updateProfile(input: {bio: "own"}) { user { bio } } }', {}, hal.token)).errors);
+
+  const query = '{ acts { nodes { kind reason data createdAt operator { username } user { username } } } }';
+  const actedFor = async (by: Person) =>
+    (await ask(query, {}, by.token)).data.acts.nodes.filter(({ kind }: { kind: string }) => kind === 'ACTED');
+  const seen = await actedFor(hal);
+  t.strictSame(
+    seen.map(({ data }: { data: { mutation: string } }) => data.mutation).reverse(),
+    ['createRoom', 'sendMessage', 'updateProfile'],
+    'by the name of each, whatever the client calls it; not what was refused, nor what the user did',
+  );
+  for (const act of seen) {
+    t.match(act, { reason: 'ticket 17', operator: { username: 'boss' }, user: { username: 'hal' } });
+    t.ok(Date.parse(act.createdAt) > Date.now() - 60_000);
+  }
+  t.strictSame(await actedFor(other), seen, 'operators see it');
+  t.strictSame(await actedFor(ida), [], 'and nobody else');
+  for (const statement of [
+    "update accounts.acts set reason = 'x' where kind = 'acted'",
+    "delete from accounts.acts where kind = 'acted'",
+  ])
+    await t.rejects(owner.query(statement), { code: 'PT403' });
+  await owner.query("select accounts._note_acting(id, 'x', null) from identity.sessions where user_id = $1", [ida.id]);
+  t.strictSame(await actedFor(ida), [], 'a session of one’s own makes no entry');
+});

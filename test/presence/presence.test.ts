@@ -305,3 +305,39 @@ t.test('C9 a server that is killed loses its last second at most', async (t) => 
   );
   t.ok(Number(rows[0].at) <= first, 'as one');
 });
+
+t.test('C9 when someone was last active is for whom they let see it, in every way to ask', async (t) => {
+  const [ida, friend, stranger] = [
+    await person('seen-ida'),
+    await person('seen-friend'),
+    await person('seen-stranger'),
+  ];
+  await acts.direct(ida, friend);
+  const room = await acts.room(ida, [friend, stranger]);
+  await owner.query('update identity.users set last_seen_at = now() where id = $1', [ida.id]);
+  const asked = [
+    'query ($id: UUID!, $room: UUID!) { user(id: $id) { lastSeenAt } channel(id: $room) { id } }',
+    `query ($id: UUID!, $room: UUID!) {
+      channel(id: $room) { members(filter: { userId: { eq: $id } }) { nodes { user { lastSeenAt } } } }
+    }`,
+    'query ($id: UUID!, $room: UUID!) { users(filter: { id: { eq: $id } }) { nodes { lastSeenAt } } channel(id: $room) { id } }',
+  ];
+  const sees = async (by: Person): Promise<boolean[]> => {
+    const answers = await Promise.all(asked.map((query) => ask(query, { id: ida.id, room }, by.token)));
+    return answers.map((answer) => {
+      if (answer.errors) throw new Error(JSON.stringify(answer.errors));
+      return !JSON.stringify(answer.data).includes('"lastSeenAt":null');
+    });
+  };
+  const all = async () => [await sees(ida), await sees(friend), await sees(stranger)];
+  const [yes, no] = [Array(3).fill(true), Array(3).fill(false)];
+  t.strictSame(await all(), [yes, yes, yes], 'everyone, unless they say otherwise');
+  await show(ida, 'CONTACTS');
+  t.strictSame(await all(), [yes, yes, no]);
+  await show(ida, 'NOBODY');
+  t.strictSame(await all(), [yes, no, no]);
+  for (const argument of ['filter: { lastSeenAt: { isNull: false } }', 'orderBy: LAST_SEEN_AT_DESC'])
+    t.ok((await ask(`{ users(${argument}) { nodes { id } } }`, {}, stranger.token)).errors, 'nor is it found by it');
+  await show(ida, 'EVERYONE');
+  t.strictSame(await all(), [yes, yes, yes]);
+});
