@@ -3503,6 +3503,58 @@ begin
 end;
 $$;
 
+-- A run that is a function, in one transaction and with one update: taken, run, and said to be done; what fails has
+-- neither begun nor happened. Where it takes longer than a moment its worker lets it begin beside this (jobs._begin),
+-- so that everyone sees it run; so it is not the row that is locked meanwhile, but its number. False where it is to
+-- begin before it is run: it has a key, which one run holds; a user follows it, who is told of its beginning; or it
+-- may not begin.
+create function jobs._perform(id uuid, worker text) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run      jobs.runs;
+  called   text;
+  given    jsonb;
+  began_at timestamptz := clock_timestamp();
+begin
+  select waiting.* into run
+  from jobs.runs as waiting
+  where waiting.id = _perform.id and waiting.state = 'queued' and waiting.key is null and waiting.asked_by is null;
+  if run.id is null then
+    return false;
+  end if;
+  select coalesce(run.function, task.function) into called
+  from jobs.tasks as task
+  where task.name = run.task and not task.is_paused;
+  if called is null then
+    return false;
+  end if;
+  if not jobs._is_free(run.id) then
+    raise exception using errcode = 'PT409', message = 'Another worker still runs it.';
+  end if;
+  execute jobs._call_of(called) into given using run.payload;
+  update jobs.runs as done
+  set state = 'succeeded', attempt = run.attempt + 1, worker = _perform.worker, progress = 1, result = given,
+    started_at = began_at, finished_at = clock_timestamp()
+  where done.id = run.id
+    and case done.state
+      when 'queued' then done.attempt = run.attempt
+      when 'running' then done.attempt = run.attempt + 1 and done.worker = _perform.worker
+      else false
+    end;
+  if not found then
+    raise exception using errcode = 'PT409', message = 'This run is no longer of this worker.';
+  end if;
+  delete from jobs.cancellations as old where old.run_id = run.id;
+  return true;
+end;
+$$;
+
+-- Whether no transaction runs the function of a run (jobs._perform); if so, none does until the end of this one.
+create function jobs._is_free(run_id uuid) returns boolean
+language sql volatile set search_path = ''
+return pg_try_advisory_xact_lock(hashtextextended('jobs.runs:' || run_id, 0));
+
 -- Where the engine tries again, the run waits again; `retries_at` is when.
 create function jobs._fail(
   id uuid, attempt integer, worker text, error text, is_final boolean, retries_at timestamptz
@@ -3545,7 +3597,7 @@ declare
   run jobs.runs := jobs._still(id, attempt, worker);
 begin
   update jobs.runs as waiting
-  set state = 'queued', attempt = waiting.attempt - 1, run_at = now()
+  set state = 'queued', attempt = waiting.attempt - 1
   where waiting.id = run.id
   returning * into run;
   delete from pgboss.job as job where job.id = run.id;
@@ -3597,6 +3649,7 @@ begin
       and run.started_at < clock_timestamp() - interval '15 seconds'
     for no key update skip locked
   loop
+    continue when not jobs._is_free(lost.id);
     perform jobs._lose(lost, 'What came of it was not heard.');
   end loop;
   -- Jobs that it has locked and knows nothing of: the word that they ended was lost with a connection. They are given
@@ -3624,18 +3677,21 @@ begin
 end;
 $$;
 
--- Begins a run again whose try came to nothing, where it has tries left.
+-- Begins a run again whose try came to nothing, where it has tries left; it keeps its place. What was taken and had not
+-- been said to have begun may have begun: that was a try, too, or what kills its worker would do so for ever.
 create function jobs._lose(lost jobs.runs, reason text) returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  run jobs.runs;
+  run   jobs.runs;
+  tries integer;
 begin
+  tries := lost.attempt + (lost.state = 'queued')::integer;
   update jobs.runs as ended
   set
-    state = case when ended.attempt >= ended.max_attempts then 'failed' else 'queued' end::jobs.run_state,
-    error = reason, run_at = now(),
-    finished_at = case when ended.attempt >= ended.max_attempts then clock_timestamp() end
+    state = case when tries >= ended.max_attempts then 'failed' else 'queued' end::jobs.run_state,
+    attempt = tries, error = reason,
+    finished_at = case when tries >= ended.max_attempts then clock_timestamp() end
   where ended.id = lost.id
   returning * into run;
   if run.state = 'queued' then
@@ -3665,6 +3721,17 @@ begin
         and jobs._backend(split_part(worker.backend, ' ', 1)::integer) is distinct from worker.backend
     for update skip locked
   );
+  -- Whoever took jobs and is not known: it had not said yet that it lives, or it left, or was taken for dead, when that
+  -- was still on its way.
+  if to_regclass('graphile_worker.plinth_ready') is not null
+    and pg_try_advisory_xact_lock(hashtext('jobs._rescue')) then
+    dead := dead || array(
+      select distinct ticket.locked_by
+      from graphile_worker.jobs as ticket
+      where ticket.task_identifier = 'run' and ticket.locked_at < clock_timestamp() - silent_for
+        and not exists (select from jobs.workers as worker where worker.id = ticket.locked_by)
+    );
+  end if;
   for lost in
     select run.*
     from jobs.runs as run
@@ -3672,10 +3739,23 @@ begin
       and (run.worker = any (dead) or not exists (select from jobs.workers as worker where worker.id = run.worker))
     for no key update skip locked
   loop
+    continue when not jobs._is_free(lost.id);
     perform jobs._lose(lost, 'The worker died.');
     rescued := rescued + 1;
   end loop;
   if cardinality(dead) > 0 then
+    -- What they had taken from graphile-worker, and perhaps begun (jobs._perform). Of pg-boss see jobs._hand_over.
+    for lost in
+      select run.*
+      from graphile_worker.jobs as ticket
+      join jobs.runs as run on run.id = case when ticket.task_identifier = 'run' then ticket.key::uuid end
+      where ticket.locked_by = any (dead) and run.state = 'queued'
+      for no key update of run skip locked
+    loop
+      continue when not jobs._is_free(lost.id);
+      perform jobs._lose(lost, 'The worker died.');
+      rescued := rescued + 1;
+    end loop;
     perform graphile_worker.force_unlock_workers(dead);
     delete from jobs.workers as worker
     where worker.id = any (dead)
@@ -3686,13 +3766,14 @@ end;
 $$;
 
 -- Runs that no engine will begin: asked for before it was set up, restored from a backup, or taken from pg-boss by a
--- worker that died before it began them.
+-- worker that died before it was said that they began.
 create function jobs._hand_over() returns integer
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  waiting jobs.runs;
-  given   integer := 0;
+  waiting   jobs.runs;
+  was_taken boolean;
+  given     integer := 0;
 begin
   for waiting in
     select run.*
@@ -3704,15 +3785,19 @@ begin
         else not exists (
           select from pgboss.job as job
           where job.name = task.queue and job.id = run.id
-            and (job.state < 'active' or job.state = 'active' and job.started_on > now() - interval '30 seconds')
+            and (job.state < 'active' or job.state = 'active' and job.started_on > now() - interval '15 seconds')
         )
       end
     order by run.created_at
     limit 1000
     for no key update of run skip locked
   loop
-    delete from pgboss.job as ended where ended.id = waiting.id;
-    if jobs._hand_on(waiting) then
+    continue when not jobs._is_free(waiting.id);
+    delete from pgboss.job as ended where ended.id = waiting.id returning ended.state = 'active' into was_taken;
+    if was_taken then
+      perform jobs._lose(waiting, 'The worker died.');
+      given := given + 1;
+    elsif jobs._hand_on(waiting) then
       given := given + 1;
     end if;
   end loop;
@@ -3758,6 +3843,43 @@ $$;
 -- Functions: upkeep, following
 -- --------------------------------------------------------------------------------------------
 
+-- Removes what graphile-worker keeps for ever of each key that was used: a row of its queues. Its own way to
+-- (GC_JOB_QUEUES) is not safe beside add_job, which looks for the row, and then writes the job that names it: a row
+-- that goes in between leaves a job that nobody takes. So nobody may have looked and not yet committed: that is what
+-- the lock of the table says, which is waited for a moment only, since everyone waits behind it. Null where it was not
+-- had; there is another day.
+create function jobs._forget_keys() returns bigint
+language plpgsql volatile set search_path = '' set lock_timeout = '500ms'
+as $$
+declare
+  stranded jobs.runs;
+  removed  bigint;
+begin
+  lock table graphile_worker._private_job_queues in access exclusive mode;
+  with forgotten as (
+    delete from graphile_worker._private_job_queues as key
+    where key.locked_at is null
+      and not exists (select from graphile_worker._private_jobs as ticket where ticket.job_queue_id = key.id)
+    returning 1
+  )
+  select count(*) into removed from forgotten;
+  -- Whoever asks in a transaction that sees the past (repeatable read) may still name a row that is gone.
+  for stranded in
+    select run.*
+    from graphile_worker.jobs as ticket
+    join jobs.runs as run on run.id = case when ticket.task_identifier = 'run' then ticket.key::uuid end
+    where ticket.queue_name is null and run.key is not null and run.state = 'queued'
+    for no key update of run skip locked
+  loop
+    perform jobs._hand_on(stranded);
+  end loop;
+  return removed;
+exception
+  when lock_not_available then
+    return null;
+end;
+$$;
+
 create function jobs.expire_runs() returns bigint
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -3780,6 +3902,7 @@ begin
       where ticket.task_identifier = 'run' and ticket.key is null and ticket.attempts >= ticket.max_attempts
         and ticket.locked_at is null
     ));
+    perform jobs._forget_keys();
   end if;
   return removed;
 end;

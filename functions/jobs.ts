@@ -48,7 +48,15 @@ export type Schedule = {
 };
 
 /** What a job of an engine is to Plinth: the id of its run, and for pg-boss what it needs to make one where there is none. */
-export type Ticket = { id: string; attempt: number; queue?: string; payload?: object };
+export type Ticket = {
+  id: string;
+  attempt: number;
+  /** Where its engine says it. */
+  task: string | undefined;
+  hasKey: boolean;
+  queue?: string;
+  payload?: object;
+};
 
 /** Why a run failed, whether another try is of no use, and when the engine would make it. */
 export type Failure = { message: string; isFinal: boolean; retriesAt: Date };
@@ -83,9 +91,19 @@ export function openJobs(pool: pg.Pool) {
     async stateOf(id: string): Promise<string | undefined> {
       return (await rows<{ state: string }>('select state from jobs.runs where id = $1', [id]))[0]?.state;
     },
-    /** Runs the function of a task, and says that it is done, in one transaction; on a connection that can be cancelled. */
-    perform: (client: pg.ClientBase, { id, attempt }: Run, worker: string) =>
-      client.query({ name: 'perform', text: 'select jobs._finish($1, $2, $3)', values: [id, attempt, worker] }),
+    /**
+     * Begins a run that is a function, runs it and says that it is done, in one transaction; on a connection that can be cancelled.
+     *
+     * @returns false where it is to begin before it is run.
+     */
+    async perform(client: pg.ClientBase, { id }: Ticket, worker: string): Promise<boolean> {
+      const text = 'select jobs._perform($1, $2) as done';
+      const { rows } = await client.query<{ done: boolean }>({ name: 'perform', text, values: [id, worker] });
+      return rows[0]?.done ?? false;
+    },
+    /** Runs the function of a run that has begun, and says that it is done, in one transaction; on a connection that can be cancelled. */
+    finish: (client: pg.ClientBase, { id, attempt }: Run, worker: string) =>
+      client.query({ name: 'finish', text: 'select jobs._finish($1, $2, $3)', values: [id, attempt, worker] }),
     succeed: ({ id, attempt }: Run, worker: string, result: unknown) =>
       call('select jobs._finish($1, $2, $3, $4)', [id, attempt, worker, JSON.stringify(result ?? null)]),
     /** Where the run stands now: `queued` where the engine is to try it again. */

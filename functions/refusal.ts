@@ -12,11 +12,15 @@ export class Refusal extends Error {
   }
 }
 
-/** What to print for an error: problem and remedy of a Refusal, or of what a function of schema.sql says no with (PT…); the whole stack of anything else. */
+/**
+ * What to print for an error: problem and remedy of a Refusal, or of what a function of schema.sql says no with (PT…); that the database
+ * is gone; the whole stack of anything else.
+ */
 function explain(error: unknown): string {
   if (error instanceof Refusal) return error.remedy ? `${error.message}\n${error.remedy}` : error.message;
   const { code, message, hint } = Object(error) as { code?: string; message?: string; hint?: string };
   if (/^PT\d/.test(code ?? '')) return hint ? `${message}\n${hint}` : `${message}`;
+  if (/^(08|57P0)/.test(code ?? '')) return `The database has gone away: ${message}\nStart this again when it is back.`;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 

@@ -23,8 +23,10 @@ function report(message: string): void {
 
 async function start(): Promise<void> {
   let asked = false;
+  const stopping = new AbortController();
   const stop = stopAsked().then(() => {
     asked = true;
+    stopping.abort();
   });
   const settings = readSettings(process.env);
   const keys = settings.jwtKeys ?? developmentKeys(settings);
@@ -32,7 +34,7 @@ async function start(): Promise<void> {
   const takeDown: (() => Promise<void>)[] = [];
   try {
     report(settings.databaseUrl ? 'Connecting to the database of DATABASE_URL' : 'Starting the embedded Postgres');
-    const database = await openDatabase(settings, { shared: false, log: report });
+    const database = await openDatabase(settings, { shared: false, log: report, signal: stopping.signal });
     takeDown.push(database.stop);
     if (asked) return;
     report('Bringing the database up to date with schema.sql');

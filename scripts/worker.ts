@@ -11,13 +11,15 @@ import { stopAsked } from './stop-signal.ts';
 
 await runScript(async () => {
   let asked = false;
+  const stopping = new AbortController();
   const stop = stopAsked().then(() => {
     asked = true;
+    stopping.abort();
   });
   const settings = readSettings(process.env);
   const log = makeLog(settings);
   const report = (message: string): void => log.info(message);
-  const database = await openDatabase(settings, { shared: true, log: report });
+  const database = await openDatabase(settings, { shared: true, log: report, signal: stopping.signal });
   try {
     const { development } = settings;
     await bringUpToDate({ databaseUrl: database.url, schemaFile, development, report });

@@ -1,8 +1,11 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type pg from 'pg';
 import { PgBoss } from 'pg-boss';
 import type { Logger } from 'pino';
 import type { Queue } from '../functions/jobs.ts';
+import { type Feed, openFeed } from './feed.ts';
 import type { Engine } from './graphile.ts';
 import type { Runner } from './runner.ts';
 
@@ -10,6 +13,10 @@ export type BossEngine = Engine & {
   /** Makes, changes, pauses and resumes queues as jobs.queues says. */
   follow(queues: Queue[]): Promise<void>;
 };
+
+// Where pg-boss says that a queue has got a job.
+const channel = `pgboss_${createHash('sha224').update('pgboss').digest('hex').slice(0, 24)}`;
+const stopsWithin = 9000;
 
 /** Makes or renews the tables of pg-boss. */
 export async function installBoss(pool: pg.Pool): Promise<void> {
@@ -29,29 +36,48 @@ export async function startBoss({
   isOurs,
   log,
 }: {
-  /** For listening. */
   url: string;
   runner: Runner;
   isOurs: (task: string) => boolean;
   log: Logger;
 }): Promise<BossEngine> {
-  // A small pool of its own, since it listens on one of them.
-  const boss = new PgBoss({ connectionString: url, max: 4, useListenNotify: true, schedule: false });
+  // It listens by itself, and keeps time by itself: jobs.schedules and workers/feed.ts.
+  const boss = new PgBoss({ connectionString: url, max: 4, schedule: false });
   boss.on('error', (error) => log.warn({ err: error }, 'pg-boss has met an error'));
   await boss.start();
   const known = new Map<string, Queue>();
   const existing = new Set((await boss.getQueues()).map(({ name }) => name));
+  const feeds = new Map<string, Feed>();
+  const ending = new Set<Promise<void>>();
+  // Only a hint: feeds look by themselves, too.
+  const wakeAll = (): void => {
+    for (const feed of feeds.values()) feed.wake();
+  };
+  const listening = await boss
+    .getDb()
+    .listen?.(channel, (queue) => feeds.get(queue)?.wake(), wakeAll)
+    .catch((error) => void log.warn({ err: error }, 'the queues are not listened to, only looked at each second'));
 
   async function follow(queues: Queue[]): Promise<void> {
     for (const queue of queues) {
       const before = known.get(queue.name);
       if (isDeepStrictEqual(before, queue)) continue;
       await make(queue);
-      const takes = (one: Queue | undefined): boolean => !!one?.task && !one.is_paused && isOurs(one.task);
-      if (takes(before)) await boss.offWork(queue.name);
-      if (takes(queue)) await work(queue);
+      end(queue.name);
+      if (queue.task && !queue.is_paused && isOurs(queue.task)) {
+        feeds.set(queue.name, openFeed(boss, queue, runner, log));
+      }
       known.set(queue.name, queue);
     }
+  }
+
+  /** Nobody waits for what it has taken, but whoever stops the worker. */
+  function end(queue: string): void {
+    const feed = feeds.get(queue);
+    if (!feed) return;
+    feeds.delete(queue);
+    const ended = feed.stop().finally(() => ending.delete(ended));
+    ending.add(ended);
   }
 
   async function make(queue: Queue): Promise<void> {
@@ -65,10 +91,6 @@ export async function startBoss({
       notify: true,
     };
     if (existing.has(queue.name)) {
-      const old = await boss.getQueue(queue.name);
-      if (old?.policy !== queue.policy) {
-        log.warn({ queue: queue.name }, 'the policy of a queue that has been made cannot be changed: it stays');
-      }
       await boss.updateQueue(queue.name, { ...options, deadLetter: queue.dead_letter });
       return;
     }
@@ -77,31 +99,15 @@ export async function startBoss({
     existing.add(queue.name);
   }
 
-  async function work({ name, concurrency, retry_delay: delay, retry_delay_max: longest }: Queue): Promise<void> {
-    // As pg-boss waits: twice as long each time, half of it by chance.
-    const retriesIn = (attempt: number): number => Math.min(delay * 2 ** attempt, longest) * 1000;
-    const options = {
-      batchSize: 1,
-      // Jobs of one key, which is their group, one at a time.
-      groupConcurrency: 1,
-      pollingIntervalSeconds: 1,
-      notifyPollingIntervalSeconds: 1,
-    };
-    for (let place = 0; place < concurrency; place += 1) {
-      let id = '';
-      id = await boss.work<object, unknown, typeof options>(name, options, async ([job]) => {
-        if (!job) return;
-        const ticket = { id: job.id, attempt: job.retryCount + 1, queue: name, payload: job.data };
-        const { error } = await runner.run(ticket, retriesIn);
-        // Where there was one, there may be more: the next is not waited for.
-        boss.notifyWorker(id);
-        // Tried again, or a dead letter, by the count of its tries (jobs._fail).
-        if (error) throw error;
-      });
-    }
-  }
-
-  return { follow, stop: () => boss.stop({ graceful: true, timeout: 9000 }) };
+  return {
+    follow,
+    async stop() {
+      for (const queue of [...feeds.keys()]) end(queue);
+      await Promise.race([Promise.all(ending), sleep(stopsWithin, undefined, { ref: false })]);
+      await listening?.close();
+      await boss.stop({ graceful: false });
+    },
+  };
 }
 
 function through(pool: pg.Pool) {

@@ -49,7 +49,10 @@ export async function startGraphile({
     taskList: {
       async run(payload, { job }) {
         const { run: id } = payload as { run: string };
-        const { state, error } = await ((await runner) as Runner).run({ id, attempt: job.attempts }, retriesIn);
+        // jobs._hand_on gives the task as the flag by which it is paused, and its key as the queue.
+        const [task] = Object.keys(job.flags ?? {});
+        const ticket = { id, attempt: job.attempts, task, hasKey: job.job_queue_id !== null };
+        const { state, error } = await ((await runner) as Runner).run(ticket, retriesIn);
         if (state === 'again') throw error;
       },
     },

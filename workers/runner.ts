@@ -26,6 +26,8 @@ export type Runner = {
 
 const stopped = new Error('The worker stops.');
 const progressEvery = 1000;
+// A function that takes longer is said to have begun, so that everyone sees it run.
+const momentOfFunction = 250;
 
 /** Begins runs, does them, and says what came of them. */
 export function openRunner({
@@ -51,10 +53,16 @@ export function openRunner({
   log: Logger;
 }): Runner {
   const running = new Map<string, AbortController>();
+  // Those that run, whether it has been said that they began or not.
+  const functions = new Set<AbortController>();
   // How a run ended is said again where the connection was lost meanwhile; after that the next beat finds it lost.
   const { db: persistently } = openPolicies(log);
 
   async function run(ticket: Ticket, retriesIn: (attempt: number) => number): Promise<Ended> {
+    if (ticket.task && !ticket.hasKey && (ticket.task === 'function' || (await rowOf(ticket.task)).function)) {
+      const ended = await runFunction(ticket, await rowOf(ticket.task), retriesIn);
+      if (ended) return ended;
+    }
     const begun = await jobs.begin(ticket, worker);
     if (!begun) {
       // Cancelled, or done already; but what another worker still holds is not given up for it.
@@ -73,14 +81,50 @@ export function openRunner({
     }
   }
 
+  /** Runs a function by one statement, and lets it begin meanwhile where it takes its time; undefined where it is to begin first. */
+  async function runFunction(
+    ticket: Ticket,
+    row: TaskRow,
+    retriesIn: (attempt: number) => number,
+  ): Promise<Ended | undefined> {
+    const ending = new AbortController();
+    let beginning: Promise<Run | undefined> | undefined;
+    const begin = async (): Promise<Run | undefined> => {
+      const begun = await jobs.begin(ticket, worker);
+      if (begun) running.set(ticket.id, ending);
+      return begun;
+    };
+    let timer = setTimeout(() => {
+      beginning = begin();
+      beginning.catch((error) => log.debug({ err: error }, 'that a run began was not noted'));
+      timer = endAfter(row.timeout - momentOfFunction / 1000, ending);
+    }, momentOfFunction);
+    functions.add(ending);
+    try {
+      const isDone = await onConnection(ending.signal, (client) => jobs.perform(client, ticket, worker));
+      return isDone ? { state: 'done' } : undefined;
+    } catch (error) {
+      // It is said that it began, so that it can be said how it ended; where it did not, it has ended or is another's.
+      const begun =
+        (await beginning?.catch(() => undefined)) ??
+        (await persistently('a run begins', () => jobs.begin(ticket, worker)));
+      if (!begun) return undefined;
+      return await conclude(begun, error as Error, ending.signal, retriesIn);
+    } finally {
+      clearTimeout(timer);
+      functions.delete(ending);
+      await beginning?.catch(() => {});
+      running.delete(ticket.id);
+    }
+  }
+
   async function perform(begun: Run, ending: AbortController): Promise<void> {
     const row = await rowOf(begun.task);
-    const timer = setTimeout(() => {
-      ending.abort(new Error(`It took longer than ${row.timeout} s.`));
-    }, row.timeout * 1000);
+    const timer = endAfter(row.timeout, ending);
     try {
-      if (begun.function ?? row.function) await performFunction(begun, ending.signal);
-      else {
+      if (begun.function ?? row.function) {
+        await onConnection(ending.signal, (client) => jobs.finish(client, begun, worker));
+      } else {
         const result = await performTask(begun, ending.signal);
         await persistently('a run succeeded', () => jobs.succeed(begun, worker, result));
       }
@@ -89,14 +133,19 @@ export function openRunner({
     }
   }
 
-  async function performFunction(begun: Run, signal: AbortSignal): Promise<void> {
+  /** Does something on a connection of its own, whose statement is cancelled when the signal says so. */
+  async function onConnection<Result>(
+    signal: AbortSignal,
+    act: (client: pg.PoolClient) => Promise<Result>,
+  ): Promise<Result> {
     const client = await pool.connect();
     const end = (): void => void cancel(config, client);
     signal.addEventListener('abort', end, { once: true });
     try {
       signal.throwIfAborted();
-      await jobs.perform(client, begun, worker);
+      const result = await act(client);
       client.release();
+      return result;
     } catch (error) {
       client.release(error as Error);
       throw signal.aborted ? signal.reason : error;
@@ -150,9 +199,13 @@ export function openRunner({
       for (const id of ids) running.get(id)?.abort(new Error('It was cancelled.'));
     },
     stop() {
-      for (const ending of running.values()) ending.abort(stopped);
+      for (const ending of [...running.values(), ...functions]) ending.abort(stopped);
     },
   };
+}
+
+function endAfter(seconds: number, ending: AbortController): NodeJS.Timeout {
+  return setTimeout(() => ending.abort(new Error(`It took longer than ${seconds} s.`)), seconds * 1000);
 }
 
 class BadPayload extends Error {}

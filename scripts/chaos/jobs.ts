@@ -101,10 +101,10 @@ export async function chaosJobs({
       report(`${killed} kills, ${crashes} crashes, ${await count(ask, "state = 'succeeded'")} jobs done`);
     }
     await asking;
-    for (let waited = 0; waited < 300 && (await count(ask, isOpen)) > 0; waited += 1) {
-      await sleep(1000);
-      if (waited % 10 === 9) report(`${await count(ask, isOpen)} jobs are left`);
-    }
+    await whileFewer(
+      () => count(ask, isOpen),
+      (left) => report(`${left} jobs are left`),
+    );
     const backups = await provenBackups(ask, report);
     const seconds = Math.round((performance.now() - began) / 1000);
     return await judge(ask, held, { jobs, kills, crashes, seconds, ...backups });
@@ -112,6 +112,19 @@ export async function chaosJobs({
     closed = true;
     for (const worker of workers) worker.kill('SIGKILL');
     await postgres.close();
+  }
+}
+
+/** Waits until none are left, for as long as they become fewer now and then: in five minutes. */
+async function whileFewer(left: () => Promise<number>, report: (left: number) => void = () => {}): Promise<void> {
+  let fewest = Number.POSITIVE_INFINITY;
+  for (let waited = 0; waited < 300; waited += 1) {
+    const now = await left();
+    if (now === 0) return;
+    if (now < fewest) waited = 0;
+    fewest = Math.min(fewest, now);
+    if (waited % 10 === 9) report(now);
+    await sleep(1000);
   }
 }
 
@@ -169,13 +182,11 @@ async function provenBackups(
   ask: Ask,
   report: (line: string) => void,
 ): Promise<{ backups: number; unproven: string[] }> {
-  const waitFor = async (condition: string): Promise<void> => {
-    for (let waited = 0; waited < 300; waited += 1) {
+  const waitFor = (condition: string): Promise<void> =>
+    whileFewer(async () => {
       const [row] = await ask<{ count: number }>(`select count(*)::integer from jobs.runs where ${condition}`);
-      if (row?.count === 0) return;
-      await sleep(1000);
-    }
-  };
+      return row?.count ?? 0;
+    });
   await waitFor(`task = 'backup' and ${isOpen}`);
   const backups = await ask<{ name: string; state: string }>(
     `select run.result ->> 'name' as name, run.state from jobs.runs as run where run.task = 'backup'

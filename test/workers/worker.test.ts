@@ -59,6 +59,17 @@ t.test('what a killed worker had begun is begun again, and happens once', async 
   await stop();
 });
 
+t.test('what was taken by someone who is not known, or left since, is taken from them', async (t) => {
+  await sql('insert into work.may_go_on default values');
+  const [run] = await sql("select (jobs.enqueue('act', '{\"n\": 3}', key => 'held')).id");
+  for (const table of ['_private_jobs', '_private_job_queues']) {
+    await sql(`update graphile_worker.${table} set locked_by = 'gone', locked_at = now() - interval '1 minute'`);
+  }
+  const { stop } = await world.work();
+  t.match(await ended(run?.id), { state: 'succeeded', attempt: 2, error: 'The worker died.' });
+  await stop();
+});
+
 t.test('a worker that was taken for dead is not heard, and ends what it runs', async (t) => {
   await sql("insert into jobs.tasks (name) values ('held')");
   let reason: unknown;
