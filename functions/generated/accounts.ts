@@ -14,8 +14,8 @@ export const ExportLink = row('accounts.export_link', {
 });
 export type ExportLink = ValueOf<typeof ExportLink>;
 
-/** What an operator did. */
-export const ActKind = oneOf('accounts.act_kind', ['status_changed', 'merged', 'impersonated', 'held', 'released']);
+/** What an operator did; `ACTED` is a mutation that they ran as the user, which `data` names. */
+export const ActKind = oneOf('accounts.act_kind', ['status_changed', 'merged', 'impersonated', 'held', 'released', 'acted']);
 export type ActKind = ValueOf<typeof ActKind>;
 
 /** What operators have done to accounts; a log that nobody can edit. Users see who acted as them. */

@@ -18,8 +18,6 @@ export const User = row('identity.users', {
   location: orNull(pg.text),
   /** The address of their own page. */
   website: orNull(pg.text),
-  /** When they were last active; null for never. */
-  lastSeenAt: orNull(pg.timestamptz),
   /** When the account was removed; null while it is in use. */
   removedAt: orNull(pg.timestamptz),
   /** When they signed up. */

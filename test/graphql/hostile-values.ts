@@ -3,7 +3,7 @@ import { type GraphQLInputType, getNamedType, getNullableType, isEnumType, isLis
 // Values of each type of the API: one that is meant, those that fit the type and nothing else, and those that do not fit it.
 
 /** An id of nothing. */
-export const nobodys = '0193f5a2-8c4e-7c31-9d3a-5e2f6b7a8c90';
+const nobodys = '0193f5a2-8c4e-7c31-9d3a-5e2f6b7a8c90';
 
 /** Text that some program on its way might take for something else. */
 const texts = [

@@ -144,7 +144,7 @@ type Values = (scalar: string) => unknown[];
  *
  * @param values what columns of a type are compared with.
  */
-export function conditions(type: GraphQLInputObjectType, depth: number, values: Values, isWithin = false): object[] {
+function conditions(type: GraphQLInputObjectType, depth: number, values: Values, isWithin = false): object[] {
   return Object.values(type.getFields()).flatMap((field): object[] => {
     const inner = getNamedType(field.type);
     if (['and', 'or', 'not'].includes(field.name) || !isInputObjectType(inner)) return [];

@@ -25,7 +25,7 @@ export type Clock = {
 };
 
 /** How long after it was written an event came; all else that is measured are requests. */
-export const event = 'event';
+const event = 'event';
 
 export function startClock(now: () => number = () => performance.now()): Clock {
   let began = now();
@@ -73,7 +73,7 @@ export function startClock(now: () => number = () => performance.now()): Clock {
 }
 
 /** The bounds of what is carried: of all requests together, and of how late events come. */
-export const bounds = { mean: 100, p99: 2000, failedShare: 0.00025 };
+const bounds = { mean: 100, p99: 2000, failedShare: 0.00025 };
 
 /** Which bounds are broken, in words. */
 export function broken({ name, count, mean, p99, failed }: Figure): string[] {
