@@ -14489,7 +14489,9 @@ comment on column platforms.conversations.calls_at       is
 
 @hide';
 comment on constraint conversations_channel_id_fkey on platforms.conversations is '@inverse conversation';
-comment on constraint conversations_assigned_to_fkey on platforms.conversations is '@inverse assignedConversations';
+comment on constraint conversations_assigned_to_fkey on platforms.conversations is
+  '@name assignee
+@inverse assigned_conversations';
 -- The conversations of an integration by how they stand, the newest first.
 create index conversations_integration_id_status_idx
   on platforms.conversations (integration_id, status, channel_id desc);
@@ -16264,6 +16266,26 @@ end;
 $$;
 create trigger change_message after update of edited_at, deleted_at on chat.messages
   for each row when (new.sender_id is not null) execute function platforms._change_message();
+
+-- An account that is removed leaves no way in behind, and nobody is known as it any longer.
+create function platforms._forget_user() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  delete from platforms.sealed_credentials as held
+  using platforms.integrations as known
+  where known.id = held.integration_id and known.user_id = new.id;
+  update platforms.integrations as known set status = 'disconnected', next_sync_at = null, updated_at = now()
+  where known.user_id = new.id;
+  update platforms.contacts as known set user_id = null, linked_at = null where known.user_id = new.id;
+  delete from platforms.agents as known where known.user_id = new.id;
+  delete from platforms.link_codes as known where known.user_id = new.id;
+  return null;
+end;
+$$;
+create trigger forget_user_on_platforms after update of removed_at on identity.users
+  for each row when (old.removed_at is null and new.removed_at is not null)
+  execute function platforms._forget_user();
 
 -- --------------------------------------------------------------------------------------------
 -- Policies

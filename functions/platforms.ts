@@ -83,6 +83,10 @@ export function openPlatforms(client: pg.ClientBase) {
       await client.query('select platforms._set_aside($1, $2)', [id, problem]);
     },
 
+    async integrationOf(conversation: string): Promise<string | undefined> {
+      const text = 'select integration_id as id from platforms.conversations where channel_id = $1';
+      return (await one(text, [conversation]))?.id;
+    },
     /** What is to be sent next, or in how many seconds; nothing where nothing is. */
     async claim(conversation: string): Promise<Outgoing | { wait: number } | null> {
       return (await one('select platforms._claim($1) as next', [conversation])).next;

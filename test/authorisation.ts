@@ -623,6 +623,7 @@ export const privateFunctions = [
   'platforms._end(platforms.deliveries,platforms.delivery_state,text)',
   'platforms._end_run(uuid,text)',
   'platforms._enqueue(text,jsonb,text,timestamp with time zone,text)',
+  'platforms._forget_user()',
   'platforms._last_told(uuid)',
   'platforms._link(platforms.contacts,text)',
   'platforms._lock_conversation(uuid)',

@@ -12,6 +12,7 @@ type Connected = { id: string; owner: Person; secret: string };
 
 export type PlatformWorld = JobsWorld & {
   telegram: TelegramServer;
+  telegramToken: string;
   env: Record<string, string>;
   /** Workers with the tasks of Plinth. */
   start(env?: Record<string, string>): Promise<Workers>;
@@ -51,6 +52,7 @@ export async function openPlatformWorld(t: Test): Promise<PlatformWorld> {
   return {
     ...world,
     telegram,
+    telegramToken: token,
     env,
     eventually,
     start: (own = {}) => world.work(tasks, { ...env, ...own }),

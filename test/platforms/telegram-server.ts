@@ -13,7 +13,7 @@ type Parameters = Record<string, any>;
 type Called = { method: string; token: string; parameters: Parameters; at: number };
 
 /** What it does in place of answering, once. `lost` does what is asked and does not say so. */
-type Fault =
+export type Fault =
   | { kind: 'status'; status: number; retryAfter?: number; description?: string }
   | { kind: 'page'; status: number }
   | { kind: 'bad JSON' | 'cut' | 'lost' | 'slow' | 'silent' };

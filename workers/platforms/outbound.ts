@@ -4,7 +4,7 @@ import type { Outgoing, Platforms } from '../../functions/platforms.ts';
 import { patiences, waitBefore } from '../../functions/policies.ts';
 import type { Task, Work } from '../task.ts';
 import { Refused } from './adapter.ts';
-import { linkTo, withPlatforms } from './link.ts';
+import { type Linked, linkTo, withPlatforms } from './link.ts';
 
 // What is due sooner is waited for; a run for it would begin no earlier.
 const shortWait = 1;
@@ -19,6 +19,11 @@ export const sendOutboundTask: Task<z.output<typeof payload>> = {
   payload,
   run: ({ conversation }, work) =>
     withPlatforms(work, async (platforms) => {
+      const integration = await platforms.integrationOf(conversation);
+      if (!integration) return { sent: 0 };
+      // Before anything is claimed: what cannot be decrypted here was surely not sent. A worker that is to stop lets a call
+      // end: broken off, nobody would know what came of it.
+      const linked = await linkTo(platforms, integration, { ...work, signal: new AbortController().signal });
       let sent = 0;
       for (;;) {
         work.signal.throwIfAborted();
@@ -32,19 +37,22 @@ export const sendOutboundTask: Task<z.output<typeof payload>> = {
           await sleep(Math.max(next.wait, 0) * 1000 + 5, undefined, { signal: work.signal });
           continue;
         }
-        if (await send(platforms, next, work)) sent += 1;
+        if (await send(platforms, next, linked, work)) sent += 1;
       }
     }),
 };
 
-async function send(platforms: Platforms, outgoing: Outgoing, work: Work): Promise<boolean> {
+async function send(
+  platforms: Platforms,
+  outgoing: Outgoing,
+  linked: Linked | undefined,
+  work: Work,
+): Promise<boolean> {
   const began = performance.now();
   const took = (): number => performance.now() - began;
   let ids: string[];
   try {
-    // A worker that is to stop lets the call end: broken off, nobody would know what came of it.
-    const linked = await linkTo(platforms, outgoing.integration, { ...work, signal: new AbortController().signal });
-    if (!linked) throw new Refused('The integration is disconnected.', { isFinal: true });
+    if (!linked) throw new Refused('There is no way to this platform.', { isFinal: true });
     ids = await linked.adapter.send(outgoing, linked.link);
   } catch (error) {
     await noteFailed(platforms, outgoing, error as Error, took(), work);
