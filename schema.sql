@@ -13,6 +13,7 @@
 --   webhooks     what happens in a channel, sent to an address                      (schema webhooks)
 --   notifications  what someone should know of; what they want to be told        (schema notifications)
 --   presence     who is there, and how long they were                              (schema presence)
+--   platforms    conversations with people on other platforms                   (schema platforms)
 --   stats        figures of each day and each minute                               (schema stats)
 --   operations   upkeep, backups, and the health of the database                   (schema operations)
 --
@@ -12538,6 +12539,7 @@ from (values
   (null, 'identity.bots',             'user_id',      null, '', 'A bot asks for no export; its owner''s has it.'),
   (null, 'identity.sessions',         'impersonator_id', null, '', 'The user''s session; the act is in their export.'),
   (null, 'events.log',                'user_id',      null, '', 'Days of what the other tables say for good.'),
+  (null, 'events.untold',             'user_id',      null, '', 'Within one transaction.'),
   (null, 'access.flags',              'for_users',    null, '', 'What the place tries out, and with whom.'),
   (null, 'organizations.memberships', 'given_by',     null, '', 'About whom it was given to.'),
   (null, 'organizations.proxies',     'given_by',     null, '', 'About the two who it is between.'),
@@ -15126,6 +15128,2199 @@ grant execute on function presence.set_presence, presence.set_presence_visibilit
 grant execute on function presence.my_presence_visibility, presence.online_days to member;
 grant execute on function presence.status, presence.last_seen_at, presence.online_members to member;
 grant execute on function presence.listen, presence.presence to member;
+
+-- ============================================================================================
+-- platforms: conversations with people on other platforms
+-- ============================================================================================
+-- A conversation is a channel of the kind external: its messages, search, unread counts and events are those of every
+-- channel. What comes in is kept as it came, then applied in order by a job; what is said in the channel is sent by
+-- another. docs/platforms.md tells the way of a message, and how a platform is added.
+
+create schema platforms;
+comment on schema platforms is 'Conversations with people on other platforms.';
+grant usage on schema platforms to plinth_server, member, operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type platforms.platform_type as enum ('ecommerce', 'messaging', 'voice', 'analytics');
+comment on type platforms.platform_type is 'What a platform is for.';
+
+create type platforms.platform_region as enum ('russia', 'international', 'global');
+comment on type platforms.platform_region is 'Where a platform is used.';
+
+create type platforms.integration_status as enum ('pending', 'connected', 'error', 'disconnected');
+comment on type platforms.integration_status is
+  'Being checked, in use, refused by the platform, or ended by its owner.';
+
+create type platforms.conversation_status as enum ('active', 'paused', 'closed', 'escalated');
+comment on type platforms.conversation_status is
+  'Answered as it goes; left alone by bots; ended; or waiting for a person to answer.';
+
+create type platforms.direction as enum ('inbound', 'outbound');
+comment on type platforms.direction is 'From the platform, or to it.';
+
+create type platforms.delivery_action as enum ('send', 'edit', 'delete');
+comment on type platforms.delivery_action is 'What the platform is asked to do with a message.';
+
+create type platforms.delivery_state as enum ('queued', 'sending', 'sent', 'delivered', 'read', 'failed', 'unsure');
+comment on type platforms.delivery_state is
+  'How far a message has come. Unsure: the platform was asked and has not answered, so that it may have it or not.';
+
+create type platforms.run_kind as enum ('full', 'incremental', 'orders', 'products');
+comment on type platforms.run_kind is 'What a run fetches.';
+
+create type platforms.run_status as enum ('running', 'success', 'partial', 'failed');
+comment on type platforms.run_status is 'At work, all fetched, some of it fetched, or nothing.';
+
+create type platforms.metric as enum (
+  'messages_sent', 'messages_received', 'api_calls', 'errors', 'response_time', 'sync_duration'
+);
+comment on type platforms.metric is 'What is counted; times are in milliseconds.';
+
+create type platforms.period as enum ('minute', 'hour', 'day');
+comment on type platforms.period is 'What figures are rolled up by, in UTC.';
+
+-- The server encrypts it before Postgres sees it (functions/sealing.ts).
+create domain platforms.credentials as jsonb;
+comment on domain platforms.credentials is
+  'What a platform lets one in by: an object of texts, `{"bot_token": "…"}`.
+
+@sealed';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+create table platforms.platforms (
+  id                    text                      primary key,
+  name                  text                      not null,
+  type                  platforms.platform_type   not null,
+  region                platforms.platform_region not null,
+  capabilities          text[]                    not null default '{}',
+  required_credentials  text[]                    not null default '{}',
+  is_active             boolean                   not null default true,
+  calls_per_second      numeric                   not null default 20,
+  chat_calls_per_second numeric                   not null default 1,
+  chat_burst            integer                   not null default 5,
+  longest_text          integer                   not null default 4096,
+
+  constraint id_is_plain                check (id ~ '^[a-z][a-z0-9_]{0,49}$'),
+  constraint calls_are_some_a_second    check (calls_per_second > 0 and chat_calls_per_second > 0),
+  constraint burst_is_1_to_100          check (chat_burst between 1 and 100),
+  constraint texts_are_1_to_10000_long  check (longest_text between 1 and 10000)
+);
+comment on table  platforms.platforms                       is 'A platform that one can be connected to.';
+comment on column platforms.platforms.id                    is 'The key; the name of its adapter.';
+comment on column platforms.platforms.name                  is 'What it is called.';
+comment on column platforms.platforms.type                  is 'What it is for.';
+comment on column platforms.platforms.region                is 'Where it is used.';
+comment on column platforms.platforms.capabilities          is 'What it can do, such as text, media, orders.';
+comment on column platforms.platforms.required_credentials  is 'The credentials that an integration has to have.';
+comment on column platforms.platforms.is_active             is 'Whether it can be connected to.';
+comment on column platforms.platforms.calls_per_second      is 'How often it lets one integration send.';
+comment on column platforms.platforms.chat_calls_per_second is 'How often it lets one integration send to one chat.';
+comment on column platforms.platforms.chat_burst            is 'How many it takes in a row in one chat before that.';
+comment on column platforms.platforms.longest_text          is 'The longest text that it takes in one message.';
+
+insert into platforms.platforms (
+  id, name, type, region, capabilities, required_credentials, calls_per_second, chat_calls_per_second, longest_text
+)
+values
+  ('wildberries', 'Wildberries', 'ecommerce', 'russia', '{orders,products,analytics}', '{api_key,supplier_id}',
+   3, 3, 10000),
+  ('ozon', 'Ozon', 'ecommerce', 'russia', '{orders,products,inventory}', '{client_id,api_key}', 10, 10, 10000),
+  ('telegram', 'Telegram', 'messaging', 'global', '{text,inline_keyboard,media,files,voice}', '{bot_token}',
+   30, 1, 4096),
+  ('whatsapp', 'WhatsApp', 'messaging', 'global', '{text,media,templates,interactive_buttons}',
+   '{access_token,phone_number_id}', 80, 10, 4096)
+on conflict (id) do nothing;
+
+create table platforms.integrations (
+  id             uuid                         primary key default public.uuid_v7(),
+  user_id        uuid                         not null references identity.users (id) on delete cascade,
+  platform_id    text                         not null references platforms.platforms (id),
+  name           text,                                         -- null: not known yet
+  account        text,                                         -- null: not known yet
+  status         platforms.integration_status not null default 'pending',
+  status_message text,                                         -- null: nothing to say
+  is_polled      boolean                      not null default false,
+  close_after    interval                     not null default interval '30 days',
+  sync_interval  interval                     not null default interval '1 hour',
+  last_sync_at   timestamptz,                                  -- null: never
+  next_sync_at   timestamptz,                                  -- null: not planned
+  created_at     timestamptz                  not null default now(),
+  updated_at     timestamptz                  not null default now(),
+
+  constraint a_user_has_one_of_a_platform           unique (user_id, platform_id),
+  constraint it_closes_after_an_hour_to_10_years    check (
+    close_after between interval '1 hour' and interval '10 years'
+  ),
+  constraint it_syncs_every_minute_to_every_30_days check (
+    sync_interval between interval '1 minute' and interval '30 days'
+  )
+);
+comment on table  platforms.integrations                is
+  'A user''s connection to a platform: a bot, a phone number, a shop.
+
+@order id desc';
+comment on column platforms.integrations.id             is 'The key; a part of the address of its webhook.';
+comment on column platforms.integrations.user_id        is 'Whose it is.';
+comment on column platforms.integrations.platform_id    is 'The platform.';
+comment on column platforms.integrations.name           is 'What it is called there; null until that is known.';
+comment on column platforms.integrations.account        is 'Its id there; null until that is known.';
+comment on column platforms.integrations.status         is 'Whether it works.';
+comment on column platforms.integrations.status_message is 'Why it does not work; null where it does.';
+comment on column platforms.integrations.is_polled      is
+  'Whether what comes is fetched, for want of an address that the platform can reach.';
+comment on column platforms.integrations.close_after    is 'After how long without a message a conversation is closed.';
+comment on column platforms.integrations.sync_interval  is 'How often its data are fetched.';
+comment on column platforms.integrations.last_sync_at   is 'When its data were last fetched; null for never.';
+comment on column platforms.integrations.next_sync_at is
+  'When they will be fetched next; null where that is not planned.';
+comment on column platforms.integrations.created_at     is 'When it was made.';
+comment on column platforms.integrations.updated_at     is 'When it last changed.';
+create index integrations_platform_id_idx on platforms.integrations (platform_id);
+
+create table platforms.sealed_credentials (
+  integration_id uuid        primary key references platforms.integrations (id) on delete cascade,
+  sealed         jsonb       not null,
+  key_id         text        not null,
+  names          text[]      not null,
+  sealed_at      timestamptz not null default now()
+);
+comment on table platforms.sealed_credentials is
+  'Credentials, encrypted; the key is with servers and workers, never here. Only they read it.';
+-- What platforms._to_reseal looks for.
+create index sealed_credentials_key_id_idx on platforms.sealed_credentials (key_id);
+
+create table platforms.agents (
+  integration_id uuid        not null references platforms.integrations (id) on delete cascade,
+  user_id        uuid        not null references identity.users (id) on delete cascade,
+  created_at     timestamptz not null default now(),
+
+  primary key (integration_id, user_id)
+);
+comment on table platforms.agents is
+  'Who answers the conversations of an integration beside its owner.';
+comment on column platforms.agents.integration_id is 'The integration.';
+comment on column platforms.agents.user_id        is 'Who.';
+comment on column platforms.agents.created_at     is 'Since when.';
+create index agents_user_id_idx on platforms.agents (user_id);
+
+create table platforms.contacts (
+  id             uuid        primary key default public.uuid_v7(),
+  integration_id uuid        not null references platforms.integrations (id) on delete cascade,
+  external_id    text        not null,
+  name           text        not null,
+  username       text,                                         -- null: none there
+  language       text,                                         -- null: not known
+  user_id        uuid        references identity.users (id) on delete set null,  -- null: not linked
+  linked_at      timestamptz,                                  -- null: not linked
+  created_at     timestamptz not null default now(),
+
+  constraint a_contact_is_known_once              unique (integration_id, external_id),
+  constraint name_is_1_to_200_characters          check (char_length(name) between 1 and 200),
+  constraint external_id_is_at_most_200_characters check (char_length(external_id) between 1 and 200),
+  constraint username_is_at_most_200_characters   check (char_length(username) <= 200),
+  constraint language_is_at_most_35_characters    check (char_length(language) <= 35)
+);
+comment on table  platforms.contacts                is
+  'Someone on a platform who has written to an integration.
+
+@order id desc';
+comment on column platforms.contacts.id             is 'The key.';
+comment on column platforms.contacts.integration_id is 'The integration that they wrote to.';
+comment on column platforms.contacts.external_id    is 'Their id there.';
+comment on column platforms.contacts.name           is 'What they are called there.';
+comment on column platforms.contacts.username       is 'Their username there; null for none.';
+comment on column platforms.contacts.language       is 'Their language, as the platform says; null where it does not.';
+comment on column platforms.contacts.user_id is
+  'Which of our users they are; null where they have not linked their account.';
+comment on column platforms.contacts.linked_at      is 'When they linked their account; null for never.';
+comment on column platforms.contacts.created_at     is 'When they were first met.';
+comment on constraint contacts_user_id_fkey on platforms.contacts is '@inverse contacts';
+create index contacts_user_id_idx on platforms.contacts (user_id);
+
+create table platforms.link_codes (
+  user_id    uuid        primary key references identity.users (id) on delete cascade,
+  hash       bytea       not null unique,
+  expires_at timestamptz not null
+);
+comment on table platforms.link_codes is 'Codes by which someone on a platform proves which user they are; hashed.';
+create index link_codes_expires_at_idx on platforms.link_codes (expires_at);
+
+create type platforms.link_code as (
+  code       text,
+  expires_at timestamptz
+);
+comment on type   platforms.link_code            is 'A code that links an account on a platform, once.';
+comment on column platforms.link_code.code       is 'To be sent there as `/connect CODE`: shown this once.';
+comment on column platforms.link_code.expires_at is 'Until when.';
+
+create table platforms.conversations (
+  channel_id     uuid                          primary key references chat.channels (id) on delete cascade,
+  integration_id uuid                          not null references platforms.integrations (id) on delete cascade,
+  chat_id        text                          not null,
+  contact_id     uuid                          references platforms.contacts (id) on delete set null,  -- null: gone
+  status         platforms.conversation_status not null default 'active',
+  state          text                          not null default 'initial',
+  context        jsonb                         not null default '{}',
+  assigned_to    uuid                          references identity.users (id) on delete set null,  -- null: nobody
+  escalated_at   timestamptz,                                  -- null: not waiting for a person
+  reason         text,                                         -- null: none given
+  heard_at       timestamptz,                                  -- null: they have written nothing yet
+  closed_at      timestamptz,                                  -- null: open
+  created_at     timestamptz                   not null default now(),
+  calls_at       timestamptz                   not null default '-infinity',
+
+  constraint a_chat_is_one_conversation     unique (integration_id, chat_id),
+  constraint chat_id_is_1_to_200_characters check (char_length(chat_id) between 1 and 200),
+  constraint state_is_1_to_100_characters   check (char_length(state) between 1 and 100),
+  constraint context_is_an_object           check (jsonb_typeof(context) = 'object'),
+  constraint context_is_at_most_64_kb       check (pg_column_size(context) <= 65536),
+  constraint reason_is_at_most_1000_characters check (char_length(reason) <= 1000),
+  constraint closed_says_when               check ((status = 'closed') = (closed_at is not null)),
+  constraint escalated_says_when            check ((status = 'escalated') = (escalated_at is not null))
+) with (fillfactor = 70);
+comment on table  platforms.conversations                is
+  'What is said with someone on another platform; its messages are those of its channel.
+
+@order channel_id desc';
+comment on column platforms.conversations.channel_id     is 'Its channel, and the key.';
+comment on column platforms.conversations.integration_id is 'The integration that it goes through.';
+comment on column platforms.conversations.chat_id        is 'Its id on the platform.';
+comment on column platforms.conversations.contact_id     is 'With whom; null where that is gone.';
+comment on column platforms.conversations.status         is 'How it stands.';
+comment on column platforms.conversations.state          is 'Where a bot is in it; `initial` at first.';
+comment on column platforms.conversations.context        is 'What a bot keeps of it, up to 64 kB.';
+comment on column platforms.conversations.assigned_to    is 'Who is to answer; null for nobody in particular.';
+comment on column platforms.conversations.escalated_at is
+  'Since when it has been waiting for a person; null where it is not.';
+comment on column platforms.conversations.reason         is 'Why it was escalated or paused; null where nobody said.';
+comment on column platforms.conversations.heard_at       is 'When they last wrote.';
+comment on column platforms.conversations.closed_at is
+  'When it was closed; null while it is open. What they write opens it again.';
+comment on column platforms.conversations.created_at     is 'When it began.';
+comment on column platforms.conversations.calls_at       is
+  'Until when what was sent uses up the pace of the chat.
+
+@hide';
+comment on constraint conversations_channel_id_fkey on platforms.conversations is '@inverse conversation';
+comment on constraint conversations_assigned_to_fkey on platforms.conversations is
+  '@name assignee
+@inverse assigned_conversations';
+-- The conversations of an integration by how they stand, the newest first.
+create index conversations_integration_id_status_idx
+  on platforms.conversations (integration_id, status, channel_id desc);
+create index conversations_contact_id_idx on platforms.conversations (contact_id);
+create index conversations_assigned_to_idx on platforms.conversations (assigned_to, channel_id desc);
+
+-- What close_due looks for.
+create index conversations_heard_at_idx on platforms.conversations (heard_at) where status <> 'closed';
+
+create table platforms.transitions (
+  integration_id uuid    not null references platforms.integrations (id) on delete cascade,
+  state          text    not null,
+  trigger        text    not null,
+  next_state     text    not null,
+  reply          text,                                         -- null: nothing is answered
+  escalates      boolean not null default false,
+
+  primary key (integration_id, state, trigger),
+  constraint states_are_1_to_100_characters check (
+    char_length(state) between 1 and 100 and char_length(next_state) between 1 and 100
+  ),
+  constraint trigger_is_1_to_200_characters check (char_length(trigger) between 1 and 200),
+  constraint reply_is_1_to_4000_characters  check (char_length(reply) between 1 and 4000)
+);
+comment on table platforms.transitions is
+  'What follows on what someone writes: the state machine of an integration''s conversations.';
+comment on column platforms.transitions.integration_id is 'The integration.';
+comment on column platforms.transitions.state          is 'In which state.';
+comment on column platforms.transitions.trigger is
+  'What they write or press, in lower case; `*` for anything else.';
+comment on column platforms.transitions.next_state     is 'The state that it leads to.';
+comment on column platforms.transitions.reply          is 'What is answered; null for nothing.';
+comment on column platforms.transitions.escalates      is 'Whether a person is to take over.';
+
+create table platforms.external_messages (
+  integration_id uuid                not null references platforms.integrations (id) on delete cascade,
+  external_id    text                not null,
+  channel_id     uuid                not null references platforms.conversations (channel_id) on delete cascade,
+  message_id     uuid                not null,
+  contact_id     uuid                references platforms.contacts (id) on delete set null,  -- null: said here, or gone
+  direction      platforms.direction not null,
+  at             timestamptz         not null default clock_timestamp(),
+  xid            xid8                not null default pg_current_xact_id(),
+
+  primary key (integration_id, external_id),  -- delivered twice, stored once
+  constraint external_id_is_1_to_300_characters check (char_length(external_id) between 1 and 300)
+);
+comment on table  platforms.external_messages                is
+  'The id that a message has on its platform.';
+comment on column platforms.external_messages.integration_id is 'The integration that it went through.';
+comment on column platforms.external_messages.external_id    is 'Its id there.';
+comment on column platforms.external_messages.channel_id     is 'The conversation.';
+comment on column platforms.external_messages.message_id     is 'The message.';
+comment on column platforms.external_messages.contact_id     is 'Who wrote it there; null for what was said here.';
+comment on column platforms.external_messages.direction      is 'Whether it came from there, or went there.';
+comment on column platforms.external_messages.at             is 'When it was stored, or taken by the platform.';
+comment on column platforms.external_messages.xid            is
+  'What it is counted by.
+
+@hide';
+create index external_messages_message_id_idx on platforms.external_messages (message_id);
+create index external_messages_channel_id_idx on platforms.external_messages (channel_id);
+create index external_messages_contact_id_idx on platforms.external_messages (contact_id);
+-- What platforms._roll_up has not counted yet.
+create index external_messages_xid_idx on platforms.external_messages (xid);
+
+create table platforms.inbound (
+  id             bigint      generated always as identity primary key,
+  integration_id uuid        not null references platforms.integrations (id) on delete cascade,
+  external_id    text        not null,
+  body           jsonb       not null,
+  received_at    timestamptz not null default clock_timestamp(),
+  applied_at     timestamptz,                                  -- null: not yet
+  error          text,                                         -- null: applied, or not yet
+
+  constraint an_event_is_stored_once                unique (integration_id, external_id),
+  constraint external_id_is_1_to_200_characters     check (char_length(external_id) between 1 and 200)
+);
+comment on table platforms.inbound is
+  'What platforms have told, as it came: kept a week, so that what comes again is known.';
+-- What waits, in the order in which it came.
+create index inbound_waiting_idx on platforms.inbound (integration_id, id) where applied_at is null;
+-- What came last.
+create index inbound_integration_id_id_idx on platforms.inbound (integration_id, id desc);
+create index inbound_received_at_idx on platforms.inbound (received_at);
+
+create table platforms.inboxes (
+  integration_id uuid    primary key references platforms.integrations (id) on delete cascade,
+  is_asked_for   boolean not null default false,
+  calls_at       timestamptz not null default '-infinity'
+);
+comment on table platforms.inboxes is
+  'Whether a run is to apply what has come; until when what was sent uses up the pace.';
+
+create table platforms.deliveries (
+  id         bigint                    generated always as identity primary key,
+  message_id uuid                      not null,
+  channel_id uuid                      not null references platforms.conversations (channel_id) on delete cascade,
+  action     platforms.delivery_action not null,
+  state      platforms.delivery_state  not null default 'queued',
+  attempts   integer                   not null default 0,
+  calls      integer                   not null default 0,
+  failures   integer                   not null default 0,
+  took       double precision          not null default 0,
+  due_at     timestamptz               not null default now(),
+  error      text,                                             -- null: nothing went wrong
+  created_at timestamptz               not null default now(),
+  updated_at timestamptz               not null default now(),
+  ended_xid  xid8                                              -- null: not ended yet
+);
+comment on table  platforms.deliveries            is
+  'What became of a message that was said here, on its platform.
+
+@order id desc';
+comment on column platforms.deliveries.id         is 'The key.';
+comment on column platforms.deliveries.message_id is 'The message.';
+comment on column platforms.deliveries.channel_id is 'The conversation.';
+comment on column platforms.deliveries.action     is 'What the platform is asked for.';
+comment on column platforms.deliveries.state      is 'How far it has come.';
+comment on column platforms.deliveries.attempts is
+  'How often it was tried; what the platform put off is not counted.';
+comment on column platforms.deliveries.calls      is 'How often the platform was asked.';
+comment on column platforms.deliveries.failures   is 'How often that did not go well.';
+comment on column platforms.deliveries.took       is 'How long it took to answer, in milliseconds, together.';
+comment on column platforms.deliveries.ended_xid  is
+  'What it is counted by.
+
+@hide';
+comment on column platforms.deliveries.due_at is
+  'Not before; later where the platform asks to wait, or has failed.';
+comment on column platforms.deliveries.error      is 'What went wrong last; null for nothing.';
+comment on column platforms.deliveries.created_at is 'When it was asked for.';
+comment on column platforms.deliveries.updated_at is 'When it last changed.';
+-- What is to be sent in a conversation, in order.
+create index deliveries_waiting_idx on platforms.deliveries (channel_id, id) where state in ('queued', 'sending');
+-- What runs are asked for again.
+create index deliveries_due_at_idx on platforms.deliveries (due_at) where state in ('queued', 'sending');
+create index deliveries_message_id_idx on platforms.deliveries (message_id, id);
+create index deliveries_channel_id_id_idx on platforms.deliveries (channel_id, id desc);
+create index deliveries_ended_xid_idx on platforms.deliveries (ended_xid);
+
+create table platforms.runs (
+  id              uuid                 primary key default public.uuid_v7(),
+  integration_id  uuid                 not null references platforms.integrations (id) on delete cascade,
+  kind            platforms.run_kind   not null,
+  status          platforms.run_status not null default 'running',
+  records_synced  integer              not null default 0,
+  records_failed  integer              not null default 0,
+  calls           integer              not null default 0,
+  failures        integer              not null default 0,
+  errors          jsonb                not null default '[]',
+  cursor          jsonb,                                       -- null: from the beginning
+  started_at      timestamptz          not null default now(),
+  finished_at     timestamptz,                                 -- null: at work
+  ended_xid       xid8,                                        -- null: at work
+
+  constraint errors_are_a_list         check (jsonb_typeof(errors) = 'array'),
+  constraint who_is_through_says_when  check ((status = 'running') = (finished_at is null)),
+  constraint it_ends_after_it_started  check (finished_at >= started_at)
+);
+comment on table  platforms.runs                is
+  'A fetch of the data of an integration.
+
+@name platform_run
+@order id desc';
+comment on column platforms.runs.id             is 'The key.';
+comment on column platforms.runs.integration_id is 'Of which integration.';
+comment on column platforms.runs.kind           is 'What was to be fetched.';
+comment on column platforms.runs.status         is 'What came of it.';
+comment on column platforms.runs.records_synced is 'How many records were taken over.';
+comment on column platforms.runs.records_failed is 'How many could not be.';
+comment on column platforms.runs.calls          is 'How often the platform was asked.';
+comment on column platforms.runs.failures       is 'How often it failed to answer.';
+comment on column platforms.runs.errors         is 'What went wrong: a list of `{record, message}`, 100 at most.';
+comment on column platforms.runs.cursor         is 'How far it has come, for whoever goes on.';
+comment on column platforms.runs.started_at     is 'When it began.';
+comment on column platforms.runs.finished_at    is 'When it ended; null while it is at work.';
+comment on column platforms.runs.ended_xid      is
+  'What it is counted by.
+
+@hide';
+comment on constraint runs_integration_id_fkey on platforms.runs is '@inverse platform_runs';
+create index runs_integration_id_id_idx on platforms.runs (integration_id, id desc);
+create index runs_ended_xid_idx on platforms.runs (ended_xid);
+
+create table platforms.metrics (
+  integration_id uuid             not null references platforms.integrations (id) on delete cascade,
+  metric         platforms.metric not null,
+  period         platforms.period not null,
+  starts_at      timestamptz      not null,
+  count          bigint           not null,
+  total          double precision not null,
+
+  primary key (integration_id, period, metric, starts_at)
+);
+comment on table  platforms.metrics                is
+  'What went through an integration, by minute, hour and day; a minute late at most.
+
+@name platform_metric
+@order starts_at desc';
+comment on column platforms.metrics.integration_id is 'The integration.';
+comment on column platforms.metrics.metric         is 'What was counted.';
+comment on column platforms.metrics.period         is 'Over how long.';
+comment on column platforms.metrics.starts_at      is 'From when on, in UTC.';
+comment on column platforms.metrics.count          is 'How many.';
+comment on column platforms.metrics.total is
+  'The sum of what was measured: of times, milliseconds; else the count.';
+comment on constraint metrics_integration_id_fkey on platforms.metrics is '@inverse metrics';
+-- What is kept no longer.
+create index metrics_period_starts_at_idx on platforms.metrics (period, starts_at);
+
+create table platforms.counted (
+  id          boolean     primary key default true,
+  until       pg_snapshot not null default pg_current_snapshot(),
+  restored_at timestamptz not null default '-infinity',
+
+  constraint there_is_one check (id)
+);
+comment on table platforms.counted is 'Up to which snapshot the figures of platforms.metrics have been counted.';
+insert into platforms.counted default values on conflict do nothing;
+
+-- --------------------------------------------------------------------------------------------
+-- Views: what the caller answers for
+-- --------------------------------------------------------------------------------------------
+
+create view platforms._served as
+select id as integration_id from platforms.integrations where user_id = (select identity.current_user_id())
+union all
+select integration_id from platforms.agents where user_id = (select identity.current_user_id());
+comment on view platforms._served is
+  'The integrations whose conversations the caller answers.
+
+@asOwner';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: integrations
+-- --------------------------------------------------------------------------------------------
+
+create function platforms._lock_integration(id uuid) returns platforms.integrations
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  caller      uuid := identity._require_own_session();
+  integration platforms.integrations;
+begin
+  select * into integration
+  from platforms.integrations as known
+  where known.id = _lock_integration.id and known.user_id = caller
+  for no key update;
+  if integration.id is null then
+    raise exception using errcode = 'PT404', message = 'There is no such integration, or it is not yours.',
+      column = 'id';
+  end if;
+  return integration;
+end;
+$$;
+
+-- Asked for by nobody: the runs are not for whoever wrote the message to see.
+create function platforms._enqueue(
+  task text, payload jsonb, key text, run_at timestamptz default now(), nonce text default null
+) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  caller text := coalesce(current_setting('plinth.user_id', true), '');
+begin
+  perform set_config('plinth.user_id', '', true);
+  perform jobs.enqueue(_enqueue.task, _enqueue.payload, _enqueue.run_at, _enqueue.key, _enqueue.nonce);
+  perform set_config('plinth.user_id', caller, true);
+end;
+$$;
+
+create function platforms._check(integration_id uuid) returns void
+language sql volatile set search_path = ''
+as $$
+  select platforms._enqueue(
+    'check_integration', jsonb_build_object('integration', integration_id), 'check ' || integration_id
+  );
+$$;
+
+create function platforms.connect_platform(
+  platform_id text, credentials platforms.credentials, is_polled boolean default false
+) returns platforms.integrations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller      uuid := identity._require_own_session();
+  platform    platforms.platforms;
+  integration platforms.integrations;
+  named       text[];
+begin
+  -- Guards.
+  select * into platform from platforms.platforms as known where known.id = connect_platform.platform_id;
+  if platform.id is null or not platform.is_active then
+    raise exception using errcode = 'PT404', message = 'There is no such platform.', column = 'platform_id';
+  end if;
+  if jsonb_typeof(credentials -> 'names') is distinct from 'array' or credentials ->> 'key_id' is null then
+    raise exception using errcode = 'PT400', message = 'Credentials are stored encrypted only.',
+      column = 'credentials', hint = 'Connect through the API: the server encrypts them.';
+  end if;
+  named := array(select jsonb_array_elements_text(credentials -> 'names'));
+  if not platform.required_credentials <@ named then
+    raise exception using errcode = 'PT400', column = 'credentials',
+      message = format('%s needs %s.', platform.name, array_to_string(platform.required_credentials, ', '));
+  end if;
+
+  insert into platforms.integrations as known (user_id, platform_id, is_polled)
+  values (caller, platform.id, coalesce(connect_platform.is_polled, false))
+  on conflict on constraint a_user_has_one_of_a_platform do update
+    set status = 'pending', status_message = null, is_polled = excluded.is_polled, updated_at = now()
+  returning * into integration;
+  insert into platforms.sealed_credentials as held (integration_id, sealed, key_id, names)
+  values (integration.id, credentials - 'names' - 'key_id', credentials ->> 'key_id', named)
+  on conflict on constraint sealed_credentials_pkey do update
+    set sealed = excluded.sealed, key_id = excluded.key_id, names = excluded.names, sealed_at = now();
+  insert into platforms.inboxes (integration_id) values (integration.id) on conflict do nothing;
+  perform platforms._check(integration.id);
+  return integration;
+end;
+$$;
+comment on function platforms.connect_platform is
+  'Connects the caller to a platform, or replaces the credentials of their integration there. They are encrypted before
+they are stored, then tried: `status` tells. `isPolled` where the platform cannot reach this server.
+
+@notNull';
+
+create function platforms.check_integration(id uuid) returns platforms.integrations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  integration platforms.integrations := platforms._lock_integration(id);
+begin
+  if integration.status = 'disconnected' then
+    raise exception using errcode = 'PT409', message = 'It is disconnected; connect it again.';
+  end if;
+  perform platforms._check(integration.id);
+  return integration;
+end;
+$$;
+comment on function platforms.check_integration is
+  'Tries the credentials of an integration again; its `status` tells what came of it.
+
+@notNull';
+
+create function platforms.update_integration(
+  id uuid, is_polled boolean default null, close_after interval default null, sync_interval interval default null
+) returns platforms.integrations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  integration platforms.integrations := platforms._lock_integration(id);
+begin
+  update platforms.integrations as known set
+    is_polled = coalesce(update_integration.is_polled, known.is_polled),
+    close_after = coalesce(update_integration.close_after, known.close_after),
+    sync_interval = coalesce(update_integration.sync_interval, known.sync_interval),
+    updated_at = now()
+  where known.id = integration.id
+  returning * into integration;
+  if update_integration.is_polled is not null and integration.status <> 'disconnected' then
+    perform platforms._check(integration.id);
+  end if;
+  return integration;
+end;
+$$;
+comment on function platforms.update_integration is
+  'Changes how an integration fetches what comes, and when it closes conversations; what is left out stays.
+
+@notNull';
+
+create function platforms.disconnect_integration(id uuid) returns platforms.integrations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  integration platforms.integrations := platforms._lock_integration(id);
+begin
+  delete from platforms.sealed_credentials as held where held.integration_id = integration.id;
+  update platforms.integrations as known
+  set status = 'disconnected', status_message = null, next_sync_at = null, updated_at = now()
+  where known.id = integration.id
+  returning * into integration;
+  return integration;
+end;
+$$;
+comment on function platforms.disconnect_integration is
+  'Ends an integration: its credentials are gone, its conversations stay and can be read.
+
+@notNull';
+
+create function platforms.add_agent(integration_id uuid, user_id uuid) returns platforms.agents
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  integration platforms.integrations := platforms._lock_integration(integration_id);
+  agent       platforms.agents;
+begin
+  if not exists (select from identity.users where id = add_agent.user_id and removed_at is null for share) then
+    raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
+  end if;
+  if (select count(*) from platforms.agents as known where known.integration_id = integration.id) >= 100 then
+    raise exception using errcode = 'PT409', message = 'An integration has 100 agents at most.';
+  end if;
+  insert into platforms.agents as known (integration_id, user_id)
+  values (integration.id, add_agent.user_id)
+  on conflict on constraint agents_pkey do update set created_at = known.created_at
+  returning * into agent;
+  return agent;
+end;
+$$;
+comment on function platforms.add_agent is
+  'Lets someone see and take the conversations of an integration; for its owner.
+
+@notNull';
+
+create function platforms.remove_agent(integration_id uuid, user_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  integration platforms.integrations := platforms._lock_integration(integration_id);
+  place       record;
+begin
+  delete from platforms.agents as known
+  where known.integration_id = integration.id and known.user_id = remove_agent.user_id;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'They are no agent of it.', column = 'user_id';
+  end if;
+  -- One after another, in the order of their ids.
+  for place in
+    select conversation.channel_id
+    from chat.members as member
+    join platforms.conversations as conversation on conversation.channel_id = member.channel_id
+    where member.user_id = remove_agent.user_id and conversation.integration_id = integration.id
+    order by conversation.channel_id
+  loop
+    perform from chat.channels as channel where channel.id = place.channel_id for no key update;
+    delete from chat.members as member
+    where member.channel_id = place.channel_id and member.user_id = remove_agent.user_id;
+    update platforms.conversations as known set assigned_to = null
+    where known.channel_id = place.channel_id and known.assigned_to = remove_agent.user_id;
+  end loop;
+end;
+$$;
+comment on function platforms.remove_agent is
+  'Takes an agent from an integration, and out of its conversations; for its owner.';
+
+-- What the workers have found of an integration: null where it works.
+create function platforms._checked(integration_id uuid, account text, name text, problem text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  integration platforms.integrations;
+begin
+  update platforms.integrations as known set
+    account = coalesce(_checked.account, known.account),
+    name = coalesce(_checked.name, known.name),
+    status = case when problem is null then 'connected' else 'error' end::platforms.integration_status,
+    status_message = left(problem, 1000),
+    updated_at = now()
+  where known.id = _checked.integration_id and known.status <> 'disconnected'
+  returning * into integration;
+  if integration.id is not null then
+    perform events.publish(
+      'user:' || integration.user_id, 'integration_checked',
+      jsonb_build_object('integration_id', integration.id, 'status', integration.status)
+    );
+  end if;
+  if integration.status = 'connected' and integration.is_polled then
+    perform platforms._poll(integration.id);
+  end if;
+end;
+$$;
+
+-- What an adapter works with.
+create function platforms._credentials(integration_id uuid)
+returns table (platform_id text, sealed jsonb, key_id text, is_polled boolean)
+language sql stable security definer set search_path = ''
+as $$
+  select known.platform_id, held.sealed, held.key_id, known.is_polled
+  from platforms.integrations as known
+  join platforms.sealed_credentials as held on held.integration_id = known.id
+  where known.id = _credentials.integration_id and known.status <> 'disconnected';
+$$;
+comment on function platforms._credentials is 'The encrypted credentials of an integration, for servers and workers.';
+
+create function platforms._to_reseal(key_id text, most integer)
+returns table (integration_id uuid, sealed jsonb, key_id text)
+language sql stable set search_path = ''
+as $$
+  select held.integration_id, held.sealed, held.key_id
+  from platforms.sealed_credentials as held
+  where held.key_id <> _to_reseal.key_id
+  order by held.key_id, held.integration_id
+  limit most;
+$$;
+
+-- Only what has not been replaced meanwhile.
+create function platforms._resealed(integration_id uuid, was jsonb, sealed jsonb, key_id text) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  update platforms.sealed_credentials as held
+  set sealed = _resealed.sealed, key_id = _resealed.key_id, sealed_at = now()
+  where held.integration_id = _resealed.integration_id and held.sealed = was;
+  return found;
+end;
+$$;
+
+create function platforms._poll(integration_id uuid) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  if not exists (
+    select
+    from jobs.runs as run
+    where run.state in ('queued', 'running') and run.task = 'poll_platform'
+      and run.payload ->> 'integration' = _poll.integration_id::text
+  ) then
+    perform platforms._enqueue(
+      'poll_platform', jsonb_build_object('integration', integration_id), 'poll ' || integration_id
+    );
+  end if;
+end;
+$$;
+
+create function platforms.poll_due() returns bigint
+language sql volatile set search_path = ''
+as $$
+  select count(platforms._poll(id)) from platforms.integrations where is_polled and status = 'connected';
+$$;
+comment on function platforms.poll_due is
+  'Asks for runs that fetch what has come, where none is at it; returns how many are wanted.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: linking accounts
+-- --------------------------------------------------------------------------------------------
+
+create function platforms.create_link_code() returns platforms.link_code
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller   uuid := identity._require_own_session();
+  -- 32 letters and digits, none of which is taken for another; 5 bits of each random byte: no bias. Bytes 6 and 8 of a
+  -- uuid are not random.
+  alphabet constant text := '23456789ABCDEFGHJKLMNPQRSTUVWXYZ';
+  random   bytea := uuid_send(gen_random_uuid());
+  made     platforms.link_code;
+begin
+  if not identity._count_attempt('link code:' || caller, 20, interval '1 hour') then
+    perform public.refuse('PT429', 'Too many codes were asked for; try again in an hour.');
+    return null;
+  end if;
+  select string_agg(substr(alphabet, 1 + get_byte(random, place) % 32, 1), '') into made.code
+  from generate_series(0, 5) as place;
+  made.expires_at := now() + interval '5 minutes';
+  insert into platforms.link_codes as known (user_id, hash, expires_at)
+  values (caller, sha256(convert_to(made.code, 'UTF8')), made.expires_at)
+  on conflict on constraint link_codes_pkey do update set hash = excluded.hash, expires_at = excluded.expires_at;
+  return made;
+end;
+$$;
+comment on function platforms.create_link_code is
+  'A code of 6 letters and digits that links the caller''s account on a platform to them, once, within 5 minutes: there,
+it is sent as `/connect CODE`. One asked for before is good no longer.
+
+@notNull';
+
+create function platforms.unlink_contact(id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller uuid := identity._require_own_session();
+begin
+  update platforms.contacts as known
+  set user_id = null, linked_at = null
+  where known.id = unlink_contact.id and known.user_id = caller;
+  if not found then
+    raise exception using errcode = 'PT404', message = 'There is no such contact, or it is not linked to you.';
+  end if;
+end;
+$$;
+comment on function platforms.unlink_contact is 'Ends that an account on a platform is known as the caller''s.';
+
+-- What is answered to /connect; null is no code at all.
+create function platforms._link(contact platforms.contacts, code text) returns text
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  owner uuid;
+begin
+  if not identity._count_attempt('link:' || contact.id, 5, interval '10 minutes') then
+    return 'Too many codes were tried; try again in ten minutes.';
+  end if;
+  delete from platforms.link_codes as known
+  where known.hash = sha256(convert_to(upper(code), 'UTF8'))
+  returning case when known.expires_at > clock_timestamp() then known.user_id end into owner;
+  if owner is null then
+    return 'The code is wrong, spent or expired. Ask for another one.';
+  end if;
+  update platforms.contacts as known set user_id = owner, linked_at = now() where known.id = contact.id;
+  perform events.publish(
+    'user:' || owner, 'contact_linked',
+    jsonb_build_object('contact_id', contact.id, 'integration_id', contact.integration_id)
+  );
+  return format('You are connected as %s.', (select display_name from identity.users where id = owner));
+end;
+$$;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: what comes in
+-- --------------------------------------------------------------------------------------------
+
+-- Whoever stores holds the lock shared until it commits: a run that begins waits for it, then sees all that was stored
+-- before anyone could find that a run had been asked for already.
+create function platforms._receive(integration_id uuid, events jsonb) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  fresh integer;
+begin
+  perform pg_advisory_xact_lock_shared(hashtextextended('inbox ' || integration_id, 0));
+  insert into platforms.inbound (integration_id, external_id, body)
+  select _receive.integration_id, event ->> 'id', event -> 'body'
+  from jsonb_array_elements(events) with ordinality as told (event, position)
+  order by position
+  on conflict on constraint an_event_is_stored_once do nothing;
+  get diagnostics fresh = row_count;
+  if fresh > 0 then
+    update platforms.inboxes as inbox set is_asked_for = true
+    where inbox.integration_id = _receive.integration_id and not inbox.is_asked_for;
+    if found then
+      perform platforms._enqueue(
+        'apply_inbound', jsonb_build_object('integration', integration_id), 'inbound ' || integration_id
+      );
+    end if;
+  end if;
+  return fresh;
+end;
+$$;
+comment on function platforms._receive is
+  'Stores what a platform has told, `[{id, body}]`, and asks for a run that applies it; returns how much of it is new.';
+
+create function platforms._open_inbox(integration_id uuid) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('inbox ' || integration_id, 0));
+  update platforms.inboxes as inbox set is_asked_for = false where inbox.integration_id = _open_inbox.integration_id;
+end;
+$$;
+
+create function platforms._waiting(integration_id uuid, most integer) returns table (id bigint, body jsonb)
+language sql stable set search_path = ''
+as $$
+  select told.id, told.body
+  from platforms.inbound as told
+  where told.integration_id = _waiting.integration_id and told.applied_at is null
+  order by told.id
+  limit most;
+$$;
+
+-- What was stored last: where fetching goes on.
+create function platforms._last_told(integration_id uuid) returns text
+language sql stable set search_path = ''
+as $$
+  select told.external_id
+  from platforms.inbound as told
+  where told.integration_id = _last_told.integration_id
+  order by told.id desc
+  limit 1;
+$$;
+
+create function platforms._contact(integration_id uuid, told jsonb) returns platforms.contacts
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  contact platforms.contacts;
+begin
+  select * into contact
+  from platforms.contacts as known
+  where known.integration_id = _contact.integration_id and known.external_id = told ->> 'id';
+  if contact.id is not null
+    and (contact.name, contact.username, contact.language) is not distinct from (
+      left(coalesce(nullif(trim(told ->> 'name'), ''), contact.name), 200), left(told ->> 'username', 200),
+      left(told ->> 'language', 35)
+    ) then
+    return contact;
+  end if;
+  insert into platforms.contacts as known (integration_id, external_id, name, username, language)
+  values (
+    _contact.integration_id, told ->> 'id', left(coalesce(nullif(trim(told ->> 'name'), ''), told ->> 'id'), 200),
+    left(told ->> 'username', 200), left(told ->> 'language', 35)
+  )
+  on conflict on constraint a_contact_is_known_once do update
+    set name = excluded.name, username = excluded.username, language = excluded.language
+  returning * into contact;
+  return contact;
+end;
+$$;
+
+-- The conversation of a chat, its channel locked; a new one where there is none.
+create function platforms._conversation(integration platforms.integrations, chat_id text, contact platforms.contacts)
+returns platforms.conversations
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  conversation platforms.conversations;
+  channel      chat.channels;
+begin
+  loop
+    select * into conversation
+    from platforms.conversations as known
+    where known.integration_id = integration.id and known.chat_id = _conversation.chat_id;
+    if conversation.channel_id is not null then
+      perform from chat.channels as known where known.id = conversation.channel_id for no key update;
+      if found then
+        return conversation;
+      end if;
+      continue;
+    end if;
+    insert into chat.channels (kind, name, owner_id)
+    values ('external', left(contact.name, 100), integration.user_id)
+    returning * into channel;
+    insert into platforms.conversations as known (channel_id, integration_id, chat_id, contact_id)
+    values (channel.id, integration.id, _conversation.chat_id, contact.id)
+    on conflict on constraint a_chat_is_one_conversation do nothing
+    returning * into conversation;
+    if conversation.channel_id is not null then
+      insert into chat.members (channel_id, user_id, role) values (channel.id, integration.user_id, 'owner');
+      return conversation;
+    end if;
+    delete from chat.channels as known where known.id = channel.id;
+  end loop;
+end;
+$$;
+
+-- Says something in a conversation whose channel is locked, for nobody in particular: it is sent like what people say.
+create function platforms._say(channel_id uuid, text text, metadata jsonb default '{}') returns chat.messages
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  channel chat.channels;
+begin
+  select * into channel from chat.channels as known where known.id = _say.channel_id for no key update;
+  return chat._post(channel, null, 'bot', _say.text, null, null, _say.metadata, clock_timestamp());
+end;
+$$;
+
+-- Answers what begins with /start, /connect or /help; null where it is none of these.
+create function platforms._command(contact platforms.contacts, text text) returns text
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  parts text[] := regexp_match(text, '^/(start|connect|help)(?:@\w+)?(?:\s+(\S{1,64}))?\s*$', 'i');
+  help  constant text := 'Write here, and you will be answered. /connect CODE links this chat to your account: ask for '
+    || 'the code where you are signed in. /help shows this.';
+begin
+  return case lower(parts[1])
+    when 'start' then format('Hello, %s. %s', contact.name, help)
+    when 'help' then help
+    when 'connect' then case
+      when parts[2] is null then 'Send /connect and the code that you were shown, such as /connect K7MP2Q.'
+      else platforms._link(contact, parts[2])
+    end
+  end;
+end;
+$$;
+
+create function platforms._apply_message(integration platforms.integrations, told jsonb) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  contact      platforms.contacts := platforms._contact(integration.id, told -> 'contact');
+  conversation platforms.conversations := platforms._conversation(integration, told ->> 'chat', contact);
+  known        platforms.external_messages;
+  channel      chat.channels;
+  message      chat.messages;
+  said         text := coalesce(left(nullif(told ->> 'text', ''), 10000), '[…]');
+  answer       text;
+begin
+  select * into known
+  from platforms.external_messages as stored
+  where stored.integration_id = integration.id and stored.external_id = told ->> 'message';
+  if known.message_id is not null then
+    -- Told twice; or changed since, which may have come before what it changes.
+    if told ->> 'kind' = 'edit' then
+      perform platforms._apply_edit(known, said, (told ->> 'revision')::bigint);
+    end if;
+    return;
+  end if;
+
+  select * into channel from chat.channels as place where place.id = conversation.channel_id for no key update;
+  answer := case when told ->> 'kind' = 'message' then platforms._command(contact, said) end;
+  message := chat._post(
+    channel, null, coalesce(told ->> 'shape', 'text')::chat.message_kind,
+    -- A code is nobody's to read, spent or not.
+    case when answer is not null then regexp_replace(said, '\s\S.*$', ' ······') else said end, null,
+    (
+      select answered.message_id
+      from platforms.external_messages as answered
+      where answered.integration_id = integration.id and answered.external_id = told ->> 'reply_to'
+    ),
+    jsonb_strip_nulls(jsonb_build_object(
+      'sent_at', told -> 'sent_at', 'album', told -> 'album', 'files', told -> 'files', 'pressed', told -> 'pressed',
+      'revision', told -> 'revision'
+    )),
+    clock_timestamp()
+  );
+  insert into platforms.external_messages (integration_id, external_id, channel_id, message_id, contact_id, direction)
+  values (integration.id, told ->> 'message', channel.id, message.id, contact.id, 'inbound');
+  update platforms.conversations as place set
+    heard_at = clock_timestamp(),
+    contact_id = coalesce(place.contact_id, contact.id),
+    status = case when place.status = 'closed' then 'active' else place.status end,
+    closed_at = null
+  where place.channel_id = channel.id
+  returning * into conversation;
+  if answer is not null then
+    perform platforms._say(channel.id, answer);
+  elsif conversation.status = 'active' and told ->> 'kind' in ('message', 'press') then
+    perform platforms._step(conversation, coalesce(told ->> 'pressed', said));
+  end if;
+end;
+$$;
+
+-- A revision that is not newer has been seen.
+create function platforms._apply_edit(known platforms.external_messages, text text, revision bigint) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  message chat.messages;
+begin
+  select * into message from chat.messages as said where said.id = known.message_id for update;
+  if message.id is null or message.deleted_at is not null or message.text = _apply_edit.text
+    or coalesce((message.metadata ->> 'revision')::bigint, 0) >= coalesce(_apply_edit.revision, 0) then
+    return;
+  end if;
+  insert into chat.message_edits (message_id, channel_id, text) values (message.id, message.channel_id, message.text);
+  update chat.messages as said set
+    text = _apply_edit.text,
+    language = chat._language(_apply_edit.text),
+    searched = chat._search_vector(chat._language(_apply_edit.text), _apply_edit.text),
+    metadata = said.metadata || jsonb_build_object('revision', _apply_edit.revision),
+    edited_at = clock_timestamp()
+  where said.id = message.id;
+end;
+$$;
+
+-- What the platform says of a message that was sent there. It never goes back: read stays read.
+create function platforms._apply_receipt(integration platforms.integrations, told jsonb) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  delivery platforms.deliveries;
+begin
+  update platforms.deliveries as known set
+    state = (told ->> 'state')::platforms.delivery_state,
+    error = left(told ->> 'error', 1000),
+    updated_at = clock_timestamp()
+  from platforms.external_messages as sent
+  where sent.integration_id = integration.id and sent.external_id = told ->> 'message'
+    and known.message_id = sent.message_id and known.action = 'send'
+    and told ->> 'state' in ('delivered', 'read', 'failed')
+    and known.state in ('sent', 'delivered', 'unsure') and known.state::text <> told ->> 'state'
+  returning known.* into delivery;
+  if delivery.id is not null then
+    perform platforms._tell_delivery(delivery);
+  end if;
+end;
+$$;
+
+create function platforms._apply(integration_id uuid, event_id bigint, updates jsonb) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  integration platforms.integrations;
+  told        jsonb;
+begin
+  select * into integration from platforms.integrations as known where known.id = _apply.integration_id for key share;
+  -- Two that apply the same one take turns, and the second finds it done.
+  perform from platforms.inbound as stored where stored.id = event_id and stored.applied_at is null for update;
+  if not found or integration.id is null then
+    return false;
+  end if;
+  for told in select * from jsonb_array_elements(updates) loop
+    case told ->> 'kind'
+      when 'message', 'edit', 'press' then perform platforms._apply_message(integration, told);
+      when 'receipt' then perform platforms._apply_receipt(integration, told);
+    end case;
+  end loop;
+  update platforms.inbound as stored set applied_at = clock_timestamp() where stored.id = event_id;
+  return true;
+end;
+$$;
+comment on function platforms._apply is
+  'Applies the updates that an adapter has read from an event, all or none, once.';
+
+create function platforms._set_aside(event_id bigint, problem text) returns void
+language sql volatile set search_path = ''
+as $$
+  update platforms.inbound as stored
+  set applied_at = clock_timestamp(), error = left(problem, 1000)
+  where stored.id = event_id and stored.applied_at is null;
+$$;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: the state of a conversation
+-- --------------------------------------------------------------------------------------------
+
+-- The conversation and its channel, locked, for whoever serves it.
+create function platforms._lock_conversation(channel_id uuid) returns platforms.conversations
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  caller       uuid := identity.require_user_id();
+  conversation platforms.conversations;
+begin
+  perform from chat.channels as channel where channel.id = _lock_conversation.channel_id for no key update;
+  select * into conversation
+  from platforms.conversations as known
+  where known.channel_id = _lock_conversation.channel_id and (
+    exists (select from platforms._served as served where served.integration_id = known.integration_id)
+    or chat._caller_role(known.channel_id) is not null
+  )
+  for no key update;
+  if conversation.channel_id is null then
+    raise exception using errcode = 'PT404', message = 'There is no such conversation.', column = 'channel_id';
+  end if;
+  return conversation;
+end;
+$$;
+
+create function platforms._tell_conversation(conversation platforms.conversations) returns void
+language sql volatile set search_path = ''
+as $$
+  select chat._tell(
+    conversation.channel_id, 'conversation_changed',
+    jsonb_build_object(
+      'status', conversation.status, 'state', conversation.state, 'assigned_to', conversation.assigned_to
+    )
+  );
+$$;
+
+create function platforms._assign(conversation platforms.conversations, user_id uuid)
+returns platforms.conversations
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  insert into chat.members (channel_id, user_id, joined_seq)
+  select conversation.channel_id, _assign.user_id, greatest(channel.last_seq - 1, 0)
+  from chat.channels as channel
+  where channel.id = conversation.channel_id
+  on conflict on constraint members_pkey do nothing;
+  update platforms.conversations as known set assigned_to = _assign.user_id
+  where known.channel_id = conversation.channel_id
+  returning * into conversation;
+  perform platforms._tell_conversation(conversation);
+  return conversation;
+end;
+$$;
+
+create function platforms.assign_conversation(channel_id uuid, user_id uuid default null)
+returns platforms.conversations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller       uuid := identity.require_user_id();
+  conversation platforms.conversations := platforms._lock_conversation(channel_id);
+  assignee     uuid := coalesce(assign_conversation.user_id, caller);
+begin
+  if not exists (
+    select
+    from platforms.integrations as known
+    left join platforms.agents as agent on agent.integration_id = known.id and agent.user_id = assignee
+    where known.id = conversation.integration_id and (known.user_id = assignee or agent.user_id = assignee)
+  ) then
+    raise exception using errcode = 'PT403', message = 'Only its owner and agents answer for an integration.',
+      column = 'user_id', hint = 'The owner adds an agent by addAgent.';
+  end if;
+  return platforms._assign(conversation, assignee);
+end;
+$$;
+comment on function platforms.assign_conversation is
+  'Makes the integration''s owner or an agent the one who answers, or the caller where nobody is named; they come into
+the channel.
+
+@notNull';
+
+create function platforms._set_status(
+  conversation platforms.conversations, status platforms.conversation_status, reason text
+) returns platforms.conversations
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  update platforms.conversations as known set
+    status = _set_status.status,
+    reason = left(_set_status.reason, 1000),
+    escalated_at = case when _set_status.status = 'escalated' then coalesce(known.escalated_at, now()) end,
+    closed_at = case when _set_status.status = 'closed' then coalesce(known.closed_at, now()) end
+  where known.channel_id = conversation.channel_id
+  returning * into conversation;
+  perform platforms._tell_conversation(conversation);
+  -- Whoever may take it is told, unless someone has it.
+  if _set_status.status = 'escalated' and conversation.assigned_to is null then
+    perform events.publish(
+      'user:' || served.user_id, 'conversation_escalated',
+      jsonb_build_object('channel_id', conversation.channel_id, 'reason', conversation.reason)
+    )
+    from (
+      select integration.user_id from platforms.integrations as integration
+      where integration.id = conversation.integration_id
+      union
+      select agent.user_id from platforms.agents as agent where agent.integration_id = conversation.integration_id
+      order by 1
+    ) as served;
+  end if;
+  return conversation;
+end;
+$$;
+
+create function platforms.set_conversation_status(
+  channel_id uuid, status platforms.conversation_status, reason text default null
+) returns platforms.conversations
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return platforms._set_status(platforms._lock_conversation(channel_id), status, reason);
+end;
+$$;
+comment on function platforms.set_conversation_status is
+  'Pauses a conversation, escalates it to a person, closes it or goes on with it; for whoever serves it.
+
+@notNull';
+
+create function platforms.set_conversation_state(
+  channel_id uuid, state text, context jsonb default null, was text default null
+) returns platforms.conversations
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  conversation platforms.conversations := platforms._lock_conversation(channel_id);
+begin
+  if set_conversation_state.was <> conversation.state then
+    raise exception using errcode = 'PT409', column = 'was',
+      message = format('The conversation is in the state %s.', conversation.state);
+  end if;
+  update platforms.conversations as known set
+    state = set_conversation_state.state, context = coalesce(set_conversation_state.context, known.context)
+  where known.channel_id = conversation.channel_id
+  returning * into conversation;
+  perform platforms._tell_conversation(conversation);
+  return conversation;
+end;
+$$;
+comment on function platforms.set_conversation_state is
+  'Moves a conversation to a state, with another context where one is given; with `was`, only from that state.
+
+@notNull';
+
+create function platforms.set_transition(
+  integration_id uuid, state text, trigger text, next_state text, reply text default null,
+  escalates boolean default false
+) returns platforms.transitions
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  integration platforms.integrations := platforms._lock_integration(integration_id);
+  made        platforms.transitions;
+begin
+  if (select count(*) from platforms.transitions as known where known.integration_id = integration.id) >= 1000 then
+    raise exception using errcode = 'PT409', message = 'An integration has 1,000 transitions at most.';
+  end if;
+  insert into platforms.transitions as known (integration_id, state, trigger, next_state, reply, escalates)
+  values (
+    integration.id, set_transition.state, lower(trim(set_transition.trigger)), set_transition.next_state,
+    set_transition.reply, coalesce(set_transition.escalates, false)
+  )
+  on conflict on constraint transitions_pkey do update
+    set next_state = excluded.next_state, reply = excluded.reply, escalates = excluded.escalates
+  returning * into made;
+  return made;
+end;
+$$;
+comment on function platforms.set_transition is
+  'Says what follows where someone writes or presses `trigger` (`*`: anything else) in a state: the next state, what is
+answered, and whether a person is to take over.
+
+@notNull';
+
+create function platforms.remove_transition(integration_id uuid, state text, trigger text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  integration platforms.integrations := platforms._lock_integration(integration_id);
+begin
+  delete from platforms.transitions as known
+  where known.integration_id = integration.id and known.state = remove_transition.state
+    and known.trigger = lower(trim(remove_transition.trigger));
+  if not found then
+    raise exception using errcode = 'PT404', message = 'There is no such transition.';
+  end if;
+end;
+$$;
+comment on function platforms.remove_transition is 'Takes a transition away.';
+
+-- One step of the state machine, on what they wrote or pressed. Nobody's, where a person answers.
+create function platforms._step(conversation platforms.conversations, heard text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  transition platforms.transitions;
+begin
+  if conversation.assigned_to is not null then
+    return;
+  end if;
+  select * into transition
+  from platforms.transitions as known
+  where known.integration_id = conversation.integration_id and known.state = conversation.state
+    and known.trigger in (lower(trim(heard)), '*')
+  order by known.trigger = '*'
+  limit 1;
+  if transition.integration_id is null then
+    return;
+  end if;
+  update platforms.conversations as known set state = transition.next_state
+  where known.channel_id = conversation.channel_id
+  returning * into conversation;
+  if transition.reply is not null then
+    perform platforms._say(conversation.channel_id, transition.reply);
+  end if;
+  if transition.escalates then
+    perform platforms._set_status(conversation, 'escalated', format('After “%s”.', left(heard, 100)));
+  else
+    perform platforms._tell_conversation(conversation);
+  end if;
+end;
+$$;
+
+create function platforms.close_due() returns bigint
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  silent platforms.conversations;
+  closed bigint := 0;
+begin
+  for silent in
+    select known.*
+    from platforms.conversations as known
+    join platforms.integrations as integration on integration.id = known.integration_id
+    join chat.channels as channel on channel.id = known.channel_id
+    where known.status <> 'closed' and known.heard_at < now() - interval '1 hour'
+      and channel.active_at < now() - integration.close_after
+    order by known.heard_at
+    limit 1000
+  loop
+    -- Whoever writes just now has the channel; it is not silent then.
+    perform from chat.channels as channel
+    join platforms.integrations as integration on integration.id = silent.integration_id
+    where channel.id = silent.channel_id and channel.active_at < now() - integration.close_after
+    for no key update of channel skip locked;
+    if found then
+      perform platforms._set_status(silent, 'closed', 'Nobody has written for long.');
+      closed := closed + 1;
+    end if;
+  end loop;
+  return closed;
+end;
+$$;
+comment on function platforms.close_due is
+  'Closes conversations in which nobody has written for long; returns how many.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: what goes out
+-- --------------------------------------------------------------------------------------------
+
+create function platforms._tell_delivery(delivery platforms.deliveries) returns void
+language sql volatile set search_path = ''
+as $$
+  select chat._tell(
+    delivery.channel_id, 'message_delivery',
+    jsonb_build_object('message_id', delivery.message_id, 'action', delivery.action, 'state', delivery.state)
+  );
+$$;
+
+create function platforms._ask_to_send(channel_id uuid, run_at timestamptz default now(), nonce text default null)
+returns void
+language sql volatile set search_path = ''
+as $$
+  select platforms._enqueue(
+    'send_outbound', jsonb_build_object('conversation', channel_id), 'outbound ' || channel_id, run_at, nonce
+  );
+$$;
+
+create function platforms._deliver(channel_id uuid, message_id uuid, action platforms.delivery_action) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  -- What waits already will be sent as it is then.
+  if action <> 'send' and exists (
+    select
+    from platforms.deliveries as known
+    where known.message_id = _deliver.message_id and known.state = 'queued'
+      and (known.action = 'send' or known.action = _deliver.action)
+  ) then
+    return;
+  end if;
+  insert into platforms.deliveries (channel_id, message_id, action)
+  values (_deliver.channel_id, _deliver.message_id, _deliver.action);
+  perform platforms._ask_to_send(channel_id);
+end;
+$$;
+
+-- The pace of a chat and of an integration, each as the time until which what was sent uses it up: how long the next
+-- one has to wait.
+create function platforms._wait(used_until timestamptz, per_second numeric, burst integer) returns interval
+language sql volatile set search_path = ''
+return greatest(
+  interval '0',
+  greatest(used_until, clock_timestamp()) + make_interval(secs => ((1 - burst) / per_second)::double precision)
+    - clock_timestamp()
+);
+
+-- What is to be sent next in a conversation, in the order in which it was said: what it is and how often it was tried;
+-- {wait} seconds where it is too early; null where there is nothing. Runs of one conversation never overlap.
+create function platforms._claim(channel_id uuid) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  channel      uuid := _claim.channel_id;
+  conversation platforms.conversations;
+  integration  platforms.integrations;
+  platform     platforms.platforms;
+  delivery     platforms.deliveries;
+  message      chat.messages;
+  used_until   timestamptz;
+  wait         interval;
+begin
+  -- The channel first, as everywhere.
+  perform from chat.channels as known where known.id = channel for no key update;
+  select * into conversation from platforms.conversations as known where known.channel_id = channel for no key update;
+  if conversation.channel_id is null then
+    return null;
+  end if;
+  -- Whoever was at it is gone. Whether the platform has a message then, nobody knows: it is not sent again by itself.
+  for delivery in
+    update platforms.deliveries as known set
+      state = case when known.action = 'send' then 'unsure' else 'queued' end::platforms.delivery_state,
+      error = 'The worker ended before the platform had answered.',
+      failures = known.failures + 1,
+      ended_xid = case when known.action = 'send' then pg_current_xact_id() end,
+      updated_at = clock_timestamp()
+    where known.channel_id = channel and known.state = 'sending'
+    returning *
+  loop
+    perform platforms._tell_delivery(delivery);
+  end loop;
+
+  loop
+    select * into delivery
+    from platforms.deliveries as known
+    where known.channel_id = channel and known.state = 'queued'
+    order by known.id
+    limit 1
+    for update;
+    if delivery.id is null then
+      return null;
+    end if;
+    select * into message from chat.messages as known where known.id = delivery.message_id;
+    -- Gone before it was sent, or never sent: there is nothing to do there.
+    exit when delivery.action = 'send' and message.text is not null
+      or delivery.action <> 'send' and exists (
+        select from platforms.external_messages as sent where sent.message_id = delivery.message_id
+      );
+    delete from platforms.deliveries as known where known.id = delivery.id;
+  end loop;
+
+  select * into integration from platforms.integrations as known where known.id = conversation.integration_id;
+  select * into platform from platforms.platforms as known where known.id = integration.platform_id;
+  if integration.status = 'disconnected' then
+    perform platforms._end(delivery, 'failed', 'The integration is disconnected.');
+    return jsonb_build_object('wait', 0);
+  end if;
+  select inbox.calls_at into used_until
+  from platforms.inboxes as inbox
+  where inbox.integration_id = integration.id
+  for no key update;
+  wait := greatest(
+    delivery.due_at - clock_timestamp(),
+    platforms._wait(conversation.calls_at, platform.chat_calls_per_second, platform.chat_burst),
+    platforms._wait(used_until, platform.calls_per_second, ceil(platform.calls_per_second)::integer)
+  );
+  if wait > interval '0' then
+    return jsonb_build_object('wait', extract(epoch from wait));
+  end if;
+  update platforms.inboxes as inbox
+  set calls_at = greatest(inbox.calls_at, clock_timestamp())
+    + make_interval(secs => (1 / platform.calls_per_second)::double precision)
+  where inbox.integration_id = integration.id;
+  update platforms.conversations as known
+  set calls_at = greatest(known.calls_at, clock_timestamp())
+    + make_interval(secs => (1 / platform.chat_calls_per_second)::double precision)
+  where known.channel_id = channel;
+  update platforms.deliveries as known
+  set state = 'sending', attempts = known.attempts + 1, calls = known.calls + 1, updated_at = clock_timestamp()
+  where known.id = delivery.id
+  returning * into delivery;
+  return jsonb_build_object(
+    'id', delivery.id, 'action', delivery.action, 'attempt', delivery.calls, 'tries', delivery.attempts,
+    'integration', integration.id, 'platform', platform.id, 'chat', conversation.chat_id,
+    'text', message.text, 'buttons', message.metadata -> 'buttons',
+    'external', (
+      select coalesce(jsonb_agg(sent.external_id order by sent.external_id), '[]')
+      from platforms.external_messages as sent
+      where sent.message_id = message.id
+    ),
+    'reply_to', (
+      select min(answered.external_id)
+      from platforms.external_messages as answered
+      where answered.message_id = message.reply_to_id and answered.channel_id = channel
+    ),
+    'files', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'name', file.name, 'media_type', content.media_type, 'bytes', content.bytes, 'stored', content.stored
+      ) order by attached.position), '[]')
+      from files.attachments as attached
+      join files.files as file on file.id = attached.file_id
+      join files.contents as content on content.id = file.content_id
+      where attached.message_id = message.id
+    ),
+    'heard_at', conversation.heard_at
+  );
+end;
+$$;
+comment on function platforms._claim is 'The next message to send in a conversation, for the workers.';
+
+create function platforms._end(delivery platforms.deliveries, state platforms.delivery_state, error text default null)
+returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  update platforms.deliveries as known set
+    state = _end.state, error = left(_end.error, 1000), updated_at = clock_timestamp(),
+    ended_xid = coalesce(known.ended_xid, pg_current_xact_id())
+  where known.id = delivery.id
+  returning * into delivery;
+  perform platforms._tell_delivery(delivery);
+end;
+$$;
+
+-- The delivery of a call that has been answered, its channel locked. What another run has begun since is not its own.
+create function platforms._answered(delivery_id bigint, attempt integer, took double precision)
+returns platforms.deliveries
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  delivery platforms.deliveries;
+begin
+  perform from chat.channels as channel
+  where channel.id = (select known.channel_id from platforms.deliveries as known where known.id = delivery_id)
+  for no key update;
+  update platforms.deliveries as known set took = known.took + _answered.took
+  where known.id = delivery_id and known.calls = attempt and known.state in ('sending', 'unsure')
+  returning * into delivery;
+  return delivery;
+end;
+$$;
+
+create function platforms._sent(delivery_id bigint, attempt integer, external_ids text[], took double precision)
+returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  delivery platforms.deliveries := platforms._answered(delivery_id, attempt, took);
+begin
+  if delivery.id is null then
+    return;
+  end if;
+  insert into platforms.external_messages (integration_id, external_id, channel_id, message_id, direction)
+  select place.integration_id, external_id, delivery.channel_id, delivery.message_id, 'outbound'
+  from unnest(external_ids) as external_id
+  join platforms.conversations as place on place.channel_id = delivery.channel_id
+  on conflict on constraint external_messages_pkey do nothing;
+  perform platforms._end(delivery, 'sent');
+end;
+$$;
+comment on function platforms._sent is 'Notes that the platform has taken a message, and under which ids.';
+
+-- What the platform has put off is no try. `retry_in` seconds; null where it is not tried again.
+create function platforms._not_sent(
+  delivery_id bigint, attempt integer, problem text, took double precision, retry_in double precision,
+  is_put_off boolean, is_unsure boolean
+) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  delivery platforms.deliveries := platforms._answered(delivery_id, attempt, took);
+begin
+  if delivery.id is null or delivery.state = 'unsure' then
+    return;
+  end if;
+  update platforms.deliveries as known set
+    failures = known.failures + 1,
+    attempts = known.attempts - is_put_off::integer,
+    state = 'queued',
+    due_at = clock_timestamp() + make_interval(secs => coalesce(retry_in, 0)),
+    error = left(problem, 1000),
+    updated_at = clock_timestamp()
+  where known.id = delivery.id
+  returning * into delivery;
+  if is_put_off then
+    -- It said so to the whole integration: nothing is sent before.
+    update platforms.inboxes as inbox
+    set calls_at = greatest(inbox.calls_at, delivery.due_at + interval '1 second')
+    from platforms.conversations as place
+    where place.channel_id = delivery.channel_id and inbox.integration_id = place.integration_id;
+  end if;
+  if is_unsure then
+    perform platforms._end(delivery, 'unsure', problem);
+  elsif retry_in is null then
+    perform platforms._end(delivery, 'failed', problem);
+  end if;
+end;
+$$;
+comment on function platforms._not_sent is
+  'Notes that a message was not sent, or perhaps not, and whether it is tried again.';
+
+create function platforms.resend_message(message_id uuid) returns platforms.deliveries
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  delivery platforms.deliveries;
+  message  chat.messages := chat._lock_message(message_id);
+begin
+  select * into delivery
+  from platforms.deliveries as known
+  where known.message_id = message.id and known.action = 'send'
+  order by known.id desc
+  limit 1;
+  if delivery.id is null then
+    raise exception using errcode = 'PT404', message = 'It was not sent to a platform.', column = 'message_id';
+  end if;
+  if delivery.state not in ('failed', 'unsure') then
+    raise exception using errcode = 'PT409', message = format('It is %s.', delivery.state);
+  end if;
+  perform platforms._deliver(delivery.channel_id, message.id, 'send');
+  select * into delivery
+  from platforms.deliveries as known
+  where known.message_id = message.id and known.action = 'send'
+  order by known.id desc
+  limit 1;
+  return delivery;
+end;
+$$;
+comment on function platforms.resend_message is
+  'Sends a message again that the platform did not take, or may not have taken.
+
+@notNull';
+
+create function platforms.tell_user(user_id uuid, text text) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  place uuid;
+  told  integer := 0;
+begin
+  for place in
+    select conversation.channel_id
+    from platforms.contacts as contact
+    join platforms.integrations as integration
+      on integration.id = contact.integration_id and integration.status = 'connected'
+    join platforms.conversations as conversation
+      on conversation.contact_id = contact.id and conversation.chat_id = contact.external_id
+    where contact.user_id = tell_user.user_id
+    order by conversation.channel_id
+  loop
+    perform platforms._say(place, tell_user.text);
+    told := told + 1;
+  end loop;
+  return told;
+end;
+$$;
+comment on function platforms.tell_user is
+  'Sends a user a text wherever they have linked an account; returns in how many conversations.';
+
+-- The latest word on a message that was said here. A computed field: Message.delivery.
+create function platforms.delivery(message chat.messages) returns setof platforms.deliveries
+language sql stable rows 1
+begin atomic
+  select known.*
+  from platforms.deliveries as known
+  where known.message_id = message.id and known.action = 'send'
+  order by known.id desc
+  limit 1;
+end;
+comment on function platforms.delivery is 'What became of it on its platform; null for what was not sent to one.';
+
+-- A computed field: Message.contact.
+create function platforms.contact(message chat.messages) returns setof platforms.contacts
+language sql stable rows 1
+begin atomic
+  select author.*
+  from platforms.external_messages as told
+  join platforms.contacts as author on author.id = told.contact_id
+  where told.message_id = message.id
+  limit 1;
+end;
+comment on function platforms.contact is 'Who wrote it on another platform; null for what was said here.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: runs that fetch data
+-- --------------------------------------------------------------------------------------------
+
+-- Goes on where the last run of its kind broke off, or after it.
+create function platforms._begin_run(integration_id uuid, kind platforms.run_kind) returns platforms.runs
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run  platforms.runs;
+  last platforms.runs;
+begin
+  update platforms.runs as known set
+    status = 'failed', finished_at = clock_timestamp(), ended_xid = pg_current_xact_id(),
+    errors = known.errors || jsonb_build_object('message', 'The worker ended before it was through.')
+  where known.integration_id = _begin_run.integration_id and known.kind = _begin_run.kind
+    and known.status = 'running';
+  select * into last
+  from platforms.runs as known
+  where known.integration_id = _begin_run.integration_id and known.kind = _begin_run.kind
+  order by known.id desc
+  limit 1;
+  insert into platforms.runs (integration_id, kind, cursor)
+  values (_begin_run.integration_id, _begin_run.kind, last.cursor)
+  returning * into run;
+  return run;
+end;
+$$;
+comment on function platforms._begin_run is 'Begins a run; its `cursor` is where the last one of its kind has come to.';
+
+create function platforms._note_run(
+  run_id uuid, synced integer, failed integer, called integer, failures integer, problems jsonb, cursor jsonb
+) returns void
+language sql volatile set search_path = ''
+as $$
+  update platforms.runs as known set
+    records_synced = known.records_synced + synced,
+    records_failed = known.records_failed + failed,
+    calls = known.calls + called,
+    failures = known.failures + _note_run.failures,
+    errors = case when jsonb_array_length(known.errors) < 100 then known.errors || problems else known.errors end,
+    cursor = coalesce(_note_run.cursor, known.cursor)
+  where known.id = run_id and known.status = 'running';
+$$;
+comment on function platforms._note_run is 'Adds what a page of a run has brought, in the transaction that stores it.';
+
+create function platforms._end_run(run_id uuid, problem text default null) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run platforms.runs;
+begin
+  update platforms.runs as known set
+    status = case
+      when problem is null and known.records_failed = 0 then 'success'
+      when problem is null or known.records_synced > 0 then 'partial'
+      else 'failed'
+    end::platforms.run_status,
+    errors = case when problem is null then known.errors
+      else known.errors || jsonb_build_object('message', left(problem, 1000)) end,
+    finished_at = clock_timestamp(), ended_xid = pg_current_xact_id()
+  where known.id = run_id and known.status = 'running'
+  returning * into run;
+  update platforms.integrations as known
+  set last_sync_at = run.finished_at, next_sync_at = run.finished_at + known.sync_interval
+  where known.id = run.integration_id;
+end;
+$$;
+comment on function platforms._end_run is 'Ends a run: success, partial where some of it is there, or failed.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: figures, upkeep
+-- --------------------------------------------------------------------------------------------
+
+-- What has become visible since the last time is counted, wherever its time lies: what commits late is neither missed
+-- nor counted twice, and no message writes a figure.
+create function platforms.roll_up() returns bigint
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  last     platforms.counted;
+  upto     pg_snapshot;
+  restored timestamptz;
+  rolled   bigint;
+begin
+  select * into last from platforms.counted for update;
+  upto := pg_current_snapshot();
+  select max(events.restores.restored_at) into restored from events.restores;
+  -- The numbers of transactions begin anew in a database that was restored.
+  if restored > last.restored_at then
+    update platforms.external_messages as stored
+    set xid = case when pg_visible_in_snapshot(stored.xid, last.until) then '3' else pg_current_xact_id() end
+    where stored.at <= restored;
+    update platforms.deliveries as stored set
+      ended_xid = case when pg_visible_in_snapshot(stored.ended_xid, last.until) then '3' else pg_current_xact_id() end
+    where stored.updated_at <= restored and stored.ended_xid is not null;
+    update platforms.runs as stored set
+      ended_xid = case when pg_visible_in_snapshot(stored.ended_xid, last.until) then '3' else pg_current_xact_id() end
+    where stored.finished_at <= restored;
+    update platforms.counted set until = '4:4:', restored_at = restored;
+    return 0;
+  end if;
+
+  with fresh as (
+    select stored.integration_id, stored.at, figure.metric, 1 as count, 1 as total
+    from platforms.external_messages as stored
+    cross join lateral (
+      select case stored.direction when 'inbound' then 'messages_received' else 'messages_sent' end
+    ) as figure (metric)
+    where stored.xid >= pg_snapshot_xmin(last.until)
+      and not pg_visible_in_snapshot(stored.xid, last.until) and pg_visible_in_snapshot(stored.xid, upto)
+    union all
+    select place.integration_id, stored.updated_at, figure.metric, figure.count, figure.total
+    from platforms.deliveries as stored
+    join platforms.conversations as place on place.channel_id = stored.channel_id
+    cross join lateral (
+      values ('api_calls', stored.calls, stored.calls), ('errors', stored.failures, stored.failures),
+        ('response_time', stored.calls, stored.took)
+    ) as figure (metric, count, total)
+    where stored.ended_xid >= pg_snapshot_xmin(last.until)
+      and not pg_visible_in_snapshot(stored.ended_xid, last.until) and pg_visible_in_snapshot(stored.ended_xid, upto)
+    union all
+    select stored.integration_id, stored.finished_at, figure.metric, figure.count, figure.total
+    from platforms.runs as stored
+    cross join lateral (
+      values ('api_calls', stored.calls, stored.calls), ('errors', stored.failures, stored.failures),
+        ('sync_duration', 1, 1000 * extract(epoch from stored.finished_at - stored.started_at))
+    ) as figure (metric, count, total)
+    where stored.ended_xid >= pg_snapshot_xmin(last.until)
+      and not pg_visible_in_snapshot(stored.ended_xid, last.until) and pg_visible_in_snapshot(stored.ended_xid, upto)
+  )
+  insert into platforms.metrics as known (integration_id, metric, period, starts_at, count, total)
+  select
+    fresh.integration_id, fresh.metric::platforms.metric, period, date_trunc(period::text, fresh.at, 'UTC'),
+    sum(fresh.count), sum(fresh.total)
+  from fresh
+  cross join unnest(enum_range(null::platforms.period)) as period
+  where fresh.count > 0
+  group by 1, 2, 3, 4
+  on conflict on constraint metrics_pkey do update
+    set count = known.count + excluded.count, total = known.total + excluded.total;
+  get diagnostics rolled = row_count;
+  update platforms.counted set until = upto;
+  return rolled;
+end;
+$$;
+comment on function platforms.roll_up is
+  'Counts what has gone through integrations since the last time; returns the rows written.';
+
+-- What waits and has no run that would see to it: the run is gone, or was cancelled.
+create function platforms.ask_again() returns bigint
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  slot  text := to_char(now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI');
+  each  uuid;
+  asked bigint := 0;
+begin
+  for each in
+    select inbox.integration_id
+    from platforms.inboxes as inbox
+    where exists (
+      select
+      from platforms.inbound as told
+      where told.integration_id = inbox.integration_id and told.applied_at is null
+        and told.received_at < now() - interval '5 minutes'
+    )
+  loop
+    perform platforms._enqueue(
+      'apply_inbound', jsonb_build_object('integration', each), 'inbound ' || each,
+      nonce => format('again %s %s', each, slot)
+    );
+    asked := asked + 1;
+  end loop;
+  for each in
+    select distinct late.channel_id
+    from (
+      select known.channel_id
+      from platforms.deliveries as known
+      where known.state in ('queued', 'sending') and known.due_at < now() - interval '5 minutes'
+      order by known.due_at
+      limit 1000
+    ) as late
+  loop
+    perform platforms._ask_to_send(each, nonce => format('again %s %s', each, slot));
+    asked := asked + 1;
+  end loop;
+  return asked;
+end;
+$$;
+comment on function platforms.ask_again is
+  'Asks again for runs for what has been waiting for five minutes; returns for how many.';
+
+create function platforms.expire() returns bigint
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  gone  bigint;
+  total bigint := 0;
+begin
+  delete from platforms.inbound where received_at < now() - interval '7 days' and applied_at is not null;
+  get diagnostics gone = row_count;
+  total := total + gone;
+  delete from platforms.link_codes where expires_at < now();
+  get diagnostics gone = row_count;
+  total := total + gone;
+  delete from platforms.metrics
+  where period = 'minute' and starts_at < now() - interval '7 days'
+    or period = 'hour' and starts_at < now() - interval '90 days';
+  get diagnostics gone = row_count;
+  return total + gone;
+end;
+$$;
+comment on function platforms.expire is
+  'Removes what platforms told over a week ago, codes that have expired, and figures that are kept no longer.';
+
+-- --------------------------------------------------------------------------------------------
+-- Triggers
+-- --------------------------------------------------------------------------------------------
+
+-- On the channel, whose row sending writes anyway: messages of other channels pay nothing.
+create function platforms._send_message() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  message chat.messages;
+  longest integer;
+  name    text;
+begin
+  select * into message from chat.messages as said where said.id = new.last_message_id;
+  if message.sender_id is null and message.kind <> 'bot' then
+    return null;
+  end if;
+  select platform.longest_text, platform.name into longest, name
+  from platforms.conversations as place
+  join platforms.integrations as integration on integration.id = place.integration_id
+  join platforms.platforms as platform on platform.id = integration.platform_id
+  where place.channel_id = new.id;
+  if char_length(message.text) > longest then
+    raise exception using errcode = 'PT400', column = 'text',
+      message = format('%s takes messages of up to %s characters.', name, longest);
+  end if;
+  update platforms.conversations as place set status = 'active', closed_at = null
+  where place.channel_id = new.id and place.status = 'closed';
+  perform platforms._deliver(new.id, message.id, 'send');
+  return null;
+end;
+$$;
+create trigger send_message after update of last_seq on chat.channels
+  for each row when (new.kind = 'external' and new.last_seq > old.last_seq)
+  execute function platforms._send_message();
+
+create function platforms._change_message() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if exists (select from platforms.conversations as place where place.channel_id = new.channel_id) then
+    perform platforms._deliver(
+      new.channel_id, new.id,
+      case when new.deleted_at is null then 'edit' else 'delete' end::platforms.delivery_action
+    );
+  end if;
+  return null;
+end;
+$$;
+create trigger change_message after update of edited_at, deleted_at on chat.messages
+  for each row when (new.sender_id is not null) execute function platforms._change_message();
+
+-- An account that is removed leaves no way in behind, and nobody is known as it any longer.
+create function platforms._forget_user() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  delete from platforms.sealed_credentials as held
+  using platforms.integrations as known
+  where known.id = held.integration_id and known.user_id = new.id;
+  update platforms.integrations as known set status = 'disconnected', next_sync_at = null, updated_at = now()
+  where known.user_id = new.id;
+  update platforms.contacts as known set user_id = null, linked_at = null where known.user_id = new.id;
+  delete from platforms.agents as known where known.user_id = new.id;
+  delete from platforms.link_codes as known where known.user_id = new.id;
+  return null;
+end;
+$$;
+create trigger forget_user_on_platforms after update of removed_at on identity.users
+  for each row when (old.removed_at is null and new.removed_at is not null)
+  execute function platforms._forget_user();
+
+-- --------------------------------------------------------------------------------------------
+-- Policies
+-- --------------------------------------------------------------------------------------------
+
+alter table platforms.platforms enable row level security;
+create policy everyone_sees_platforms on platforms.platforms for select to member using (true);
+
+alter table platforms.integrations enable row level security;
+create policy members_see_what_they_serve on platforms.integrations for select to member
+  using (id in (select integration_id from platforms._served));
+
+alter table platforms.agents enable row level security;
+create policy members_see_agents_of_what_they_serve on platforms.agents for select to member
+  using (integration_id in (select integration_id from platforms._served));
+
+alter table platforms.contacts enable row level security;
+create policy members_see_contacts_of_what_they_serve_and_themselves on platforms.contacts for select to member
+  using (
+    integration_id in (select integration_id from platforms._served)
+    or user_id = (select identity.current_user_id())
+  );
+
+alter table platforms.conversations enable row level security;
+create policy members_see_conversations_of_what_they_serve on platforms.conversations for select to member
+  using (
+    integration_id in (select integration_id from platforms._served)
+    or exists (select from chat._memberships as mine where mine.channel_id = conversations.channel_id)
+  );
+
+alter table platforms.transitions enable row level security;
+create policy members_see_transitions_of_what_they_serve on platforms.transitions for select to member
+  using (integration_id in (select integration_id from platforms._served));
+
+alter table platforms.external_messages enable row level security;
+create policy members_see_those_of_their_channels on platforms.external_messages for select to member
+  using (exists (select from chat._memberships as mine where mine.channel_id = external_messages.channel_id));
+
+alter table platforms.deliveries enable row level security;
+create policy members_see_those_of_their_channels on platforms.deliveries for select to member
+  using (exists (select from chat._memberships as mine where mine.channel_id = deliveries.channel_id));
+
+alter table platforms.runs enable row level security;
+create policy members_see_runs_of_what_they_serve on platforms.runs for select to member
+  using (integration_id in (select integration_id from platforms._served));
+
+alter table platforms.metrics enable row level security;
+create policy members_see_figures_of_what_they_serve on platforms.metrics for select to member
+  using (integration_id in (select integration_id from platforms._served));
+
+-- No policy, no grant: only functions reach these.
+alter table platforms.sealed_credentials enable row level security;
+alter table platforms.link_codes enable row level security;
+alter table platforms.inbound enable row level security;
+alter table platforms.inboxes enable row level security;
+alter table platforms.counted enable row level security;
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+grant select on platforms.platforms, platforms.integrations, platforms.agents, platforms.contacts to member;
+grant select on platforms.transitions, platforms.conversations, platforms.runs, platforms.metrics to member;
+grant select on platforms.deliveries, platforms._served to member;
+-- For Message.contact; how it is counted is nobody's.
+grant select (integration_id, external_id, channel_id, message_id, contact_id, direction, at)
+  on platforms.external_messages to member;
+
+revoke execute on all functions in schema platforms from public;
+grant execute on function platforms._credentials, platforms._receive to plinth_server;
+grant execute on function platforms.connect_platform, platforms.check_integration to member;
+grant execute on function platforms.update_integration, platforms.disconnect_integration to member;
+grant execute on function platforms.add_agent, platforms.remove_agent to member;
+grant execute on function platforms.create_link_code, platforms.unlink_contact to member;
+grant execute on function platforms.assign_conversation, platforms.set_conversation_status to member;
+grant execute on function platforms.set_conversation_state to member;
+grant execute on function platforms.set_transition, platforms.remove_transition to member;
+grant execute on function platforms.resend_message, platforms.delivery, platforms.contact to member;
+grant execute on function platforms.tell_user to service;
+
+-- --------------------------------------------------------------------------------------------
+-- Queues, tasks, schedules (UTC)
+-- --------------------------------------------------------------------------------------------
+
+insert into jobs.queues (name, retries, retry_delay, retry_delay_max, expires_after, kept, concurrency)
+values
+  ('inbound', 30, '1 second', '1 minute', '15 minutes', '1 day', 4),
+  ('outbound', 30, '1 second', '1 minute', '15 minutes', '1 day', 8),
+  ('polling', 5, '1 second', '1 minute', '15 minutes', '1 day', 10)
+on conflict (name) do nothing;
+
+insert into jobs.tasks (name, description, queue, timeout, kept)
+values
+  ('apply_inbound', 'Applies what a platform has told (docs/platforms.md).', 'inbound', '10 minutes', '1 day'),
+  ('send_outbound', 'Sends what was said in a conversation to its platform.', 'outbound', '10 minutes', '1 day'),
+  ('poll_platform', 'Fetches what has come where a platform cannot reach us.', 'polling', '10 minutes', '1 day')
+on conflict (name) do update set description = excluded.description;
+
+insert into jobs.tasks (name, description, runs_alone, timeout)
+values
+  ('check_integration',  'Tries the credentials of an integration.', false, '5 minutes'),
+  ('reseal_credentials', 'Encrypts credentials with the newest key.', true, '1 hour')
+on conflict (name) do update set description = excluded.description, runs_alone = excluded.runs_alone;
+
+insert into jobs.schedules (name, cron, task)
+values ('reseal credentials', '50 3 * * *', 'reseal_credentials')
+on conflict (name) do update set cron = excluded.cron, task = excluded.task;
+
+insert into jobs.schedules (name, cron, function)
+values
+  ('poll platforms',      '* * * * *',    'platforms.poll_due'),
+  ('roll up platforms',   '* * * * *',    'platforms.roll_up'),
+  ('ask platforms again', '*/5 * * * *',  'platforms.ask_again'),
+  ('close conversations', '*/10 * * * *', 'platforms.close_due'),
+  ('expire platforms',    '55 3 * * *',   'platforms.expire')
+on conflict (name) do update set cron = excluded.cron, function = excluded.function;
 
 -- ============================================================================================
 -- stats: figures of each day and each minute

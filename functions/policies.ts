@@ -79,7 +79,11 @@ function openPolicy(name: string, { tries, raises, ...waits }: Patience, log: Pi
   };
 }
 
-function waitBefore(attempt: number, { firstWait, longestWait, factor }: Omit<Patience, 'tries' | 'raises'>): number {
+/** How long to wait before the try after this one, in milliseconds. */
+export function waitBefore(
+  attempt: number,
+  { firstWait, longestWait, factor }: Omit<Patience, 'tries' | 'raises'>,
+): number {
   const wait = firstWait * factor ** (attempt - 1);
   return Math.min(longestWait, wait * (1 + Math.random() / 4));
 }

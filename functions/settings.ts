@@ -193,6 +193,20 @@ export const settingsSchema = z.object({
         'Without it a backup in production is refused, unless BACKUP_PLAIN is true. Keep it elsewhere than the backups.',
     ),
   BACKUP_PLAIN: yesOrNo().default(false).describe('Whether production may write backups that are not encrypted.'),
+  CREDENTIALS_KEY: backupKeys()
+    .optional()
+    .describe(
+      'What the credentials of integrations are encrypted with: 32 bytes as base64url. Several, separated by commas: the first encrypts, ' +
+        'all decrypt. Without it none are stored. Every server and worker needs the same; keep it elsewhere than the backups.',
+    ),
+  TELEGRAM_API: webAddress()
+    .default('https://api.telegram.org')
+    .describe('Where the Bot API of Telegram is: another one where a server of its own is run.'),
+  PUBLIC_URL: webAddress()
+    .optional()
+    .describe(
+      'The address that this server has from outside, such as https://plinth.example: platforms are told to call it.',
+    ),
   S3_ENDPOINT: webAddress()
     .optional()
     .describe('The address of the S3 service, such as http://localhost:9000.')

@@ -27,6 +27,8 @@ export type Tags = {
   upload?: true;
   /** On a domain: the server makes the value an address to put bytes to. */
   presign?: true;
+  /** On a domain over jsonb: the server encrypts the value before Postgres sees it. */
+  sealed?: true;
   /** On a function over events.event: the function that gives the right to listen, and the topics: `schema.function`. */
   subscription?: string;
   /** On a function or foreign key: what it gives is the same for whoever may have it. */
@@ -38,7 +40,7 @@ export type Tags = {
 };
 
 const withValue = ['name', 'inverse', 'order', 'cost', 'argon2id', 'subscription', 'keptUntil', 'gathered'];
-const withoutValue = ['hide', 'notNull', 'jwt', 'deliver', 'upload', 'presign', 'shared', 'asOwner'];
+const withoutValue = ['hide', 'notNull', 'jwt', 'deliver', 'upload', 'presign', 'sealed', 'shared', 'asOwner'];
 
 /**
  * Takes a comment apart: its text is the documentation, and each line that begins with @ is a tag.

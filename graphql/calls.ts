@@ -37,7 +37,7 @@ export function readFunction(fn: PgFunction, types: Types): Call | undefined {
     first && types.catalog.tables.some(({ rowType }) => rowType === first.type) && types.codec(first.type, object).row;
   const ofRow = !fn.volatile && row ? row : undefined;
   const event = tags.subscription && first ? types.codec(first.type, object).row : undefined;
-  const named = readArguments(ofRow || event ? fn.arguments.slice(1) : fn.arguments, object, types);
+  const named = readArguments(ofRow || event ? fn.arguments.slice(1) : fn.arguments, object, types, fn.volatile);
   const result = readResult(fn, object, types);
   const plan: FunctionPlan = {
     sqlName: `${quote(fn.schema)}.${quote(fn.name)}`,
@@ -76,13 +76,23 @@ function readGathered(tag: string, { volatile }: PgFunction, result: FunctionPla
   });
 }
 
-function readArguments(given: PgFunction['arguments'], object: string, types: Types): FunctionPlan['arguments'] {
+function readArguments(
+  given: PgFunction['arguments'],
+  object: string,
+  types: Types,
+  volatile = false,
+): FunctionPlan['arguments'] {
   return given.map((argument) => {
     const codec = types.codec(argument.type, `argument ${argument.name} of ${object}`);
     if (!codec.input || argument.name === '') {
       throw new Refusal(`The API cannot pass argument ${argument.name || '(without a name)'} of ${object}.`, {
         remedy:
           'Give it a name and a scalar type (jsonb carries anything), or do not grant the function to an API role.',
+      });
+    }
+    if (codec.sealed && !volatile) {
+      throw new Refusal(`${object} would read what only a mutation stores: ${argument.name} is @sealed.`, {
+        remedy: 'Make it volatile, or give the argument another type.',
       });
     }
     const { name, hasDefault, isVariadic } = argument;

@@ -78,6 +78,7 @@ export function readTypes(catalog: Catalog, compositeFields: (row: Row, types: T
         const encode = (value: unknown): string => (value as ReceivedFile).id;
         return { ...base, sqlName: type.sqlName, output: upload, input: upload, encode };
       }
+      if (tags.sealed) return { ...base, sqlName: type.sqlName, sealed: true };
       if (tags.deliver) return { ...base, sqlName: type.sqlName, input: null, finish: 'deliver' };
       return { ...base, sqlName: type.sqlName };
     }

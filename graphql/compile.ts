@@ -42,6 +42,8 @@ export type CompiledMutation = {
   selection: Compiled;
   /** The value at `index` of the effect's values is hashed first, with the salt that a statement of its own gives. */
   hash?: { index: number; salt?: Compiled };
+  /** The values of the effect that are encrypted first. */
+  seals: number[];
   /** It is not run but gathered, for the function `by`, and answered at once. */
   gathered?: { by: string; input: [name: string, read: Read][]; answer: string };
   /** Whether the selection reads more than what the function returned. */
@@ -167,6 +169,7 @@ function compileMutation(
   return {
     name: field.name,
     effect: compiled(effect, text),
+    seals: effect.seals,
     selection: compiled(selection, read),
     ...(index >= 0 && { hash: { index, ...(hash?.salt && { salt: hash.salt }) } }),
     ...(call.gatheredBy && { gathered: gather(call.gatheredBy, call, given, payload, fields) }),

@@ -55,6 +55,8 @@ export type Context = Request & {
   counts: { aliases: number; cost: number; names: number; conditions: number; personal: number };
   /** Where in the answer values stand that the server has to sign. */
   signs: string[][];
+  /** Which parameters the server has to encrypt. */
+  seals: number[];
   /** Adds a parameter; the result is its `$n`. */
   bind(read: Read): string;
 };
@@ -72,6 +74,7 @@ export function enter(request: Request, counted?: Context): Context {
     fragments,
     counts: counted?.counts ?? { aliases: 0, cost: 0, names: 0, conditions: 0, personal: 0 },
     signs: [],
+    seals: [],
     bind(read) {
       reads.push(read);
       return `$${reads.length}`;

@@ -28,6 +28,8 @@ export type Engine = {
   /** Completes what SQL leaves to the server: claims to a token, a name in the storage to an address to put bytes to. */
   sign(value: Claims | Put): Promise<string>;
   deliver: Deliver;
+  /** Encrypts what Postgres must not see: JSON to JSON. @throws with a SQLSTATE where it cannot. */
+  seal(json: string): Promise<string>;
   unforeseen: Unforeseen;
   /** Tells those who listen now; see events.signal. */
   signal(signals: LoggedEvent[]): void;
@@ -186,15 +188,19 @@ export function callOf({ statement, reads }: Compiled, values: VariableValues) {
   return { statement, values: reads.map((read) => read(values)) };
 }
 
-/** The call of what a mutation does, its password hashed: Postgres compares hashes, and no log of it ever holds a password. */
+/** The call of what a mutation does, its password hashed and its secrets sealed: no log of Postgres ever holds either. */
 async function effectOf(
   engine: Engine,
   operation: Operation,
-  { effect, hash }: CompiledMutation,
+  { effect, hash, seals }: CompiledMutation,
   values: VariableValues,
   asked: Asked,
 ) {
   const call = callOf(effect, values);
+  for (const index of seals) {
+    const value = call.values[index];
+    if (typeof value === 'string') call.values[index] = await engine.seal(value);
+  }
   if (!hash) return call;
   let like: string | undefined;
   if (hash.salt) {

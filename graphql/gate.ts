@@ -18,6 +18,8 @@ export type Gate = {
    * @throws GraphQLError with the code TOO_MANY_REQUESTS or MAINTENANCE, and the status and headers of its answer.
    */
   arrive(asked: Asked): Record<string, string>;
+  /** Counts what `hasRoom` has let through, once it is known to be worth counting. */
+  count(caller: Asked['caller']): void;
   /** Counts a document that is not known: to read it costs more than most that it asks for. */
   read(caller: Asked['caller']): Record<string, string>;
   /** Whether `arrive` would count it; to be asked before anything is read of a request that has not arrived. */
@@ -115,6 +117,10 @@ export async function openGate({
 
   return {
     arrive: ({ caller }) => count(caller, ofRequest),
+    count(caller) {
+      const takings = takingsOf(caller, ofRequest);
+      if (takings.length > 0) limits.take(takings);
+    },
     read: (caller) => count(caller, (covers) => Number(covers === 'document')),
     hasRoom(caller) {
       const takings = takingsOf(caller, ofRequest);

@@ -23,6 +23,8 @@ export type Codec = {
   row?: Row;
   /** Set where the server has to finish the value. */
   finish?: 'sign' | 'deliver';
+  /** Set where the server encrypts what a client gives, before Postgres sees it. */
+  sealed?: true;
 };
 
 /** A type with columns: that of a table or view, or a composite type. */

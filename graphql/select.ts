@@ -293,6 +293,7 @@ export function argumentList(
     const value = given(apiName);
     if (hasDefault && (value === undefined || value.now === null)) continue;
     const read = hashed?.argument === name ? hashed.read : readText(value?.read, codec);
+    if (codec.sealed) context.seals.push(context.reads.length);
     list.push(`${isVariadic ? 'variadic ' : ''}${quote(name)} => ${context.bind(read)}::${codec.sqlName}`);
   }
   return list.join(', ');

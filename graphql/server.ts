@@ -12,6 +12,7 @@ import { openGathering } from '../functions/gathering.ts';
 import { openQueryTimes, type QueryTimes } from '../functions/query-times.ts';
 import { openReplica } from '../functions/replica.ts';
 import { openRequests } from '../functions/requests.ts';
+import { openSealing } from '../functions/sealing.ts';
 import { replicaUrl, serverUrl } from '../functions/server-role.ts';
 import type { Settings } from '../functions/settings.ts';
 import type { SigningKey } from '../functions/signing-keys.ts';
@@ -43,6 +44,7 @@ import { type Api, followDatabase } from './live.ts';
 import { openMetrics } from './metrics.ts';
 import { isMultipart } from './multipart.ts';
 import { openOperations } from './operations.ts';
+import { openPlatformRoute, type PlatformDoor } from './platform-route.ts';
 import { openRequestFigures } from './request-figures.ts';
 import { openRoute } from './route.ts';
 import { openServing } from './serve.ts';
@@ -64,6 +66,8 @@ type Given = {
   deliver: Deliver;
   /** Reads the file of an export, for who downloads it; without it there are no downloads. */
   openExport?: (file: string) => Promise<Readable>;
+  /** Takes what platforms tell at their webhooks; without it there are none. */
+  platformDoor?: PlatformDoor;
   /** How often a quiet connection is written to, in milliseconds; proxies cut them after a minute, some after 20 s. */
   heartbeat?: number;
 };
@@ -108,7 +112,7 @@ export async function startServer(given: Given): Promise<Server> {
 
 /** @param keep has a part closed when the server is, and when a later step fails. */
 async function start(
-  { settings, keys, databaseUrl, log, deliver, openExport, heartbeat = 12_000 }: Given,
+  { settings, keys, databaseUrl, log, deliver, openExport, platformDoor, heartbeat = 12_000 }: Given,
   keep: <Part extends { close(): unknown }>(part: Part) => Part,
 ): Promise<string> {
   const url = settings.serverDatabaseUrl ?? (await serverUrl(databaseUrl));
@@ -127,6 +131,7 @@ async function start(
       metrics?.roundTrip(milliseconds / 1000);
     },
   };
+  const { seal } = await openSealing(settings.credentialsKey);
   const storage = openStorage(settings.fileStorage, settings, storagePatience);
   const addressOrToken: Engine['sign'] = async (value) => {
     if (!('put' in value)) return sign(value);
@@ -160,7 +165,7 @@ async function start(
     requests.setTimeouts(catalog.statementTimeouts);
     engine = {
       ...{ schema, operations: openOperations(schema, settings), errorCodes: catalog.errorCodes },
-      ...{ requests, sign: addressOrToken, deliver, unforeseen, maxAnswerBytes: settings.maxAnswerBytes },
+      ...{ requests, sign: addressOrToken, deliver, seal, unforeseen, maxAnswerBytes: settings.maxAnswerBytes },
       ...{ signal: (signals) => eventLog.signal(signals), gather: gathering.gather },
     };
     subscriptions.changed();
@@ -207,6 +212,12 @@ async function start(
   const uploads = openUploads({ engine: () => engine, requests, storage, log, maxBodyBytes: settings.maxBodyBytes });
   const { trustedProxies } = settings;
   const serveFiles = openFileRoute({ uploads, storage, log, gate, trustedProxies });
+  const servePlatforms =
+    platformDoor &&
+    openPlatformRoute({
+      ...{ door: platformDoor, gate, log, settings },
+      ask: (query) => requests.runAsServer(query, 'platforms'),
+    });
   const route = openRoute({ serving, settings, verify, log, heartbeat, uploads });
   const ask = (query: QueryConfig) => requests.runAsServer(query, 'downloads');
   const download = openExport && openDownloads({ ask, open: openExport, gate, trustedProxies });
@@ -221,6 +232,7 @@ async function start(
     if (path === '/admin/db_metrics') return admin.dbMetrics(request, id);
     if (path === '/') return { status: 302, headers: { location: '/graphql' }, body: '' };
     if (path.startsWith('/files/')) return serveFiles(exchange, path);
+    if (servePlatforms && path.startsWith('/webhooks/')) return servePlatforms(exchange, path);
     if (download && path.startsWith(downloadPath)) return download(exchange, path);
     if (path !== '/graphql') return refuse(404, 'NOT_FOUND', `There is nothing at ${path}; GraphQL is at /graphql.`);
     return route.handle(exchange);

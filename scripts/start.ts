@@ -8,6 +8,7 @@ import { developmentKeys } from '../functions/signing-keys.ts';
 import { startServer } from '../graphql/server.ts';
 import { openExports } from '../workers/account-export.ts';
 import { fileOutbox, noGateway } from '../workers/outbox.ts';
+import { openDoor } from '../workers/platforms/door.ts';
 import { tasks } from '../workers/tasks.ts';
 import { startWorkers } from '../workers/workers.ts';
 import { stopAsked } from './stop-signal.ts';
@@ -44,7 +45,9 @@ async function start(): Promise<void> {
     const log = makeLog(settings);
     const deliver = settings.development ? fileOutbox(settings.outbox, log) : noGateway();
     const openExport = openExports(settings);
-    const server = await startServer({ settings, keys, databaseUrl: database.url, log, deliver, openExport });
+    const platformDoor = openDoor(settings.credentialsKey);
+    const given = { settings, keys, databaseUrl: database.url, log, deliver, openExport, platformDoor };
+    const server = await startServer(given);
     takeDown.push(server.close);
     if (settings.workers && !asked) {
       report('Starting the workers');

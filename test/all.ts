@@ -5,7 +5,7 @@ import t from 'tap';
 
 const secondsForAFile = 300;
 
-t.jobs = 3;
+t.jobs = 2;
 t.setTimeout(0);
 for (const file of process.argv.slice(2))
   t.spawn(process.execPath, [file], { name: file, timeout: secondsForAFile * 1000, buffered: true });

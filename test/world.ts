@@ -12,6 +12,7 @@ import { openTokens, type Tokens } from '../functions/tokens.ts';
 import { type Server, startServer } from '../graphql/server.ts';
 import { openExports } from '../workers/account-export.ts';
 import type { Delivery } from '../workers/outbox.ts';
+import { openDoor } from '../workers/platforms/door.ts';
 import { type DatabaseProxy, openProxy } from './postgres-proxy.ts';
 import { openScratch } from './scratch-database.ts';
 
@@ -99,6 +100,7 @@ export async function openWorld(
     ),
     deliver: async (delivery) => void delivered.push(delivery),
     openExport: openExports(settings),
+    platformDoor: openDoor(settings.credentialsKey),
     ...(heartbeat !== undefined && { heartbeat }),
   });
   closing.unshift(server.close);

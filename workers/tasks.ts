@@ -3,6 +3,9 @@ import { retirePartitions } from '../functions/partitions.ts';
 import { exportAccountTask, pruneExportsTask } from './account-export.ts';
 import { backupTask, proveBackupTask, pruneBackupsTask } from './backup-tasks.ts';
 import { checkUploadTask, previewFileTask, removeFilesTask } from './file-tasks.ts';
+import { applyInboundTask } from './platforms/inbound.ts';
+import { sendOutboundTask } from './platforms/outbound.ts';
+import { checkIntegrationTask, pollPlatformTask, resealCredentialsTask } from './platforms/upkeep.ts';
 import type { Task } from './task.ts';
 import { deliverWebhookTask } from './webhook.ts';
 
@@ -25,4 +28,9 @@ export const tasks: Task[] = [
   exportAccountTask,
   pruneExportsTask,
   deliverWebhookTask,
+  applyInboundTask,
+  sendOutboundTask,
+  checkIntegrationTask,
+  pollPlatformTask,
+  resealCredentialsTask,
 ];

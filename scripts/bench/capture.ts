@@ -47,6 +47,7 @@ export async function capture(url: string, cases: Pick<Case, 'plinth' | 'variabl
     deliver: async () => {},
     signal: () => {},
     gather: () => {},
+    seal: async (json: string) => json,
     unforeseen: (error: unknown) => {
       throw error;
     },

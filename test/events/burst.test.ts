@@ -37,7 +37,14 @@ t.test('S1 no more than some thousand sendings stand between two turns of the pr
   const live = await followDatabase(url, log as never, ({ catalog, schema }) => {
     const operations = openOperations(schema, settings);
     const idle = () => {};
-    const rest = { sign: async () => '', deliver: async () => {}, unforeseen: idle, signal: idle, gather: idle };
+    const rest = {
+      sign: async () => '',
+      deliver: async () => {},
+      seal: async (json: string) => json,
+      unforeseen: idle,
+      signal: idle,
+      gather: idle,
+    };
     const { maxAnswerBytes } = settings;
     engine = { ...rest, schema, operations, errorCodes: catalog.errorCodes, requests, maxAnswerBytes };
   });

@@ -1,0 +1,54 @@
+import { spawn } from 'node:child_process';
+import path from 'node:path';
+import t from 'tap';
+import { actsIn } from '../accounts/acts.ts';
+import { openPlatformWorld, writes } from './platform-world.ts';
+
+const world = await openPlatformWorld(t);
+const { connect, eventually, post, said, sql, telegram } = world;
+const { say } = actsIn(world);
+
+/** A worker in a process of its own, which can be killed. */
+function startProcess() {
+  const script = path.join(import.meta.dirname, '..', '..', 'scripts', 'worker.ts');
+  const env = { ...process.env, ...world.env, DATABASE_URL: world.databaseUrl, LOG_LEVEL: 'silent' };
+  const child = spawn(process.execPath, [script], { env, stdio: 'ignore' });
+  t.teardown(() => void child.kill('SIGKILL'));
+  return child;
+}
+
+t.test('a worker that is killed while it sends: nothing is sent twice, nothing after it is lost', async (t) => {
+  const first = startProcess();
+  const bot = await connect('nora');
+  await post(bot, writes(901, 'Hello'));
+  const [heard] = await eventually('it is there', async () => {
+    const rows = await said(bot, 901);
+    return rows.length > 0 && rows;
+  });
+  const channel = heard?.channel_id as string;
+  telegram.faults.set('sendMessage', [{ kind: 'slow' }]);
+  await say(bot.owner, channel, 'first');
+  await telegram.until('sendMessage', 1);
+  await say(bot.owner, channel, 'second');
+  await post(bot, writes(901, 'meanwhile'));
+  first.kill('SIGKILL');
+  await new Promise((resolve) => first.once('exit', resolve));
+  await world.start();
+  await eventually('the second is sent', async () => telegram.shown.some(({ text }) => text === 'second'));
+  await eventually('what came meanwhile is there', async () =>
+    (await said(bot, 901)).some(({ text }) => text === 'meanwhile'),
+  );
+  // The platform goes on with what it was asked; the answer reaches nobody.
+  telegram.release();
+  await eventually('Telegram has shown both', async () => telegram.shown.length === 2);
+  t.strictSame(
+    telegram.of('sendMessage').map(({ parameters }) => parameters.text),
+    ['first', 'second'],
+  );
+  const states = async () =>
+    (await sql('select state from platforms.deliveries where channel_id = $1 order by id', [channel])).map(
+      ({ state }) => state,
+    );
+  await eventually('both are settled', async () => (await states()).join() === 'unsure,sent');
+  t.equal((await said(bot, 901)).filter(({ direction }) => direction === 'inbound').length, 2);
+});
