@@ -15896,8 +15896,8 @@ begin atomic
       'supplier_share', share.of_supplier, 'customer_share', share.of_customer
     ),
     format(
-      'They have %s contracts with each other, of %s of the supplier and %s of the customer; shares over %s of both '
-        'are remarkable.',
+      'They have %s contracts with each other, of %s of the supplier and %s of the customer; over %s of both is '
+        'remarkable.',
       pair.contracts, pair.of_supplier, pair.of_customer, thresholds ->> 'share'
     )
   from counted as pair
