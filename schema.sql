@@ -15918,8 +15918,8 @@ comment on function procurement.partnership is
 -- Functions: runs
 -- --------------------------------------------------------------------------------------------
 
--- The first versions of what has been written since. Planned for this snapshot: an index finds the few, where a plan for
--- any snapshot would read everything.
+-- The first versions of what has been written since. Planned for this snapshot: an index finds the few, where a plan
+-- for any snapshot would read everything.
 create function procurement._changed_roots(since pg_snapshot) returns uuid[]
 language plpgsql stable set search_path = ''
 as $$
