@@ -14,6 +14,7 @@
 --   notifications  what someone should know of; what they want to be told        (schema notifications)
 --   presence     who is there, and how long they were                              (schema presence)
 --   platforms    conversations with people on other platforms                   (schema platforms)
+--   procurement  companies, contracts, risk indicators and what they find      (schema procurement)
 --   stats        figures of each day and each minute                               (schema stats)
 --   operations   upkeep, backups, and the health of the database                   (schema operations)
 --
@@ -1957,7 +1958,8 @@ values
   ('system',       'system',       interval '60 days'),
   ('notification', 'notification', interval '7 days'),
   ('search',       'search',       interval '1 day'),
-  ('run',          'run',          interval '7 days')
+  ('run',          'run',          interval '7 days'),
+  ('region',       'procurement',  interval '7 days')
 on conflict (kind) do update set stream = excluded.stream, kept = excluded.kept;
 
 -- The counts of topics that have no row of their own to count in. They outlive the log: a number is never given twice.
@@ -17320,6 +17322,2424 @@ values
   ('ask platforms again', '*/5 * * * *',  'platforms.ask_again'),
   ('close conversations', '*/10 * * * *', 'platforms.close_due'),
   ('expire platforms',    '55 3 * * *',   'platforms.expire')
+on conflict (name) do update set cron = excluded.cron, function = excluded.function;
+
+-- ============================================================================================
+-- procurement: companies, contracts, risk indicators and what they find
+-- ============================================================================================
+-- Contracts come by import, as the sources tell of them. An indicator is a row and one function that judges contracts
+-- in one statement; what it flags is a finding. Who was granted regions sees what lies in them, and nothing else.
+-- docs/procurement.md tells more.
+
+create schema procurement;
+comment on schema procurement is 'Public contracts, and what is remarkable about them.';
+grant usage on schema procurement to member, operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type procurement.outcome as enum ('flagged', 'clear', 'not_computable');
+comment on type procurement.outcome is
+  'What an indicator says of a contract: remarkable, not remarkable, or that what it needs to know is missing.';
+
+create type procurement.record_kind as enum ('company', 'plan', 'contract', 'unit', 'payment', 'act');
+comment on type procurement.record_kind is 'What a record of a source is about.';
+
+create type procurement.total_key as enum ('year', 'region', 'category', 'status', 'type');
+comment on type procurement.total_key is 'What contracts are added up by.';
+
+create type procurement.verdict as (
+  contract_id  uuid,                -- null: of a pair
+  fiscal_year  integer,             -- null: of a pair
+  customer_bin text,
+  supplier_bin text,
+  region_codes text[],
+  outcome      procurement.outcome,
+  value        double precision,
+  inputs       jsonb,
+  reason       text
+);
+comment on type   procurement.verdict              is
+  'What the function of an indicator says of a contract, or of a pair of customer and supplier.';
+comment on column procurement.verdict.contract_id  is 'The contract; null of a pair.';
+comment on column procurement.verdict.fiscal_year  is 'Its year; null of a pair.';
+comment on column procurement.verdict.customer_bin is 'Who buys.';
+comment on column procurement.verdict.supplier_bin is 'Who sells.';
+comment on column procurement.verdict.region_codes is 'The regions that it tells of.';
+comment on column procurement.verdict.outcome      is 'What it says.';
+comment on column procurement.verdict.value        is 'What is compared with the threshold; null: not known.';
+comment on column procurement.verdict.inputs       is 'What the value was made of.';
+comment on column procurement.verdict.reason       is 'The same in a sentence.';
+
+create type procurement.explanation as (
+  indicator_code text,
+  indicator_name text,
+  formula        text,
+  outcome        procurement.outcome,
+  value          double precision,
+  thresholds     jsonb,
+  inputs         jsonb,
+  reason         text
+);
+comment on type   procurement.explanation                is 'What an indicator says of a contract now, and why.';
+comment on column procurement.explanation.indicator_code is 'The indicator.';
+comment on column procurement.explanation.indicator_name is 'What it is called.';
+comment on column procurement.explanation.formula        is 'How it judges.';
+comment on column procurement.explanation.outcome        is 'What it says.';
+comment on column procurement.explanation.value          is 'What is compared with the threshold; null: not known.';
+comment on column procurement.explanation.thresholds     is 'What it is compared with.';
+comment on column procurement.explanation.inputs         is 'What the value was made of.';
+comment on column procurement.explanation.reason         is 'The same in a sentence.';
+
+create type procurement.contract_total as (
+  key              text,
+  contracts        bigint,
+  plan_sum         numeric,
+  contract_sum     numeric,
+  actual_sum       numeric,
+  plan_sum_vat     numeric,
+  contract_sum_vat numeric,
+  actual_sum_vat   numeric,
+  flagged          bigint
+);
+comment on type   procurement.contract_total                  is 'Contracts of one kind, added up.';
+comment on column procurement.contract_total.key              is
+  'The year, or the code of the region, category, status or type; null where contracts have none.';
+comment on column procurement.contract_total.contracts        is 'How many contracts.';
+comment on column procurement.contract_total.plan_sum         is 'What was planned, without VAT, as far as known.';
+comment on column procurement.contract_total.contract_sum     is 'What was agreed, without VAT, as far as known.';
+comment on column procurement.contract_total.actual_sum       is 'What was executed, without VAT, as far as known.';
+comment on column procurement.contract_total.plan_sum_vat     is 'What was planned, with VAT, as far as known.';
+comment on column procurement.contract_total.contract_sum_vat is 'What was agreed, with VAT, as far as known.';
+comment on column procurement.contract_total.actual_sum_vat   is 'What was executed, with VAT, as far as known.';
+comment on column procurement.contract_total.flagged          is 'How many of them an indicator has flagged.';
+
+create type procurement.import_result as (
+  read     bigint,
+  added    bigint,
+  changed  bigint,
+  known    bigint,
+  rejected bigint
+);
+comment on type   procurement.import_result          is 'What became of a batch of records.';
+comment on column procurement.import_result.read     is 'How many there were.';
+comment on column procurement.import_result.added    is 'How many are new.';
+comment on column procurement.import_result.changed  is 'How many changed what was known.';
+comment on column procurement.import_result.known    is 'How many said what was known.';
+comment on column procurement.import_result.rejected is 'How many were not taken; procurement.rejects tells why.';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+create table procurement.sources (
+  code            text    primary key,
+  name            text    not null,
+  names_companies boolean not null default true,
+  bin_pattern     text    not null default '^[0-9]{12}$',
+
+  constraint code_is_a_plain_name               check (code ~ '^[a-z][a-z0-9-]{0,30}$'),
+  constraint name_has_1_to_200_characters       check (name ~ '\S' and char_length(name) <= 200),
+  constraint bin_pattern_has_1_to_100_characters check (char_length(bin_pattern) between 1 and 100)
+);
+comment on table  procurement.sources                 is 'Where contracts come from.';
+comment on column procurement.sources.code            is 'The key.';
+comment on column procurement.sources.name            is 'What it is called.';
+comment on column procurement.sources.names_companies is
+  'Whether it tells who buys and who sells; only then is a contract without them left out by the indicators.';
+comment on column procurement.sources.bin_pattern     is 'What the BIN of a company looks like there.';
+
+create table procurement.regions (
+  code text primary key,
+  name text not null,
+
+  constraint code_has_1_to_20_plain_characters check (code ~ '^[A-Za-z0-9-]{1,20}$'),
+  constraint name_has_1_to_200_characters      check (name ~ '\S' and char_length(name) <= 200)
+);
+comment on table  procurement.regions      is 'Where contracts belong to.';
+comment on column procurement.regions.code is 'The key, such as a KATO or NUTS code.';
+comment on column procurement.regions.name is 'What it is called.';
+
+create table procurement.region_grants (
+  user_id     uuid        not null references identity.users (id) on delete cascade,
+  region_code text        not null references procurement.regions (code) on delete cascade,
+  granted_by  uuid        references identity.users (id) on delete set null,  -- null: someone at the database
+  granted_at  timestamptz not null default now(),
+
+  primary key (user_id, region_code)
+);
+comment on table  procurement.region_grants             is 'Which regions a user may look at: an analyst has some.';
+comment on column procurement.region_grants.user_id     is 'Who.';
+comment on column procurement.region_grants.region_code is 'What.';
+comment on column procurement.region_grants.granted_by  is 'Who granted it; null for someone at the database.';
+comment on column procurement.region_grants.granted_at  is 'When.';
+comment on constraint region_grants_region_code_fkey on procurement.region_grants is '@name region
+@inverse grants';
+comment on constraint region_grants_user_id_fkey    on procurement.region_grants is '@inverse region_grants';
+comment on constraint region_grants_granted_by_fkey on procurement.region_grants is '@inverse region_grants_given';
+create index region_grants_region_code_idx on procurement.region_grants (region_code);
+create index region_grants_granted_by_idx on procurement.region_grants (granted_by);
+
+create table procurement.contract_types (
+  code        text    primary key,
+  name        text    not null,
+  is_analysed boolean not null,
+
+  constraint code_is_a_plain_name check (code ~ '^[a-z][a-z0-9_]{0,30}$')
+);
+comment on table  procurement.contract_types             is 'The types of contracts.';
+comment on column procurement.contract_types.code        is 'The key.';
+comment on column procurement.contract_types.name        is 'What it is called.';
+comment on column procurement.contract_types.is_analysed is 'Whether indicators look at contracts of this type.';
+insert into procurement.contract_types (code, name, is_analysed)
+values
+  ('annual',        'Annual',                  true),
+  ('standard',      'Standard',                true),
+  ('multi_year',    'Of several years',        false),
+  ('supplementary', 'Supplementary agreement', false)
+on conflict (code) do update set name = excluded.name;
+
+-- Those of goszakup.gov.kz (contract-status of OWS v3). A DBA may change what is analysed; the file leaves that.
+create table procurement.contract_statuses (
+  code        integer primary key,
+  name        text    not null,
+  title       text    not null,
+  is_analysed boolean not null,
+
+  constraint code_is_positive check (code > 0)
+);
+comment on table  procurement.contract_statuses             is 'The statuses of contracts.';
+comment on column procurement.contract_statuses.code        is 'The key.';
+comment on column procurement.contract_statuses.name        is 'What the source calls it in its programs.';
+comment on column procurement.contract_statuses.title       is 'What the source calls it.';
+comment on column procurement.contract_statuses.is_analysed is
+  'Whether indicators look at contracts in it: not at drafts, nor at what was refused, cancelled or annulled.';
+insert into procurement.contract_statuses (code, name, title, is_analysed)
+values
+  (110, 'Project',              'Проект договора',                                false),
+  (115, 'CUSTOMER_APPROVING',   'Отправлен на согласование заказчику',            false),
+  (120, 'Agreement',            'Отправлен на согласование поставщику',           false),
+  (125, 'SupplierAgreement',    'Завершение согласования',                        false),
+  (130, 'Signing',              'На подписании у Заказчика',                      false),
+  (131, 'NeedSupplierSign',     'На подписании у Поставщика',                     false),
+  (135, 'GenPrintVer',          'Формирование версии для печати',                 false),
+  (160, 'ReadyToRegistration',  'Готов к отправке на регистрацию',                false),
+  (165, 'SentForRegistration',  'На регистрации в Казначействе',                  false),
+  (185, 'Signed',               'Подписан',                                       false),
+  (190, 'Valid',                'Действует',                                      true),
+  (310, 'AssignmentOSupplier',  'Уступка прав поставщика',                        true),
+  (315, 'AssignmentOfCustomer', 'Уступка прав заказчика',                         true),
+  (330, 'Discontinued',         'Не заключен',                                    false),
+  (340, 'Terminated',           'Расторгнут в одностороннем порядке',             false),
+  (345, 'CancellExpection',     'Ожидание расторжения договора',                  true),
+  (350, 'Cancelled',            'Расторгнут по соглашению сторон',                false),
+  (375, 'PartExecuted',         'Частично исполнен',                              true),
+  (390, 'Executed',             'Исполнен',                                       true),
+  (410, 'Set2Winner',           'Выбран 2 победитель',                            true),
+  (420, 'ResultChange',         'Изменены итоги',                                 false),
+  (430, 'RefusalOfPurchase',    'Отказ от закупки и договора',                    false),
+  (450, 'CreateExtraContract',  'Создано доп.соглашение',                         true),
+  (455, 'ContractChanged',      'Изменен',                                        true),
+  (456, 'Cessing',              'Передача прав',                                  true),
+  (460, 'Cessed',               'Передан.Действует',                              true),
+  (461, 'CessedDiscontinued',   'Передан.Не заключен',                            false),
+  (462, 'CessedTerminated',     'Передан.Расторгнут в одностороннем порядке',     false),
+  (463, 'CessedCancelled',      'Передан.Расторгнут по соглашению сторон',        false),
+  (464, 'CessedExecuted',       'Передан.Исполнен',                               true),
+  (465, 'CessedPartExecuted',   'Передан.Частично исполнен',                      true),
+  (470, 'ValidExpired',         'Срок договора истек',                            true),
+  (480, 'AnnulledByCourt',      'Недействительный по решению суда',               false)
+on conflict (code) do update set name = excluded.name, title = excluded.title;
+
+create table procurement.companies (
+  bin         text primary key,
+  name        text,                                                  -- null: not told
+  region_code text references procurement.regions (code),            -- null: not told
+  address     text,                                                  -- null: not told
+  head        text,                                                  -- null: not told
+
+  constraint bin_has_1_to_30_plain_characters        check (bin ~ '^[0-9A-Za-z-]{1,30}$'),
+  constraint name_has_at_most_1000_characters        check (char_length(name) <= 1000),
+  constraint address_has_at_most_1000_characters     check (char_length(address) <= 1000),
+  constraint head_has_at_most_500_characters         check (char_length(head) <= 500)
+);
+comment on table  procurement.companies             is 'Who buys and who sells.';
+comment on column procurement.companies.bin         is 'The key: a BIN or IIN, with its leading zeros.';
+comment on column procurement.companies.name        is 'What it is called; null where the source does not tell.';
+comment on column procurement.companies.region_code is 'Where it is registered; null where the source does not tell.';
+comment on column procurement.companies.address     is 'Its address; null where the source does not tell.';
+comment on column procurement.companies.head        is 'Who leads it; null where the source does not tell.';
+comment on constraint companies_region_code_fkey on procurement.companies is '@name region';
+create index companies_region_code_idx on procurement.companies (region_code);
+
+-- The id is made of the source and its own id of the contract (procurement._id): a version names its first one before
+-- that has come, payments name a contract that may never come, and taken twice it is the same row. So no foreign key
+-- names a contract.
+create table procurement.contracts (
+  id               uuid    not null,
+  fiscal_year      integer not null,
+  source_code      text    not null references procurement.sources (code),
+  source_ref       text    not null,
+  root_id          uuid    not null,
+  parent_id        uuid,                                             -- null: the first version
+  version          integer not null,
+  number           text,                                             -- null: not told
+  subject          text,                                             -- null: not told
+  category         text,                                             -- null: not told
+  type_code        text    not null references procurement.contract_types (code),
+  status_code      integer not null references procurement.contract_statuses (code),
+  region_code      text    references procurement.regions (code),    -- null: not told
+  plan_id          uuid,                                             -- null: not told
+  customer_bin     text    references procurement.companies (bin),   -- null: not told
+  supplier_bin     text    references procurement.companies (bin),   -- null: not told
+  signed_on        date,                                             -- null: not told
+  starts_on        date,                                             -- null: not told
+  ends_on          date,                                             -- null: not told
+  has_advance      boolean not null default false,
+  plan_sum         numeric,                                          -- null: not told; so with the other sums
+  plan_sum_vat     numeric,
+  contract_sum     numeric,
+  contract_sum_vat numeric,
+  actual_sum       numeric,
+  actual_sum_vat   numeric,
+  first_paid_on    date,                                             -- null: nothing but advances was paid
+  -- In floating point, as spreadsheets and statistics have it, and once a row: over millions, numeric is what costs.
+  discount         double precision generated always as (
+    case
+      when plan_sum > 0 and contract_sum > 0
+        then (plan_sum::double precision - contract_sum::double precision) * 100 / plan_sum::double precision
+      when plan_sum_vat > 0 and contract_sum_vat > 0 then
+        (plan_sum_vat::double precision - contract_sum_vat::double precision) * 100 / plan_sum_vat::double precision
+    end
+  ) stored,
+  changed_xid      xid8    not null default pg_current_xact_id(),
+
+  primary key (id, fiscal_year),
+  constraint fiscal_year_is_1990_to_2100           check (fiscal_year between 1990 and 2100),
+  constraint source_ref_has_1_to_200_characters    check (char_length(source_ref) between 1 and 200),
+  constraint version_is_positive                   check (version > 0),
+  constraint number_has_at_most_200_characters     check (char_length(number) <= 200),
+  constraint subject_has_at_most_10000_characters  check (char_length(subject) <= 10000),
+  constraint category_has_at_most_500_characters   check (char_length(category) <= 500),
+  constraint sums_are_not_negative                 check (
+    least(plan_sum, plan_sum_vat, contract_sum, contract_sum_vat, actual_sum, actual_sum_vat) >= 0
+  )
+) partition by list (fiscal_year);
+comment on table  procurement.contracts                  is 'A contract, or a version of one.';
+comment on column procurement.contracts.id               is 'The key, with the year.';
+comment on column procurement.contracts.fiscal_year      is 'The year whose budget pays.';
+comment on column procurement.contracts.source_code      is 'Where it was imported from.';
+comment on column procurement.contracts.source_ref       is 'What the source calls it.';
+comment on column procurement.contracts.root_id          is 'Its first version; its own id where that is this one.';
+comment on column procurement.contracts.parent_id        is 'The version before; null for the first.';
+comment on column procurement.contracts.version          is 'Its number among the versions, from 1.';
+comment on column procurement.contracts.number           is 'The number of the contract; null where not told.';
+comment on column procurement.contracts.subject          is 'What is bought; null where not told.';
+comment on column procurement.contracts.category         is 'The class of what is bought, such as a CPV code.';
+comment on column procurement.contracts.type_code        is 'Its type.';
+comment on column procurement.contracts.status_code      is 'Its status.';
+comment on column procurement.contracts.region_code      is
+  'Its region; null where not told: then analysts do not see it.';
+comment on column procurement.contracts.plan_id          is 'The plan that it carries out; null where not told.';
+comment on column procurement.contracts.customer_bin     is 'Who buys; null where not told.';
+comment on column procurement.contracts.supplier_bin     is 'Who sells; null where not told.';
+comment on column procurement.contracts.signed_on        is 'When it was signed; null where not told.';
+comment on column procurement.contracts.starts_on        is 'When it begins; null where not told.';
+comment on column procurement.contracts.ends_on          is 'When it ends; null where not told.';
+comment on column procurement.contracts.has_advance      is 'Whether an advance payment was agreed.';
+comment on column procurement.contracts.plan_sum         is 'What was planned, without VAT; null where not told.';
+comment on column procurement.contracts.plan_sum_vat     is 'What was planned, with VAT; null where not told.';
+comment on column procurement.contracts.contract_sum     is 'What was agreed, without VAT; null where not told.';
+comment on column procurement.contracts.contract_sum_vat is 'What was agreed, with VAT; null where not told.';
+comment on column procurement.contracts.actual_sum       is
+  'What was executed, without VAT; 0 until something is, null where not told.';
+comment on column procurement.contracts.actual_sum_vat   is
+  'What was executed, with VAT; 0 until something is, null where not told.';
+comment on column procurement.contracts.first_paid_on    is 'When something was first paid, advances left out.';
+comment on column procurement.contracts.discount         is
+  'By how many percent the agreed sum is below the planned one, (P − C) · 100 / P, both without VAT or both with; null
+where they are not both known and over zero.';
+comment on column procurement.contracts.changed_xid      is 'The transaction that wrote it last: what is new to a run.
+
+@hide';
+comment on constraint contracts_source_code_fkey  on procurement.contracts is '@name source';
+comment on constraint contracts_type_code_fkey    on procurement.contracts is '@name type';
+comment on constraint contracts_status_code_fkey  on procurement.contracts is '@name status';
+comment on constraint contracts_region_code_fkey  on procurement.contracts is '@name region';
+comment on constraint contracts_customer_bin_fkey on procurement.contracts is '@name customer
+@inverse contracts_as_customer';
+comment on constraint contracts_supplier_bin_fkey on procurement.contracts is '@name supplier
+@inverse contracts_as_supplier';
+-- What of a company; what changes with it in shares of partnership.
+create index contracts_customer_bin_supplier_bin_idx on procurement.contracts (customer_bin, supplier_bin);
+create index contracts_supplier_bin_idx on procurement.contracts (supplier_bin);
+-- Lists of a region, of a status, of a category; what is largest, newest, cheapest against its plan.
+create index contracts_region_code_signed_on_idx on procurement.contracts (region_code, signed_on);
+create index contracts_category_idx on procurement.contracts (category);
+create index contracts_status_code_idx on procurement.contracts (status_code);
+create index contracts_type_code_idx on procurement.contracts (type_code);
+create index contracts_source_code_source_ref_idx on procurement.contracts (source_code, source_ref);
+create index contracts_contract_sum_idx on procurement.contracts (contract_sum);
+create index contracts_signed_on_idx on procurement.contracts (signed_on);
+create index contracts_discount_idx on procurement.contracts (discount);
+-- The versions of a contract; most contracts have but one.
+create index contracts_root_id_version_idx on procurement.contracts (root_id, version) where root_id <> id;
+-- What a run has not seen.
+create index contracts_changed_xid_idx on procurement.contracts (changed_xid);
+
+-- What contracts leave behind when they change sides or go: a run looks at it again.
+create table procurement.departures (
+  id           bigint generated always as identity primary key,
+  root_id      uuid   not null,
+  customer_bin text,
+  supplier_bin text
+);
+comment on table procurement.departures is 'Contracts and companies that a contract has left since the last run.';
+
+create table procurement.plans (
+  id           uuid    primary key,
+  source_code  text    not null references procurement.sources (code),
+  source_ref   text    not null,
+  fiscal_year  integer not null,
+  customer_bin text    references procurement.companies (bin),       -- null: not told
+  region_code  text    references procurement.regions (code),        -- null: not told
+  category     text,                                                 -- null: not told
+  subject      text,                                                 -- null: not told
+  plan_sum     numeric,                                              -- null: not told
+  plan_sum_vat numeric,                                              -- null: not told
+
+  constraint fiscal_year_is_1990_to_2100          check (fiscal_year between 1990 and 2100),
+  constraint source_ref_has_1_to_200_characters   check (char_length(source_ref) between 1 and 200),
+  constraint category_has_at_most_500_characters  check (char_length(category) <= 500),
+  constraint subject_has_at_most_10000_characters check (char_length(subject) <= 10000),
+  constraint sums_are_not_negative                check (least(plan_sum, plan_sum_vat) >= 0)
+);
+comment on table  procurement.plans              is 'What someone means to buy.';
+comment on column procurement.plans.id           is 'The key.';
+comment on column procurement.plans.source_code  is 'Where it was imported from.';
+comment on column procurement.plans.source_ref   is 'What the source calls it.';
+comment on column procurement.plans.fiscal_year  is 'The year whose budget pays.';
+comment on column procurement.plans.customer_bin is 'Who buys; null where not told.';
+comment on column procurement.plans.region_code  is 'Its region; null where not told: then analysts do not see it.';
+comment on column procurement.plans.category     is 'The class of what is bought; null where not told.';
+comment on column procurement.plans.subject      is 'What is bought; null where not told.';
+comment on column procurement.plans.plan_sum     is 'What is planned, without VAT; null where not told.';
+comment on column procurement.plans.plan_sum_vat is 'What is planned, with VAT; null where not told.';
+comment on constraint plans_source_code_fkey  on procurement.plans is '@name source';
+comment on constraint plans_region_code_fkey  on procurement.plans is '@name region';
+comment on constraint plans_customer_bin_fkey on procurement.plans is '@name customer
+@inverse plans';
+create index plans_source_code_idx on procurement.plans (source_code);
+create index plans_customer_bin_idx on procurement.plans (customer_bin);
+create index plans_region_code_idx on procurement.plans (region_code);
+
+create table procurement.contract_units (
+  id            uuid    primary key,
+  contract_id   uuid    not null,
+  source_ref    text    not null,
+  plan_id       uuid,                                                -- null: not told
+  name          text,                                                -- null: not told
+  quantity      numeric,                                             -- null: not told
+  unit_sum      numeric,                                             -- null: not told
+  total_sum     numeric,                                             -- null: not told
+  total_sum_vat numeric,                                             -- null: not told
+
+  constraint source_ref_has_1_to_200_characters check (char_length(source_ref) between 1 and 200),
+  constraint name_has_at_most_10000_characters  check (char_length(name) <= 10000)
+);
+comment on table  procurement.contract_units               is 'One of the things that a contract buys.';
+comment on column procurement.contract_units.id            is 'The key.';
+comment on column procurement.contract_units.contract_id   is 'The contract.';
+comment on column procurement.contract_units.source_ref    is 'What the source calls it.';
+comment on column procurement.contract_units.plan_id       is 'The plan that it carries out; null where not told.';
+comment on column procurement.contract_units.name          is 'What it is; null where not told.';
+comment on column procurement.contract_units.quantity      is 'How many; null where not told.';
+comment on column procurement.contract_units.unit_sum      is 'What one costs, without VAT; null where not told.';
+comment on column procurement.contract_units.total_sum     is 'What all cost, without VAT; null where not told.';
+comment on column procurement.contract_units.total_sum_vat is 'What all cost, with VAT; null where not told.';
+create index contract_units_contract_id_idx on procurement.contract_units (contract_id);
+
+create table procurement.payments (
+  id          uuid    primary key,
+  contract_id uuid    not null,
+  source_ref  text    not null,
+  paid_on     date    not null,
+  paid_sum    numeric,                                               -- null: not told
+  is_advance  boolean not null default false,
+
+  constraint source_ref_has_1_to_200_characters check (char_length(source_ref) between 1 and 200)
+);
+comment on table  procurement.payments             is 'What was paid for a contract.';
+comment on column procurement.payments.id          is 'The key.';
+comment on column procurement.payments.contract_id is 'The contract, by its id: it may not have come yet.';
+comment on column procurement.payments.source_ref  is 'What the source calls it.';
+comment on column procurement.payments.paid_on     is 'When.';
+comment on column procurement.payments.paid_sum    is 'How much; null where not told.';
+comment on column procurement.payments.is_advance  is 'Whether it was paid before anything was done, as agreed.';
+create index payments_contract_id_paid_on_idx on procurement.payments (contract_id, paid_on);
+
+create table procurement.contract_acts (
+  id          uuid primary key,
+  contract_id uuid not null,
+  source_ref  text not null,
+  approved_on date,                                                  -- null: not told
+  act_sum     numeric,                                               -- null: not told
+
+  constraint source_ref_has_1_to_200_characters check (char_length(source_ref) between 1 and 200)
+);
+comment on table  procurement.contract_acts             is 'That something of a contract was done and taken over.';
+comment on column procurement.contract_acts.id          is 'The key.';
+comment on column procurement.contract_acts.contract_id is 'The contract, by its id: it may not have come yet.';
+comment on column procurement.contract_acts.source_ref  is 'What the source calls it.';
+comment on column procurement.contract_acts.approved_on is 'When it was approved; null where not told.';
+comment on column procurement.contract_acts.act_sum     is 'For how much; null where not told.';
+create index contract_acts_contract_id_idx on procurement.contract_acts (contract_id);
+
+create table procurement.imports (
+  id          bigint      generated always as identity primary key,
+  source_code text        not null references procurement.sources (code),
+  name        text        not null,
+  fingerprint text        not null,
+  position    bigint      not null default 0,
+  added       bigint      not null default 0,
+  changed     bigint      not null default 0,
+  known       bigint      not null default 0,
+  rejected    bigint      not null default 0,
+  started_at  timestamptz not null default now(),
+  finished_at timestamptz,                                           -- null: it runs, or was stopped
+
+  constraint name_has_1_to_500_characters        check (char_length(name) between 1 and 500),
+  constraint fingerprint_has_1_to_200_characters check (char_length(fingerprint) between 1 and 200)
+);
+comment on table  procurement.imports             is 'What was imported, and how far: what was stopped goes on there.';
+comment on column procurement.imports.id          is 'The key.';
+comment on column procurement.imports.source_code is 'The source.';
+comment on column procurement.imports.name        is 'The file, or the address.';
+comment on column procurement.imports.fingerprint is 'What tells one file and its mapping from another.';
+comment on column procurement.imports.position    is 'How many of its rows (or pages) are done.';
+comment on column procurement.imports.added       is 'Records that were new.';
+comment on column procurement.imports.changed     is 'Records that changed what was known.';
+comment on column procurement.imports.known       is 'Records that said what was known.';
+comment on column procurement.imports.rejected    is 'Records that were not taken.';
+comment on column procurement.imports.started_at  is 'When it began.';
+comment on column procurement.imports.finished_at is 'When it was done; null while it is not.';
+comment on constraint imports_source_code_fkey on procurement.imports is '@name source';
+create index imports_source_code_fingerprint_idx on procurement.imports (source_code, fingerprint);
+
+-- What a batch brings, between COPY and the merge of the same transaction. After a crash it is empty.
+create unlogged table procurement.staged_records (
+  import_id bigint                  not null,
+  line      bigint                  not null,
+  kind      procurement.record_kind not null,
+  record    jsonb                   not null
+);
+comment on table procurement.staged_records is 'Records of a batch that is being taken in: all values are text.';
+
+create table procurement.rejects (
+  id        bigint                  generated always as identity primary key,
+  import_id bigint                  not null references procurement.imports (id) on delete cascade,
+  line      bigint                  not null,
+  kind      procurement.record_kind,                                 -- null: it could not be read
+  reason    text                    not null,
+  record    jsonb                                                    -- null: it could not be read, or is over 16 kB
+);
+comment on table  procurement.rejects           is 'Records that were not taken.';
+comment on column procurement.rejects.id        is 'The key.';
+comment on column procurement.rejects.import_id is 'The import.';
+comment on column procurement.rejects.line      is 'Where it begins in the file.';
+comment on column procurement.rejects.kind      is 'What it is about; null where it could not be read.';
+comment on column procurement.rejects.reason    is 'Why.';
+comment on column procurement.rejects.record    is 'What it says; null where it could not be read, or is over 16 kB.';
+create index rejects_import_id_line_idx on procurement.rejects (import_id, line);
+
+create table procurement.indicators (
+  code        text    primary key,
+  name        text    not null,
+  formula     text    not null,
+  reads       text[]  not null,
+  function    text    not null,
+  is_of_pairs boolean not null default false,
+  thresholds  jsonb   not null,
+  defaults    jsonb   not null,
+  version     integer not null default 1,
+  is_on       boolean not null default true,
+  keeps       procurement.outcome[] not null default '{flagged}',
+
+  constraint code_is_a_plain_name                  check (code ~ '^[a-z][a-z0-9_]{0,49}$'),
+  constraint function_is_one_of_this_schema        check (function ~ '^[a-z_][a-z0-9_]*$'),
+  constraint thresholds_are_an_object              check (jsonb_typeof(thresholds) = 'object'),
+  constraint thresholds_are_at_most_4_kb           check (pg_column_size(thresholds) <= 4096),
+  constraint what_is_flagged_is_kept               check ('flagged' = any (keeps))
+);
+comment on table  procurement.indicators             is 'A rule by which contracts are remarkable.';
+comment on column procurement.indicators.code        is 'The key.';
+comment on column procurement.indicators.name        is 'What it is called.';
+comment on column procurement.indicators.formula     is 'How it judges.';
+comment on column procurement.indicators.reads       is 'What it needs to know.';
+comment on column procurement.indicators.function    is 'The function of the schema procurement that judges.';
+comment on column procurement.indicators.is_of_pairs is 'Whether it judges pairs of customer and supplier.';
+comment on column procurement.indicators.thresholds  is 'What values are compared with.';
+comment on column procurement.indicators.defaults    is 'What they were at first.';
+comment on column procurement.indicators.version     is 'Counts the changes of its thresholds.';
+comment on column procurement.indicators.is_on       is 'Whether runs ask it.';
+comment on column procurement.indicators.keeps       is
+  'Which outcomes become findings; the others are counted, and told of a contract when someone asks (`explain`).';
+
+create table procurement.indicator_runs (
+  id           bigint      generated always as identity primary key,
+  is_trial     boolean     not null,
+  changed_only boolean     not null,
+  started_at   timestamptz not null default clock_timestamp(),
+  finished_at  timestamptz,                                          -- null: within its own transaction
+  asked_by     uuid        references identity.users (id) on delete set null  -- null: a service, or a schedule
+);
+comment on table  procurement.indicator_runs              is 'When indicators judged.';
+comment on column procurement.indicator_runs.id           is 'The key.';
+comment on column procurement.indicator_runs.is_trial     is 'Whether thresholds were only tried.';
+comment on column procurement.indicator_runs.changed_only is 'Whether only what had changed was asked for.';
+comment on column procurement.indicator_runs.started_at   is 'When it began.';
+comment on column procurement.indicator_runs.finished_at  is 'When it was done.';
+comment on column procurement.indicator_runs.asked_by     is 'Who asked; null for a service or a schedule.';
+create index indicator_runs_asked_by_idx on procurement.indicator_runs (asked_by);
+
+create table procurement.indicator_results (
+  run_id         bigint  not null references procurement.indicator_runs (id) on delete cascade,
+  indicator_code text    not null references procurement.indicators (code) on delete cascade,
+  version        integer not null,
+  thresholds     jsonb   not null,
+  is_full        boolean not null,
+  flagged        bigint  not null,
+  clear          bigint  not null,
+  not_computable bigint  not null,
+  seconds        double precision not null,
+
+  primary key (run_id, indicator_code)
+);
+comment on table  procurement.indicator_results                is 'What an indicator found in a run.';
+comment on column procurement.indicator_results.run_id         is 'The run.';
+comment on column procurement.indicator_results.indicator_code is 'The indicator.';
+comment on column procurement.indicator_results.version        is 'The version of its thresholds.';
+comment on column procurement.indicator_results.thresholds     is 'The thresholds that it went by.';
+comment on column procurement.indicator_results.is_full        is 'Whether it judged everything.';
+comment on column procurement.indicator_results.flagged        is 'How many it flagged, of what it judged.';
+comment on column procurement.indicator_results.clear          is 'How many it cleared.';
+comment on column procurement.indicator_results.not_computable is 'For how many something was missing.';
+comment on column procurement.indicator_results.seconds        is 'How long that took.';
+comment on constraint indicator_results_run_id_fkey         on procurement.indicator_results is '@name run
+@inverse results';
+comment on constraint indicator_results_indicator_code_fkey on procurement.indicator_results is '@name indicator
+@inverse results';
+create index indicator_results_indicator_code_idx on procurement.indicator_results (indicator_code);
+
+-- How far each indicator has seen. After a restore transactions count anew (events.restores): then it has seen nothing.
+create table procurement.indicator_states (
+  indicator_code text        primary key references procurement.indicators (code) on delete cascade,
+  version        integer     not null,
+  mark           text        not null,
+  seen           pg_snapshot not null
+);
+comment on table procurement.indicator_states is 'What each indicator had seen at its last run.';
+
+-- No foreign keys: a run writes hundreds of thousands of rows, whose keys come from what it reads.
+create table procurement.findings (
+  id             bigint              generated always as identity primary key,
+  indicator_code text                not null,
+  run_id         bigint              not null,
+  contract_id    uuid,                                               -- null: of a pair
+  fiscal_year    integer,                                            -- null: of a pair
+  customer_bin   text,                                               -- null: not told
+  supplier_bin   text,                                               -- null: not told
+  region_codes   text[]              not null,
+  outcome        procurement.outcome not null,
+  value          double precision,                                   -- null: not known
+  thresholds     jsonb               not null,
+  inputs         jsonb               not null,
+  reason         text                not null
+);
+comment on table  procurement.findings                is
+  'What an indicator says of a contract, or of a customer and a supplier, since its last run.
+
+@order id desc';
+comment on column procurement.findings.id             is 'The key.';
+comment on column procurement.findings.indicator_code is 'The indicator.';
+comment on column procurement.findings.run_id         is 'The run that found it.';
+comment on column procurement.findings.contract_id    is 'The contract; null where it is of a pair.';
+comment on column procurement.findings.fiscal_year    is 'The contract''s year; null where it is of a pair.';
+comment on column procurement.findings.customer_bin   is 'Who buys; null where not told.';
+comment on column procurement.findings.supplier_bin   is 'Who sells; null where not told.';
+comment on column procurement.findings.region_codes   is
+  'The regions that it tells of: who may not see all of them may not see it.';
+comment on column procurement.findings.outcome        is 'What it says.';
+comment on column procurement.findings.value          is 'What is compared with the threshold; null: not known.';
+comment on column procurement.findings.thresholds     is 'What it was compared with.';
+comment on column procurement.findings.inputs         is 'What the value was made of.';
+comment on column procurement.findings.reason         is 'The same in a sentence.';
+create index findings_indicator_code_outcome_value_idx on procurement.findings (indicator_code, outcome, value);
+create index findings_contract_id_idx on procurement.findings (contract_id);
+create index findings_customer_bin_idx on procurement.findings (customer_bin);
+create index findings_supplier_bin_idx on procurement.findings (supplier_bin);
+create index findings_run_id_idx on procurement.findings (run_id);
+
+-- What thresholds that are only tried find. They go with their run.
+create table procurement.trial_findings (
+  like procurement.findings including identity,
+
+  primary key (run_id, id),
+  constraint trial_findings_run_id_fkey foreign key (run_id)
+    references procurement.indicator_runs (id) on delete cascade
+);
+comment on table  procurement.trial_findings                is 'What thresholds that were tried would find.';
+comment on column procurement.trial_findings.id             is 'The key.';
+comment on column procurement.trial_findings.indicator_code is 'The indicator.';
+comment on column procurement.trial_findings.run_id         is 'The run that found it.';
+comment on column procurement.trial_findings.contract_id    is 'The contract; null where it is of a pair.';
+comment on column procurement.trial_findings.fiscal_year    is 'The contract''s year; null where it is of a pair.';
+comment on column procurement.trial_findings.customer_bin   is 'Who buys; null where not told.';
+comment on column procurement.trial_findings.supplier_bin   is 'Who sells; null where not told.';
+comment on column procurement.trial_findings.region_codes   is
+  'The regions that it tells of: who may not see all of them may not see it.';
+comment on column procurement.trial_findings.outcome        is 'What it says.';
+comment on column procurement.trial_findings.value          is 'What is compared with the threshold; null: not known.';
+comment on column procurement.trial_findings.thresholds     is 'What it was compared with.';
+comment on column procurement.trial_findings.inputs         is 'What the value was made of.';
+comment on column procurement.trial_findings.reason         is 'The same in a sentence.';
+comment on constraint trial_findings_run_id_fkey on procurement.trial_findings is '@name run
+@inverse trial_findings';
+
+-- --------------------------------------------------------------------------------------------
+-- Views
+-- --------------------------------------------------------------------------------------------
+
+-- What indicators look at: first versions, in a type and a status that are analysed; and what keeps one from being
+-- judged (D2: both companies, sums over zero).
+create view procurement._analysed with (security_invoker = true) as
+select
+  contract.*,
+  case
+    when source.names_companies and (contract.customer_bin is null or contract.supplier_bin is null)
+      then 'The BIN of the customer or of the supplier is missing.'
+    when contract.discount is null
+      then 'The planned and the agreed sum are not both known and over zero, alike without or with VAT.'
+  end as obstacle
+from procurement.contracts as contract
+join procurement.sources as source on source.code = contract.source_code
+join procurement.contract_statuses as status on status.code = contract.status_code and status.is_analysed
+join procurement.contract_types as type on type.code = contract.type_code and type.is_analysed
+where contract.root_id = contract.id;
+comment on view procurement._analysed is 'The contracts that indicators look at.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: regions
+-- --------------------------------------------------------------------------------------------
+
+create function procurement._granted_regions() returns text[]
+language sql stable security definer parallel safe set search_path = ''
+as $$
+  select coalesce(array_agg(known.region_code), '{}')
+  from procurement.region_grants as known
+  where known.user_id = identity.current_user_id();
+$$;
+
+create function procurement._may_see(region_codes text[]) returns boolean
+language sql stable set search_path = ''
+return current_setting('role') in ('operator', 'service', 'none', 'plinth_owner')
+  or region_codes <@ procurement._granted_regions();
+
+create function procurement.grant_region(user_id uuid, region_code text) returns procurement.region_grants
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  given procurement.region_grants;
+begin
+  insert into procurement.region_grants as known (user_id, region_code, granted_by)
+  values (grant_region.user_id, grant_region.region_code, identity.current_user_id())
+  on conflict on constraint region_grants_pkey do update set region_code = excluded.region_code
+  returning * into given;
+  return given;
+end;
+$$;
+comment on function procurement.grant_region is 'Lets a user see what lies in a region.';
+
+create function procurement.revoke_region(user_id uuid, region_code text) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from procurement.region_grants as known
+  where known.user_id = revoke_region.user_id and known.region_code = revoke_region.region_code;
+  if not found then
+    return false;
+  end if;
+  perform events.publish(
+    'region:' || region_code, 'region_revoked',
+    jsonb_build_object('region_code', region_code, 'user_id', user_id), null, user_id
+  );
+  return true;
+end;
+$$;
+comment on function procurement.revoke_region is
+  'Takes a region from a user, who is shown and told of it no more; false where they did not have it.
+
+@notNull';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: reading what sources say
+-- --------------------------------------------------------------------------------------------
+
+create function procurement._id(source_code text, kind procurement.record_kind, source_ref text) returns uuid
+language sql stable parallel safe
+return md5(source_code || ':' || kind || ':' || source_ref)::uuid;
+
+-- Null for what is no number; without an exception, which would end the statement for all.
+create function procurement._number(value text) returns numeric
+language sql immutable parallel safe
+return case when value ~ '^-?[0-9]{1,20}(\.[0-9]{1,30})?([eE]-?[0-9]{1,2})?$' then value::numeric end;
+
+-- Null for what is no date of the calendar, from 1900 to 2199; the time behind it does not count.
+create function procurement._date(value text) returns date
+language sql immutable parallel safe
+return case
+  when value ~ '^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])([T ].*)?$'
+    and substr(value, 9, 2)::integer <= extract(
+      day from make_date(substr(value, 1, 4)::integer, substr(value, 6, 2)::integer, 1) + interval '1 month - 1 day'
+    )
+    then make_date(substr(value, 1, 4)::integer, substr(value, 6, 2)::integer, substr(value, 9, 2)::integer)
+end;
+
+create function procurement._truth(value text) returns boolean
+language sql immutable parallel safe
+return lower(value) in ('true', 't', '1', 'yes', 'y');
+
+-- What is wrong with one field; null where nothing is, or it was left out.
+create function procurement._wrong_number(name text, value text) returns text
+language sql immutable parallel safe
+return case
+  when value is null then null
+  when procurement._number(value) is null then format('%s: "%s" is not a number.', name, left(value, 50))
+  when procurement._number(value) < 0 then format('%s is below zero.', name)
+end;
+
+create function procurement._wrong_date(name text, value text) returns text
+language sql immutable parallel safe
+return case
+  when value is not null and procurement._date(value) is null
+    then format('%s: "%s" is not a date such as 2024-01-31.', name, left(value, 50))
+end;
+
+create function procurement._wrong_text(name text, value text, longest integer) returns text
+language sql immutable parallel safe
+return case when char_length(value) > longest then format('%s has more than %s characters.', name, longest) end;
+
+create function procurement._wrong_bin(name text, value text, pattern text) returns text
+language sql immutable parallel safe
+return case
+  when value !~ pattern or value !~ '^[0-9A-Za-z-]{1,30}$'
+    then format('%s: "%s" is not a BIN of this source.', name, left(value, 50))
+end;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: import
+-- --------------------------------------------------------------------------------------------
+
+create function procurement._ensure_year(fiscal_year integer) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  name text := 'contracts_' || fiscal_year;
+begin
+  if exists (select from pg_catalog.pg_class where relname = name and relnamespace = 'procurement'::regnamespace) then
+    return false;
+  end if;
+  perform pg_advisory_xact_lock(hashtext('procurement._ensure_year'));
+  -- Someone else may have made it meanwhile.
+  if exists (select from pg_catalog.pg_class where relname = name and relnamespace = 'procurement'::regnamespace) then
+    return false;
+  end if;
+  execute format('create table procurement.%I (like procurement.contracts including all)', name);
+  execute format('alter table procurement.%I enable row level security', name);
+  execute format(
+    'alter table procurement.contracts attach partition procurement.%I for values in (%L)', name, fiscal_year
+  );
+  return true;
+end;
+$$;
+
+create function procurement.begin_import(
+  source_code text, name text, fingerprint text, source_name text default null, names_companies boolean default true,
+  bin_pattern text default '^[0-9]{12}$'
+) returns procurement.imports
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  import procurement.imports;
+begin
+  insert into procurement.sources as known (code, name, names_companies, bin_pattern)
+  values (
+    begin_import.source_code, coalesce(source_name, begin_import.source_code), begin_import.names_companies,
+    begin_import.bin_pattern
+  )
+  on conflict on constraint sources_pkey do update
+  set name = coalesce(source_name, known.name), names_companies = excluded.names_companies,
+    bin_pattern = excluded.bin_pattern
+  where (known.name, known.names_companies, known.bin_pattern)
+    is distinct from (coalesce(source_name, known.name), excluded.names_companies, excluded.bin_pattern);
+
+  -- One that was stopped goes on. The row lock makes two of one file take turns.
+  select * into import
+  from procurement.imports as known
+  where known.source_code = begin_import.source_code and known.fingerprint = begin_import.fingerprint
+    and known.finished_at is null
+  order by known.id desc
+  limit 1
+  for update;
+  if import.id is null then
+    insert into procurement.imports (source_code, name, fingerprint)
+    values (begin_import.source_code, left(begin_import.name, 500), begin_import.fingerprint)
+    returning * into import;
+  end if;
+  return import;
+end;
+$$;
+comment on function procurement.begin_import is
+  'Begins an import, or finds the one of the same source and fingerprint that was stopped, with its `position`.
+
+@hide';
+
+create function procurement.finish_import(import_id bigint) returns procurement.imports
+language sql volatile security definer set search_path = ''
+as $$
+  update procurement.imports as known set finished_at = now() where known.id = import_id returning known.*;
+$$;
+comment on function procurement.finish_import is
+  'Notes that an import is done.
+
+@hide';
+
+-- Companies that records of any kind name. What a source does not tell now stays as it was told before.
+create function procurement._merge_companies(import procurement.imports, bin_pattern text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  with said as (
+    select staged.line, said.*
+    from procurement.staged_records as staged
+    cross join lateral (
+      values
+        (staged.record ->> 'bin', staged.record ->> 'name', staged.record ->> 'region', staged.record ->> 'address',
+          staged.record ->> 'head', staged.kind = 'company'),
+        (staged.record ->> 'customer_bin', staged.record ->> 'customer_name', null, null, null, true),
+        (staged.record ->> 'supplier_bin', staged.record ->> 'supplier_name', null, null, null, true)
+    ) as said (bin, name, region_code, address, head, counts)
+    where staged.import_id = import.id and said.counts and said.bin is not null
+      and procurement._wrong_bin('', said.bin, bin_pattern) is null
+  )
+  insert into procurement.companies as known (bin, name, region_code, address, head)
+  select distinct on (said.bin)
+    said.bin, left(said.name, 1000), region.code, left(said.address, 1000), left(said.head, 500)
+  from said
+  left join procurement.regions as region on region.code = said.region_code
+  order by said.bin, said.region_code nulls last, said.name nulls last, said.line desc
+  on conflict on constraint companies_pkey do update
+  set name = coalesce(excluded.name, known.name), region_code = coalesce(excluded.region_code, known.region_code),
+    address = coalesce(excluded.address, known.address), head = coalesce(excluded.head, known.head)
+  where (known.name, known.region_code, known.address, known.head) is distinct from (
+    coalesce(excluded.name, known.name), coalesce(excluded.region_code, known.region_code),
+    coalesce(excluded.address, known.address), coalesce(excluded.head, known.head)
+  );
+end;
+$$;
+
+-- One statement: what is wrong goes to the rejects, of several records of one contract the last counts, and only what
+-- differs is written.
+create function procurement._merge_contracts(import procurement.imports, bin_pattern text)
+returns procurement.import_result
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  result procurement.import_result;
+begin
+  -- The years first: a statement knows the partitions that were there when it began.
+  perform procurement._ensure_year(named.fiscal_year)
+  from (
+    select distinct coalesce(
+      procurement._number(staged.record ->> 'fiscal_year')::integer,
+      extract(year from procurement._date(staged.record ->> 'signed_on'))::integer
+    ) as fiscal_year
+    from procurement.staged_records as staged
+    where staged.import_id = import.id and staged.kind = 'contract'
+      and coalesce(procurement._number(staged.record ->> 'fiscal_year'), 1990) between 1990 and 2100
+  ) as named
+  where named.fiscal_year between 1990 and 2100
+  order by 1;
+
+  with read as materialized (
+    select
+      staged.line, staged.record, said.*,
+      case
+        when said.fiscal_year is null then extract(year from procurement._date(said.signed_on))
+        else procurement._number(said.fiscal_year)
+      end as year
+    from procurement.staged_records as staged
+    cross join lateral jsonb_to_record(staged.record) as said (
+      ref text, root text, parent text, version text, number text, subject text, category text, type text, status text,
+      region text, plan text, customer_bin text, supplier_bin text, fiscal_year text, signed_on text, starts_on text,
+      ends_on text, has_advance text, plan_sum text, plan_sum_vat text, contract_sum text, contract_sum_vat text,
+      actual_sum text, actual_sum_vat text
+    )
+    where staged.import_id = import.id and staged.kind = 'contract'
+  ), judged as materialized (
+    select
+      read.*,
+      concat_ws(
+        ' ',
+        case when coalesce(read.ref, '') = '' then 'ref is missing.' end,
+        procurement._wrong_text('ref', read.ref, 200),
+        procurement._wrong_text('root', read.root, 200),
+        procurement._wrong_text('parent', read.parent, 200),
+        procurement._wrong_text('number', read.number, 200),
+        procurement._wrong_text('subject', read.subject, 10000),
+        procurement._wrong_text('category', read.category, 500),
+        case
+          when read.year is null then 'fiscal_year and signed_on are both missing, or not readable.'
+          when read.year not between 1990 and 2100 or read.year <> trunc(read.year)
+            then 'fiscal_year is not from 1990 to 2100.'
+        end,
+        case when coalesce(read.version, '1') !~ '^[1-9][0-9]{0,5}$' then 'version is not a number from 1 on.' end,
+        case when type.code is null then format('type: there is no "%s".', left(read.type, 50)) end,
+        case when status.code is null then format('status: there is no "%s".', left(read.status, 50)) end,
+        case
+          when read.region is not null and region.code is null
+            then format('region: there is no "%s".', left(read.region, 50))
+        end,
+        procurement._wrong_bin('customer_bin', read.customer_bin, bin_pattern),
+        procurement._wrong_bin('supplier_bin', read.supplier_bin, bin_pattern),
+        procurement._wrong_date('signed_on', read.signed_on),
+        procurement._wrong_date('starts_on', read.starts_on),
+        procurement._wrong_date('ends_on', read.ends_on),
+        procurement._wrong_number('plan_sum', read.plan_sum),
+        procurement._wrong_number('plan_sum_vat', read.plan_sum_vat),
+        procurement._wrong_number('contract_sum', read.contract_sum),
+        procurement._wrong_number('contract_sum_vat', read.contract_sum_vat),
+        procurement._wrong_number('actual_sum', read.actual_sum),
+        procurement._wrong_number('actual_sum_vat', read.actual_sum_vat)
+      ) as reason,
+      status.code as status_code
+    from read
+    left join procurement.contract_types as type on type.code = read.type
+    left join procurement.contract_statuses as status on status.code::text = read.status
+    left join procurement.regions as region on region.code = read.region
+  ), rejected as (
+    insert into procurement.rejects (import_id, line, kind, reason, record)
+    select import.id, line, 'contract', reason, case when pg_column_size(record) <= 16384 then record end
+    from judged
+    where reason <> ''
+    returning 1
+  ), taken as materialized (
+    select distinct on (id) *
+    from (
+      select
+        judged.*, procurement._id(import.source_code, 'contract', ref) as id,
+        procurement._id(import.source_code, 'contract', coalesce(root, ref)) as root_id,
+        procurement._id(import.source_code, 'contract', parent) as parent_id
+      from judged
+      where reason = ''
+    ) as named
+    order by id, line desc
+  ), known as (
+    select known.id, known.fiscal_year
+    from taken
+    join procurement.contracts as known on known.id = taken.id
+  ), moved as (
+    delete from procurement.contracts as gone
+    using taken
+    where gone.id = taken.id and gone.fiscal_year <> taken.year
+    returning gone.id
+  ), written as (
+    insert into procurement.contracts as known (
+      id, fiscal_year, source_code, source_ref, root_id, parent_id, version, number, subject, category, type_code,
+      status_code, region_code, plan_id, customer_bin, supplier_bin, signed_on, starts_on, ends_on, has_advance,
+      plan_sum, plan_sum_vat, contract_sum, contract_sum_vat, actual_sum, actual_sum_vat, first_paid_on
+    )
+    select
+      id, year::integer, import.source_code, ref, root_id, parent_id, coalesce(version, '1')::integer, number, subject,
+      category, type, status_code, region, procurement._id(import.source_code, 'plan', plan), customer_bin,
+      supplier_bin, procurement._date(signed_on), procurement._date(starts_on), procurement._date(ends_on),
+      coalesce(procurement._truth(has_advance), false), procurement._number(plan_sum),
+      procurement._number(plan_sum_vat), procurement._number(contract_sum), procurement._number(contract_sum_vat),
+      procurement._number(actual_sum), procurement._number(actual_sum_vat),
+      (
+        select min(payment.paid_on)
+        from procurement.payments as payment
+        where payment.contract_id = taken.id and not payment.is_advance
+      )
+    from taken
+    on conflict (id, fiscal_year) do update
+    set
+      source_ref = excluded.source_ref, root_id = excluded.root_id, parent_id = excluded.parent_id,
+      version = excluded.version, number = excluded.number, subject = excluded.subject, category = excluded.category,
+      type_code = excluded.type_code, status_code = excluded.status_code, region_code = excluded.region_code,
+      plan_id = excluded.plan_id, customer_bin = excluded.customer_bin, supplier_bin = excluded.supplier_bin,
+      signed_on = excluded.signed_on, starts_on = excluded.starts_on, ends_on = excluded.ends_on,
+      has_advance = excluded.has_advance, plan_sum = excluded.plan_sum, plan_sum_vat = excluded.plan_sum_vat,
+      contract_sum = excluded.contract_sum, contract_sum_vat = excluded.contract_sum_vat,
+      actual_sum = excluded.actual_sum, actual_sum_vat = excluded.actual_sum_vat
+    where (
+      known.root_id, known.parent_id, known.version, known.number, known.subject, known.category, known.type_code,
+      known.status_code, known.region_code, known.plan_id, known.customer_bin, known.supplier_bin, known.signed_on,
+      known.starts_on, known.ends_on, known.has_advance, known.plan_sum, known.plan_sum_vat, known.contract_sum,
+      known.contract_sum_vat, known.actual_sum, known.actual_sum_vat
+    ) is distinct from (
+      excluded.root_id, excluded.parent_id, excluded.version, excluded.number, excluded.subject, excluded.category,
+      excluded.type_code, excluded.status_code, excluded.region_code, excluded.plan_id, excluded.customer_bin,
+      excluded.supplier_bin, excluded.signed_on, excluded.starts_on, excluded.ends_on, excluded.has_advance,
+      excluded.plan_sum, excluded.plan_sum_vat, excluded.contract_sum, excluded.contract_sum_vat,
+      excluded.actual_sum, excluded.actual_sum_vat
+    )
+    returning id
+  )
+  select
+    (select count(*) from judged), count(*) filter (where is_new), count(*) filter (where not is_new),
+    (select count(*) from judged where reason = '') - count(*), (select count(*) from rejected)
+  into result
+  from (select id not in (select id from known) as is_new from written) as counted;
+  return result;
+end;
+$$;
+
+create function procurement._merge_plans(import procurement.imports, bin_pattern text)
+returns procurement.import_result
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  result procurement.import_result;
+begin
+  with judged as materialized (
+    select
+      staged.line, staged.record, said.*,
+      concat_ws(
+        ' ',
+        case when coalesce(said.ref, '') = '' then 'ref is missing.' end,
+        procurement._wrong_text('ref', said.ref, 200),
+        procurement._wrong_text('subject', said.subject, 10000),
+        procurement._wrong_text('category', said.category, 500),
+        case
+          when coalesce(said.fiscal_year, '') !~ '^(199[0-9]|20[0-9]{2}|2100)$'
+            then 'fiscal_year is not from 1990 to 2100.'
+        end,
+        case
+          when said.region is not null and region.code is null
+            then format('region: there is no "%s".', left(said.region, 50))
+        end,
+        procurement._wrong_bin('customer_bin', said.customer_bin, bin_pattern),
+        procurement._wrong_number('plan_sum', said.plan_sum),
+        procurement._wrong_number('plan_sum_vat', said.plan_sum_vat)
+      ) as reason
+    from procurement.staged_records as staged
+    cross join lateral jsonb_to_record(staged.record) as said (
+      ref text, fiscal_year text, customer_bin text, region text, category text, subject text, plan_sum text,
+      plan_sum_vat text
+    )
+    left join procurement.regions as region on region.code = said.region
+    where staged.import_id = import.id and staged.kind = 'plan'
+  ), rejected as (
+    insert into procurement.rejects (import_id, line, kind, reason, record)
+    select import.id, line, 'plan', reason, case when pg_column_size(record) <= 16384 then record end
+    from judged
+    where reason <> ''
+    returning 1
+  ), taken as (
+    select distinct on (ref) *, procurement._id(import.source_code, 'plan', ref) as id
+    from judged
+    where reason = ''
+    order by ref, line desc
+  ), known as (
+    select known.id from procurement.plans as known join taken on taken.id = known.id
+  ), written as (
+    insert into procurement.plans as known (
+      id, source_code, source_ref, fiscal_year, customer_bin, region_code, category, subject, plan_sum, plan_sum_vat
+    )
+    select
+      id, import.source_code, ref, fiscal_year::integer, customer_bin, region, category, subject,
+      procurement._number(plan_sum), procurement._number(plan_sum_vat)
+    from taken
+    on conflict on constraint plans_pkey do update
+    set
+      fiscal_year = excluded.fiscal_year, customer_bin = excluded.customer_bin, region_code = excluded.region_code,
+      category = excluded.category, subject = excluded.subject, plan_sum = excluded.plan_sum,
+      plan_sum_vat = excluded.plan_sum_vat
+    where (known.*) is distinct from (excluded.*)
+    returning id
+  )
+  select
+    (select count(*) from judged), count(*) filter (where is_new), count(*) filter (where not is_new),
+    (select count(*) from judged where reason = '') - count(*), (select count(*) from rejected)
+  into result
+  from (select id not in (select id from known) as is_new from written) as counted;
+  return result;
+end;
+$$;
+
+create function procurement._merge_units(import procurement.imports) returns procurement.import_result
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  result procurement.import_result;
+begin
+  with judged as materialized (
+    select
+      staged.line, staged.record, said.*,
+      concat_ws(
+        ' ',
+        case when coalesce(said.ref, '') = '' then 'ref is missing.' end,
+        case when coalesce(said.contract, '') = '' then 'contract is missing.' end,
+        procurement._wrong_text('ref', said.ref, 200),
+        procurement._wrong_text('name', said.name, 10000),
+        procurement._wrong_number('quantity', said.quantity),
+        procurement._wrong_number('unit_sum', said.unit_sum),
+        procurement._wrong_number('total_sum', said.total_sum),
+        procurement._wrong_number('total_sum_vat', said.total_sum_vat)
+      ) as reason
+    from procurement.staged_records as staged
+    cross join lateral jsonb_to_record(staged.record) as said (
+      ref text, contract text, plan text, name text, quantity text, unit_sum text, total_sum text, total_sum_vat text
+    )
+    where staged.import_id = import.id and staged.kind = 'unit'
+  ), rejected as (
+    insert into procurement.rejects (import_id, line, kind, reason, record)
+    select import.id, line, 'unit', reason, case when pg_column_size(record) <= 16384 then record end
+    from judged
+    where reason <> ''
+    returning 1
+  ), taken as (
+    select distinct on (ref) *, procurement._id(import.source_code, 'unit', ref) as id
+    from judged
+    where reason = ''
+    order by ref, line desc
+  ), known as (
+    select known.id from procurement.contract_units as known join taken on taken.id = known.id
+  ), written as (
+    insert into procurement.contract_units as known (
+      id, contract_id, source_ref, plan_id, name, quantity, unit_sum, total_sum, total_sum_vat
+    )
+    select
+      id, procurement._id(import.source_code, 'contract', contract), ref,
+      procurement._id(import.source_code, 'plan', plan), name, procurement._number(quantity),
+      procurement._number(unit_sum), procurement._number(total_sum), procurement._number(total_sum_vat)
+    from taken
+    on conflict on constraint contract_units_pkey do update
+    set
+      contract_id = excluded.contract_id, plan_id = excluded.plan_id, name = excluded.name,
+      quantity = excluded.quantity, unit_sum = excluded.unit_sum, total_sum = excluded.total_sum,
+      total_sum_vat = excluded.total_sum_vat
+    where (known.*) is distinct from (excluded.*)
+    returning id
+  )
+  select
+    (select count(*) from judged), count(*) filter (where is_new), count(*) filter (where not is_new),
+    (select count(*) from judged where reason = '') - count(*), (select count(*) from rejected)
+  into result
+  from (select id not in (select id from known) as is_new from written) as counted;
+  return result;
+end;
+$$;
+
+create function procurement._merge_payments(import procurement.imports) returns procurement.import_result
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  result procurement.import_result;
+begin
+  with judged as materialized (
+    select
+      staged.line, staged.record, said.*,
+      concat_ws(
+        ' ',
+        case when coalesce(said.ref, '') = '' then 'ref is missing.' end,
+        case when coalesce(said.contract, '') = '' then 'contract is missing.' end,
+        case when said.paid_on is null then 'paid_on is missing.' end,
+        procurement._wrong_text('ref', said.ref, 200),
+        procurement._wrong_date('paid_on', said.paid_on),
+        procurement._wrong_number('paid_sum', said.paid_sum)
+      ) as reason
+    from procurement.staged_records as staged
+    cross join lateral jsonb_to_record(staged.record) as said (
+      ref text, contract text, paid_on text, paid_sum text, is_advance text
+    )
+    where staged.import_id = import.id and staged.kind = 'payment'
+  ), rejected as (
+    insert into procurement.rejects (import_id, line, kind, reason, record)
+    select import.id, line, 'payment', reason, case when pg_column_size(record) <= 16384 then record end
+    from judged
+    where reason <> ''
+    returning 1
+  ), taken as (
+    select distinct on (ref) *, procurement._id(import.source_code, 'payment', ref) as id
+    from judged
+    where reason = ''
+    order by ref, line desc
+  ), known as (
+    select known.id from procurement.payments as known join taken on taken.id = known.id
+  ), written as (
+    insert into procurement.payments as known (id, contract_id, source_ref, paid_on, paid_sum, is_advance)
+    select
+      id, procurement._id(import.source_code, 'contract', contract), ref, procurement._date(paid_on),
+      procurement._number(paid_sum), coalesce(procurement._truth(is_advance), false)
+    from taken
+    on conflict on constraint payments_pkey do update
+    set
+      contract_id = excluded.contract_id, paid_on = excluded.paid_on, paid_sum = excluded.paid_sum,
+      is_advance = excluded.is_advance
+    where (known.*) is distinct from (excluded.*)
+    returning id
+  )
+  select
+    (select count(*) from judged), count(*) filter (where is_new), count(*) filter (where not is_new),
+    (select count(*) from judged where reason = '') - count(*), (select count(*) from rejected)
+  into result
+  from (select id not in (select id from known) as is_new from written) as counted;
+  return result;
+end;
+$$;
+
+create function procurement._merge_acts(import procurement.imports) returns procurement.import_result
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  result procurement.import_result;
+begin
+  with judged as materialized (
+    select
+      staged.line, staged.record, said.*,
+      concat_ws(
+        ' ',
+        case when coalesce(said.ref, '') = '' then 'ref is missing.' end,
+        case when coalesce(said.contract, '') = '' then 'contract is missing.' end,
+        procurement._wrong_text('ref', said.ref, 200),
+        procurement._wrong_date('approved_on', said.approved_on),
+        procurement._wrong_number('act_sum', said.act_sum)
+      ) as reason
+    from procurement.staged_records as staged
+    cross join lateral jsonb_to_record(staged.record) as said (
+      ref text, contract text, approved_on text, act_sum text
+    )
+    where staged.import_id = import.id and staged.kind = 'act'
+  ), rejected as (
+    insert into procurement.rejects (import_id, line, kind, reason, record)
+    select import.id, line, 'act', reason, case when pg_column_size(record) <= 16384 then record end
+    from judged
+    where reason <> ''
+    returning 1
+  ), taken as (
+    select distinct on (ref) *, procurement._id(import.source_code, 'act', ref) as id
+    from judged
+    where reason = ''
+    order by ref, line desc
+  ), known as (
+    select known.id from procurement.contract_acts as known join taken on taken.id = known.id
+  ), written as (
+    insert into procurement.contract_acts as known (id, contract_id, source_ref, approved_on, act_sum)
+    select
+      id, procurement._id(import.source_code, 'contract', contract), ref, procurement._date(approved_on),
+      procurement._number(act_sum)
+    from taken
+    on conflict on constraint contract_acts_pkey do update
+    set contract_id = excluded.contract_id, approved_on = excluded.approved_on, act_sum = excluded.act_sum
+    where (known.*) is distinct from (excluded.*)
+    returning id
+  )
+  select
+    (select count(*) from judged), count(*) filter (where is_new), count(*) filter (where not is_new),
+    (select count(*) from judged where reason = '') - count(*), (select count(*) from rejected)
+  into result
+  from (select id not in (select id from known) as is_new from written) as counted;
+  return result;
+end;
+$$;
+
+-- Companies that are no part of a contract or a plan.
+create function procurement._count_companies(import procurement.imports, bin_pattern text)
+returns procurement.import_result
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  result procurement.import_result;
+begin
+  with judged as materialized (
+    select
+      staged.line, staged.record,
+      case
+        when staged.record ->> 'bin' is null then 'bin is missing.'
+        else procurement._wrong_bin('bin', staged.record ->> 'bin', bin_pattern)
+      end as reason
+    from procurement.staged_records as staged
+    where staged.import_id = import.id and staged.kind = 'company'
+  ), rejected as (
+    insert into procurement.rejects (import_id, line, kind, reason, record)
+    select import.id, line, 'company', reason, case when pg_column_size(record) <= 16384 then record end
+    from judged
+    where reason is not null
+    returning 1
+  )
+  select (select count(*) from judged), 0, 0, count(*) filter (where reason is null), (select count(*) from rejected)
+  into result
+  from judged;
+  return result;
+end;
+$$;
+
+create function procurement.merge_staged(import_id bigint, "position" bigint) returns procurement.import_result
+language plpgsql volatile security definer set search_path = '' set jit = off
+as $$
+declare
+  import  procurement.imports;
+  pattern text;
+  part    procurement.import_result;
+  result  procurement.import_result := (0, 0, 0, 0, 0);
+begin
+  select * into import from procurement.imports as known where known.id = merge_staged.import_id for update;
+  if import.id is null or import.finished_at is not null then
+    raise exception using errcode = 'PT404', message = 'There is no such import, or it is done.', column = 'import_id';
+  end if;
+  -- Imports of one source take turns: their batches may name the same contracts and companies in another order.
+  perform pg_advisory_xact_lock(hashtext('procurement.merge_staged'));
+  select source.bin_pattern into pattern from procurement.sources as source where source.code = import.source_code;
+
+  insert into procurement.regions (code, name)
+  select distinct on (staged.record ->> 'region')
+    staged.record ->> 'region', left(coalesce(staged.record ->> 'region_name', staged.record ->> 'region'), 200)
+  from procurement.staged_records as staged
+  where staged.import_id = import.id and staged.record ->> 'region' ~ '^[A-Za-z0-9-]{1,20}$'
+  order by staged.record ->> 'region', staged.line
+  on conflict on constraint regions_pkey do nothing;
+  perform procurement._merge_companies(import, pattern);
+  for part in
+    select merged.* from procurement._count_companies(import, pattern) as merged
+    union all select merged.* from procurement._merge_plans(import, pattern) as merged
+    union all select merged.* from procurement._merge_contracts(import, pattern) as merged
+    union all select merged.* from procurement._merge_units(import) as merged
+    union all select merged.* from procurement._merge_payments(import) as merged
+    union all select merged.* from procurement._merge_acts(import) as merged
+  loop
+    result := (
+      result.read + part.read, result.added + part.added, result.changed + part.changed, result.known + part.known,
+      result.rejected + part.rejected
+    );
+  end loop;
+  delete from procurement.staged_records as staged where staged.import_id = import.id;
+  update procurement.imports as known
+  set
+    "position" = merge_staged.position, added = known.added + result.added, changed = known.changed + result.changed,
+    known = known.known + result.known, rejected = known.rejected + result.rejected
+  where known.id = import.id;
+  return result;
+end;
+$$;
+comment on function procurement.merge_staged is
+  'Takes in what was copied to staged_records for an import, and notes how far it has come, in one transaction.
+
+@hide';
+
+create function procurement.reject_record(import_id bigint, line bigint, reason text) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  insert into procurement.rejects (import_id, line, reason) values (import_id, line, left(reason, 1000));
+  update procurement.imports as known set rejected = rejected + 1 where known.id = import_id;
+$$;
+comment on function procurement.reject_record is
+  'Notes a record that could not even be read.
+
+@hide';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: indicators
+-- --------------------------------------------------------------------------------------------
+-- Each gives a verdict on everything (`roots` and `companies` null), or on what is named: contracts by their first
+-- version, pairs by a company of theirs. Plain SQL without a search_path of its own, so that Postgres puts it into the
+-- statement that asks: what is not flagged then costs no more than to see so.
+
+create function procurement.super_dumping(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  select
+    contract.id, contract.fiscal_year, contract.customer_bin, contract.supplier_bin, array[contract.region_code],
+    case
+      when contract.obstacle is not null then 'not_computable'
+      when contract.discount > (thresholds ->> 'percent')::double precision then 'flagged'
+      else 'clear'
+    end::procurement.outcome,
+    contract.discount,
+    jsonb_strip_nulls(jsonb_build_object(
+      'plan_sum', contract.plan_sum, 'contract_sum', contract.contract_sum, 'plan_sum_vat', contract.plan_sum_vat,
+      'contract_sum_vat', contract.contract_sum_vat
+    )),
+    coalesce(contract.obstacle, format(
+      'The agreed sum is %s %% below the planned one; over %s %% is remarkable.', round(contract.discount::numeric, 2),
+      thresholds ->> 'percent'
+    ))
+  from procurement._analysed as contract
+  where roots is null or contract.id = any (roots);
+end;
+comment on function procurement.super_dumping is
+  'Agreed far below plan: (P − C) · 100 / P > percent.
+
+@hide';
+
+create function procurement.minimal_dumping(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  select
+    contract.id, contract.fiscal_year, contract.customer_bin, contract.supplier_bin, array[contract.region_code],
+    case
+      when contract.obstacle is not null then 'not_computable'
+      when contract.discount > (thresholds ->> 'over_percent')::double precision
+        and contract.discount <= (thresholds ->> 'percent')::double precision then 'flagged'
+      else 'clear'
+    end::procurement.outcome,
+    contract.discount,
+    jsonb_strip_nulls(jsonb_build_object(
+      'plan_sum', contract.plan_sum, 'contract_sum', contract.contract_sum, 'plan_sum_vat', contract.plan_sum_vat,
+      'contract_sum_vat', contract.contract_sum_vat
+    )),
+    coalesce(contract.obstacle, format(
+      'The agreed sum is %s %% below the planned one; over %s %% and up to %s %% is remarkable.',
+      round(contract.discount::numeric, 4), thresholds ->> 'over_percent', thresholds ->> 'percent'
+    ))
+  from procurement._analysed as contract
+  where roots is null or contract.id = any (roots);
+end;
+comment on function procurement.minimal_dumping is
+  'Agreed just below plan: over_percent < (P − C) · 100 / P ≤ percent.
+
+@hide';
+
+-- Advances are not in first_paid_on; where one was agreed but the source does not tell which payment it was, the first
+-- may be it.
+create function procurement.fast_payment(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  select
+    contract.id, contract.fiscal_year, contract.customer_bin, contract.supplier_bin, array[contract.region_code],
+    case
+      when contract.obstacle is not null or contract.first_paid_on is null or contract.signed_on is null
+        then 'not_computable'
+      when contract.has_advance then 'clear'
+      when contract.first_paid_on - contract.signed_on < (thresholds ->> 'days')::integer then 'flagged'
+      else 'clear'
+    end::procurement.outcome,
+    (contract.first_paid_on - contract.signed_on)::double precision,
+    jsonb_build_object(
+      'signed_on', contract.signed_on, 'first_paid_on', contract.first_paid_on, 'has_advance', contract.has_advance
+    ),
+    case
+      when contract.obstacle is not null then contract.obstacle
+      when contract.signed_on is null then 'The day it was signed is missing.'
+      when contract.first_paid_on is null then 'No payment is known but advances.'
+      when contract.has_advance then 'An advance was agreed: an early payment is explained by it.'
+      else format(
+        'It was first paid %s days after it was signed; less than %s days are remarkable.',
+        contract.first_paid_on - contract.signed_on, thresholds ->> 'days'
+      )
+    end
+  from procurement._analysed as contract
+  where (roots is null or contract.id = any (roots))
+    and contract.type_code = any (array(select jsonb_array_elements_text(thresholds -> 'types')));
+end;
+comment on function procurement.fast_payment is
+  'Paid soon after it was signed: first payment − signing < days, for contracts of the types.
+
+@hide';
+
+-- The last version against the first. 0 executed is not executed yet: nothing to compare with.
+create function procurement._growth(root uuid[]) returns table (
+  root_id uuid, sum_growth double precision, actual_growth double precision, inputs jsonb
+)
+language sql stable parallel safe
+begin atomic
+  select
+    first.id,
+    case
+      when first.contract_sum > 0 and last.contract_sum > 0
+        then (last.contract_sum::double precision - first.contract_sum::double precision) * 100
+          / first.contract_sum::double precision
+      when first.contract_sum_vat > 0 and last.contract_sum_vat > 0
+        then (last.contract_sum_vat::double precision - first.contract_sum_vat::double precision) * 100
+          / first.contract_sum_vat::double precision
+    end,
+    case
+      when first.actual_sum > 0 and last.actual_sum > 0
+        then (last.actual_sum::double precision - first.actual_sum::double precision) * 100
+          / first.actual_sum::double precision
+      when first.actual_sum_vat > 0 and last.actual_sum_vat > 0
+        then (last.actual_sum_vat::double precision - first.actual_sum_vat::double precision) * 100
+          / first.actual_sum_vat::double precision
+    end,
+    jsonb_strip_nulls(jsonb_build_object(
+      'first_sum', first.contract_sum, 'last_sum', last.contract_sum, 'first_sum_vat', first.contract_sum_vat,
+      'last_sum_vat', last.contract_sum_vat, 'first_actual', first.actual_sum, 'last_actual', last.actual_sum,
+      'first_actual_vat', first.actual_sum_vat, 'last_actual_vat', last.actual_sum_vat, 'last_version', last.version
+    ))
+  from (
+    select distinct on (version.root_id) version.*
+    from procurement.contracts as version
+    join procurement.contract_statuses as status on status.code = version.status_code and status.is_analysed
+    where version.root_id <> version.id and (root is null or version.root_id = any (root))
+    order by version.root_id, version.version desc, version.signed_on desc nulls last, version.id desc
+  ) as last
+  join procurement.contracts as first on first.id = last.root_id
+  where root is null or first.id = any (root);
+end;
+
+create function procurement.sum_growth(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  select
+    contract.id, contract.fiscal_year, contract.customer_bin, contract.supplier_bin, array[contract.region_code],
+    case
+      when contract.obstacle is not null then 'not_computable'
+      when grown.sum_growth > (thresholds ->> 'percent')::double precision then 'flagged'
+      when grown.root_id is not null and grown.sum_growth is null then 'not_computable'
+      else 'clear'
+    end::procurement.outcome,
+    grown.sum_growth,
+    coalesce(grown.inputs, jsonb_build_object('last_version', contract.version)),
+    case
+      when contract.obstacle is not null then contract.obstacle
+      when grown.root_id is null then 'It has no later version.'
+      when grown.sum_growth is null then
+        'The agreed sums of the first and the last version are not both known and over zero, alike without or with VAT.'
+      else format(
+        'From the first version to the last the agreed sum grew by %s %%; over %s %% is remarkable.',
+        round(grown.sum_growth::numeric, 2), thresholds ->> 'percent'
+      )
+    end
+  from procurement._analysed as contract
+  left join procurement._growth(roots) as grown on grown.root_id = contract.id
+  where roots is null or contract.id = any (roots);
+end;
+comment on function procurement.sum_growth is
+  'The agreed sum grew: (S last − S first) · 100 / S first > percent.
+
+@hide';
+
+create function procurement.actual_growth(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  select
+    contract.id, contract.fiscal_year, contract.customer_bin, contract.supplier_bin, array[contract.region_code],
+    case
+      when contract.obstacle is not null then 'not_computable'
+      when grown.actual_growth > (thresholds ->> 'percent')::double precision then 'flagged'
+      when grown.root_id is not null and grown.actual_growth is null then 'not_computable'
+      else 'clear'
+    end::procurement.outcome,
+    grown.actual_growth,
+    coalesce(grown.inputs, jsonb_build_object('last_version', contract.version)),
+    case
+      when contract.obstacle is not null then contract.obstacle
+      when grown.root_id is null then 'It has no later version.'
+      when grown.actual_growth is null then
+        'What was executed of the first and the last version is not both known and over zero: 0 is not executed yet.'
+      else format(
+        'From the first version to the last what was executed grew by %s %%; over %s %% is remarkable.',
+        round(grown.actual_growth::numeric, 2), thresholds ->> 'percent'
+      )
+    end
+  from procurement._analysed as contract
+  left join procurement._growth(roots) as grown on grown.root_id = contract.id
+  where roots is null or contract.id = any (roots);
+end;
+comment on function procurement.actual_growth is
+  'What was executed grew: (F last − F first) · 100 / F first > percent.
+
+@hide';
+
+-- Only pairs with enough contracts are judged. Everything is counted in one pass; of what is named, an index finds the
+-- contracts of the pairs in question. The regions are those of all contracts that the shares count.
+create function procurement.partnership(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with named as materialized (
+    select contract.customer_bin, contract.supplier_bin
+    from procurement._analysed as contract
+    where companies is not null and contract.obstacle is null
+      and contract.customer_bin is not null and contract.supplier_bin is not null
+      and (contract.customer_bin = any (companies) or contract.supplier_bin = any (companies))
+    group by contract.customer_bin, contract.supplier_bin
+    having count(*) >= (thresholds ->> 'contracts')::integer
+  ), pairs as (
+    select contract.customer_bin, contract.supplier_bin, count(*) as contracts
+    from procurement._analysed as contract
+    where contract.obstacle is null and contract.customer_bin is not null and contract.supplier_bin is not null
+      and (
+        companies is null
+        or contract.customer_bin = any (array(select named.customer_bin from named))
+        or contract.supplier_bin = any (array(select named.supplier_bin from named))
+      )
+    group by contract.customer_bin, contract.supplier_bin
+  ), counted as (
+    select
+      pairs.*, sum(pairs.contracts) over (partition by pairs.customer_bin) as of_customer,
+      sum(pairs.contracts) over (partition by pairs.supplier_bin) as of_supplier
+    from pairs
+  )
+  select
+    null::uuid, null::integer, pair.customer_bin, pair.supplier_bin,
+    array(
+      select distinct contract.region_code
+      from procurement._analysed as contract
+      where contract.obstacle is null
+        and (contract.customer_bin = pair.customer_bin or contract.supplier_bin = pair.supplier_bin)
+      order by 1
+    ),
+    case
+      when share.of_supplier > (thresholds ->> 'share')::double precision
+        and share.of_customer > (thresholds ->> 'share')::double precision then 'flagged'
+      else 'clear'
+    end::procurement.outcome,
+    least(share.of_supplier, share.of_customer),
+    jsonb_build_object(
+      'contracts', pair.contracts, 'of_supplier', pair.of_supplier, 'of_customer', pair.of_customer,
+      'supplier_share', share.of_supplier, 'customer_share', share.of_customer
+    ),
+    format(
+      'They have %s contracts with each other, of %s of the supplier and %s of the customer; over %s of both is '
+        'remarkable.',
+      pair.contracts, pair.of_supplier, pair.of_customer, thresholds ->> 'share'
+    )
+  from counted as pair
+  cross join lateral (
+    select
+      (pair.contracts / pair.of_supplier)::double precision as of_supplier,
+      (pair.contracts / pair.of_customer)::double precision as of_customer
+  ) as share
+  where pair.contracts >= (thresholds ->> 'contracts')::integer
+    and (companies is null or pair.customer_bin = any (companies) or pair.supplier_bin = any (companies));
+end;
+comment on function procurement.partnership is
+  'A customer and a supplier who have most of their contracts with each other.
+
+@hide';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: runs
+-- --------------------------------------------------------------------------------------------
+
+-- The first versions of what has been written since. Planned for this snapshot: an index finds the few, where a plan
+-- for any snapshot would read everything.
+create function procurement._changed_roots(since pg_snapshot) returns uuid[]
+language plpgsql stable set search_path = ''
+as $$
+declare
+  roots uuid[];
+begin
+  execute '
+    select coalesce(array_agg(distinct root_id), ''{}'')
+    from (
+      select contract.root_id
+      from procurement.contracts as contract
+      where contract.changed_xid >= $1 and not pg_visible_in_snapshot(contract.changed_xid, $2)
+      union all
+      select left_behind.root_id from procurement.departures as left_behind
+    ) as changed'
+  into roots
+  using pg_snapshot_xmin(since), since;
+  return roots;
+end;
+$$;
+
+create function procurement._changed_companies(roots uuid[]) returns text[]
+language sql stable set search_path = ''
+as $$
+  select coalesce(array_agg(distinct bin) filter (where bin is not null), '{}')
+  from (
+    select unnest(array[contract.customer_bin, contract.supplier_bin]) as bin
+    from procurement.contracts as contract
+    where contract.id = any (roots)
+    union all
+    select unnest(array[left_behind.customer_bin, left_behind.supplier_bin])
+    from procurement.departures as left_behind
+  ) as named;
+$$;
+
+-- One indicator, over everything or over what is named. Its name is from the catalog, never from a caller.
+create function procurement._judge(
+  run procurement.indicator_runs, indicator procurement.indicators, thresholds jsonb, roots uuid[], companies text[]
+) returns procurement.indicator_results
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  began  timestamptz := clock_timestamp();
+  result procurement.indicator_results;
+begin
+  if not run.is_trial then
+    delete from procurement.findings as old
+    where old.indicator_code = indicator.code
+      and (
+        roots is null
+        or not indicator.is_of_pairs and old.contract_id = any (roots)
+        or indicator.is_of_pairs and (old.customer_bin = any (companies) or old.supplier_bin = any (companies))
+      );
+  end if;
+  execute format(
+    'insert into procurement.%I (
+       indicator_code, run_id, contract_id, fiscal_year, customer_bin, supplier_bin, region_codes, outcome, value,
+       thresholds, inputs, reason
+     )
+     select
+       $1, $2, contract_id, fiscal_year, customer_bin, supplier_bin, region_codes, outcome, value, $3, inputs, reason
+     from procurement.%I($3, $4, $5)
+     where outcome = any ($6)',
+    case when run.is_trial then 'trial_findings' else 'findings' end, indicator.function
+  ) using indicator.code, run.id, thresholds, roots, companies, indicator.keeps;
+  execute format(
+    'select
+       count(*) filter (where outcome = ''flagged''), count(*) filter (where outcome = ''clear''),
+       count(*) filter (where outcome = ''not_computable'')
+     from procurement.%I($1, $2, $3)',
+    indicator.function
+  ) into result.flagged, result.clear, result.not_computable using thresholds, roots, companies;
+  insert into procurement.indicator_results (
+    run_id, indicator_code, version, thresholds, is_full, flagged, clear, not_computable, seconds
+  )
+  values (
+    run.id, indicator.code, indicator.version, thresholds, roots is null, result.flagged, result.clear,
+    result.not_computable, extract(epoch from clock_timestamp() - began)
+  )
+  returning * into result;
+  return result;
+end;
+$$;
+
+-- Repeatable read is not needed: `seen` is taken before anything is read, so what comes meanwhile is new to the next
+-- run, even if this one has met it.
+create function procurement.run_indicators(changed_only boolean default true)
+returns procurement.indicator_runs
+language plpgsql volatile security definer set search_path = '' set work_mem = '128MB' set jit = off
+as $$
+declare
+  run       procurement.indicator_runs;
+  indicator procurement.indicators;
+  state     procurement.indicator_states;
+  now_seen  pg_snapshot;
+  now_mark  text := events._mark();
+  since     pg_snapshot;
+  roots     uuid[];
+  companies text[];
+  departed  bigint;
+begin
+  perform pg_advisory_xact_lock(hashtext('procurement.run_indicators'));
+  now_seen := pg_current_snapshot();
+  select max(left_behind.id) into departed from procurement.departures as left_behind;
+  insert into procurement.indicator_runs (is_trial, changed_only, asked_by)
+  values (false, run_indicators.changed_only, identity.current_user_id())
+  returning * into run;
+
+  for indicator in select * from procurement.indicators as known where known.is_on order by known.code loop
+    select * into state from procurement.indicator_states as known where known.indicator_code = indicator.code;
+    if not run_indicators.changed_only or state.version is distinct from indicator.version
+      or state.mark is distinct from now_mark then
+      perform procurement._judge(run, indicator, indicator.thresholds, null, null);
+    else
+      if since::text is distinct from state.seen::text then
+        since := state.seen;
+        roots := procurement._changed_roots(since);
+        -- So many are faster looked at with all the others.
+        if cardinality(roots) > 10000 then
+          roots := null;
+          companies := null;
+        else
+          companies := procurement._changed_companies(roots);
+        end if;
+      end if;
+      perform procurement._judge(run, indicator, indicator.thresholds, roots, companies);
+    end if;
+    insert into procurement.indicator_states as known (indicator_code, version, mark, seen)
+    values (indicator.code, indicator.version, now_mark, now_seen)
+    on conflict on constraint indicator_states_pkey do update
+    set version = excluded.version, mark = excluded.mark, seen = excluded.seen;
+  end loop;
+
+  delete from procurement.departures as left_behind where left_behind.id <= departed;
+  perform events.publish(
+    'region:' || told.region_code, 'findings_changed',
+    jsonb_build_object('region_code', told.region_code, 'run_id', run.id, 'findings', told.findings)
+  )
+  from (
+    select region_code, count(*) as findings
+    from procurement.findings as finding
+    cross join lateral unnest(finding.region_codes) as region_code
+    where finding.run_id = run.id and finding.outcome = 'flagged'
+      and cardinality(finding.region_codes) = 1 and region_code is not null
+    group by region_code
+    order by region_code
+  ) as told;
+  update procurement.indicator_runs as known set finished_at = clock_timestamp()
+  where known.id = run.id
+  returning * into run;
+  return run;
+end;
+$$;
+comment on function procurement.run_indicators is
+  'Asks every indicator that is on: of what has changed since its last run, or of everything. One whose thresholds have
+changed judges everything.
+
+@notNull';
+
+create function procurement._check_thresholds(indicator procurement.indicators, thresholds jsonb) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+declare
+  merged jsonb := indicator.thresholds || coalesce(thresholds, '{}');
+  key    text;
+begin
+  if jsonb_typeof(thresholds) <> 'object' then
+    raise exception using errcode = 'PT400', message = 'Thresholds are an object.', column = 'thresholds';
+  end if;
+  for key in select jsonb_object_keys(merged) loop
+    if jsonb_typeof(merged -> key) is distinct from jsonb_typeof(indicator.defaults -> key) then
+      raise exception using errcode = 'PT400', column = 'thresholds',
+        message = format('%s is not a threshold of this indicator, or not of this kind.', left(key, 50)),
+        hint = format('Its thresholds are such as %s.', indicator.defaults);
+    end if;
+    if jsonb_typeof(merged -> key) = 'number' and abs((merged ->> key)::numeric) > 1000000 then
+      raise exception using errcode = 'PT400', message = format('%s is out of range.', key), column = 'thresholds';
+    end if;
+  end loop;
+  return merged;
+end;
+$$;
+
+create function procurement.try_thresholds(indicator_code text, thresholds jsonb)
+returns procurement.indicator_runs
+language plpgsql volatile security definer set search_path = '' set work_mem = '128MB' set jit = off
+as $$
+declare
+  run       procurement.indicator_runs;
+  indicator procurement.indicators;
+begin
+  select * into indicator from procurement.indicators as known where known.code = try_thresholds.indicator_code;
+  if indicator.code is null then
+    raise exception using errcode = 'PT404', message = 'There is no such indicator.', column = 'indicator_code';
+  end if;
+  insert into procurement.indicator_runs (is_trial, changed_only, asked_by)
+  values (true, false, identity.current_user_id())
+  returning * into run;
+  perform procurement._judge(
+    run, indicator, procurement._check_thresholds(indicator, try_thresholds.thresholds), null, null
+  );
+  update procurement.indicator_runs as known set finished_at = clock_timestamp()
+  where known.id = run.id
+  returning * into run;
+  return run;
+end;
+$$;
+comment on function procurement.try_thresholds is
+  'What an indicator would find with other thresholds: the findings of the run stand apart (`trialFindings`), and go
+after 7 days. Thresholds that are left out are as they are.
+
+@notNull';
+
+create function procurement.set_thresholds(indicator_code text, thresholds jsonb)
+returns procurement.indicators
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  indicator procurement.indicators;
+begin
+  select * into indicator from procurement.indicators as known
+  where known.code = set_thresholds.indicator_code
+  for no key update;
+  if indicator.code is null then
+    raise exception using errcode = 'PT404', message = 'There is no such indicator.', column = 'indicator_code';
+  end if;
+  update procurement.indicators as known
+  set thresholds = procurement._check_thresholds(indicator, set_thresholds.thresholds)
+  where known.code = indicator.code
+  returning * into indicator;
+  return indicator;
+end;
+$$;
+comment on function procurement.set_thresholds is
+  'Changes thresholds of an indicator: its next run judges everything by them. Those that are left out are as they are.
+
+@notNull';
+
+create function procurement.judge_changes() returns bigint
+language sql volatile set search_path = ''
+as $$
+  select (procurement.run_indicators(true)).id;
+$$;
+comment on function procurement.judge_changes is
+  'What the schedule runs: run_indicators on what has changed; returns the run.
+
+@hide';
+
+create function procurement.expire_runs() returns bigint
+language sql volatile security definer set search_path = ''
+as $$
+  with expired as (
+    delete from procurement.indicator_runs as run
+    where run.is_trial and run.started_at < now() - interval '7 days'
+      or run.started_at < now() - interval '90 days'
+        and not exists (select from procurement.findings as finding where finding.run_id = run.id)
+    returning 1
+  )
+  select count(*) from expired;
+$$;
+comment on function procurement.expire_runs is
+  'Removes runs that tried thresholds more than 7 days ago, with what they found, and runs more than 90 days ago that no
+finding is of; returns how many.
+
+@hide';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: what clients ask
+-- --------------------------------------------------------------------------------------------
+
+create function procurement.versions(contract procurement.contracts) returns setof procurement.contracts
+language sql stable rows 2
+begin atomic
+  select version.*
+  from procurement.contracts as version
+  where version.root_id = contract.root_id and (version.root_id <> version.id)
+  union all
+  select first.* from procurement.contracts as first where first.id = contract.root_id;
+end;
+comment on function procurement.versions is 'All versions of the contract, the first one among them.
+
+@order version, id';
+
+create function procurement.root(contract procurement.contracts) returns setof procurement.contracts
+language sql stable rows 1
+begin atomic
+  select first.* from procurement.contracts as first where first.id = contract.root_id;
+end;
+comment on function procurement.root is 'The first version; null where it was not imported.';
+
+create function procurement.payments(contract procurement.contracts) returns setof procurement.payments
+language sql stable rows 5
+begin atomic
+  select payment.* from procurement.payments as payment where payment.contract_id = contract.id;
+end;
+comment on function procurement.payments is 'What was paid for it.
+
+@order paid_on, id';
+
+create function procurement.units(contract procurement.contracts) returns setof procurement.contract_units
+language sql stable rows 5
+begin atomic
+  select unit.* from procurement.contract_units as unit where unit.contract_id = contract.id;
+end;
+comment on function procurement.units is 'What it buys.';
+
+create function procurement.acts(contract procurement.contracts) returns setof procurement.contract_acts
+language sql stable rows 5
+begin atomic
+  select act.* from procurement.contract_acts as act where act.contract_id = contract.id;
+end;
+comment on function procurement.acts is 'What of it was done and taken over.';
+
+create function procurement.plan(contract procurement.contracts) returns setof procurement.plans
+language sql stable rows 1
+begin atomic
+  select plan.* from procurement.plans as plan where plan.id = contract.plan_id;
+end;
+comment on function procurement.plan is 'The plan that it carries out.';
+
+create function procurement.findings(contract procurement.contracts) returns setof procurement.findings
+language sql stable rows 2
+begin atomic
+  select finding.* from procurement.findings as finding where finding.contract_id = contract.root_id;
+end;
+comment on function procurement.findings is 'What indicators have found of it.
+
+@order id';
+
+create function procurement.contract(finding procurement.findings) returns setof procurement.contracts
+language sql stable rows 1
+begin atomic
+  select contract.* from procurement.contracts as contract
+  where contract.id = finding.contract_id and contract.fiscal_year = finding.fiscal_year;
+end;
+comment on function procurement.contract is 'The contract; null where the finding is of a pair.';
+
+create function procurement.indicator(finding procurement.findings) returns setof procurement.indicators
+language sql stable rows 1
+begin atomic
+  select indicator.* from procurement.indicators as indicator where indicator.code = finding.indicator_code;
+end;
+comment on function procurement.indicator is 'The indicator.';
+
+create function procurement.run(finding procurement.findings) returns setof procurement.indicator_runs
+language sql stable rows 1
+begin atomic
+  select run.* from procurement.indicator_runs as run where run.id = finding.run_id;
+end;
+comment on function procurement.run is 'The run that found it.';
+
+create function procurement.customer(finding procurement.findings) returns setof procurement.companies
+language sql stable rows 1
+begin atomic
+  select company.* from procurement.companies as company where company.bin = finding.customer_bin;
+end;
+comment on function procurement.customer is 'Who buys.';
+
+create function procurement.supplier(finding procurement.findings) returns setof procurement.companies
+language sql stable rows 1
+begin atomic
+  select company.* from procurement.companies as company where company.bin = finding.supplier_bin;
+end;
+comment on function procurement.supplier is 'Who sells.';
+
+create function procurement.my_regions() returns setof procurement.regions
+language sql stable rows 20
+begin atomic
+  select region.*
+  from procurement.regions as region
+  where region.code = any ((select procurement._granted_regions())::text[]);
+end;
+comment on function procurement.my_regions is 'The regions that the caller may look at.
+
+@order code';
+
+-- What is not kept is worked out anew, by the functions that make the findings.
+create function procurement.explain_contract(contract_id uuid) returns setof procurement.explanation
+language plpgsql stable security definer rows 5 set search_path = '' set jit = off
+as $$
+declare
+  contract  procurement.contracts;
+  indicator procurement.indicators;
+  verdict   procurement.verdict;
+  left_out  text;
+begin
+  select * into contract from procurement.contracts as known where known.id = explain_contract.contract_id limit 1;
+  if contract.id is null or not procurement._may_see(array[contract.region_code]) then
+    raise exception using errcode = 'PT404', message = 'There is no such contract.', column = 'contract_id';
+  end if;
+  if contract.root_id <> contract.id then
+    left_out := 'It is a later version: the first one is judged.';
+  else
+    select
+      case
+        when not status.is_analysed then format('Contracts in the status %s are left out.', status.code)
+        when not type.is_analysed then format('Contracts of the type %s are left out.', type.code)
+      end
+    into left_out
+    from procurement.contract_statuses as status, procurement.contract_types as type
+    where status.code = contract.status_code and type.code = contract.type_code;
+  end if;
+
+  for indicator in select * from procurement.indicators as known where known.is_on order by known.code loop
+    verdict := null;
+    if left_out is null then
+      execute format(
+        'select * from procurement.%I($1, $2, $3)
+         where contract_id is not null or customer_bin = $4 and supplier_bin = $5',
+        indicator.function
+      )
+      into verdict
+      using indicator.thresholds, array[contract.id], array[contract.customer_bin], contract.customer_bin,
+        contract.supplier_bin;
+    end if;
+    -- What a pair's shares count may lie in regions that the caller may not see.
+    if verdict.region_codes is not null and not procurement._may_see(verdict.region_codes) then
+      continue;
+    end if;
+    return next (
+      indicator.code, indicator.name, indicator.formula, coalesce(verdict.outcome, 'not_computable'), verdict.value,
+      indicator.thresholds, coalesce(verdict.inputs, '{}'),
+      coalesce(verdict.reason, left_out, 'The indicator does not look at contracts of this kind, or of such pairs.')
+    );
+  end loop;
+end;
+$$;
+comment on function procurement.explain_contract is
+  'What each indicator says of a contract now: also where it is clear, or what is missing.';
+
+create function procurement.formula(finding procurement.findings) returns text
+language sql stable set search_path = ''
+as $$
+  select indicator.formula from procurement.indicators as indicator where indicator.code = finding.indicator_code;
+$$;
+comment on function procurement.formula is
+  'How the indicator judges; with `inputs`, `thresholds` and `reason` it explains the finding.';
+
+-- With the caller's rights: what they may not see is not counted.
+create function procurement.contract_totals(
+  "by" procurement.total_key default 'year', fiscal_year integer default null, region_code text default null
+) returns setof procurement.contract_total
+language sql stable rows 50
+begin atomic
+  select
+    case "by"
+      when 'year' then contract.fiscal_year::text
+      when 'region' then contract.region_code
+      when 'category' then contract.category
+      when 'status' then contract.status_code::text
+      else contract.type_code
+    end,
+    count(*), sum(contract.plan_sum), sum(contract.contract_sum), sum(contract.actual_sum), sum(contract.plan_sum_vat),
+    sum(contract.contract_sum_vat), sum(contract.actual_sum_vat), count(found.contract_id)
+  from procurement._analysed as contract
+  left join (
+    select distinct finding.contract_id
+    from procurement.findings as finding
+    where finding.outcome = 'flagged' and finding.contract_id is not null
+  ) as found on found.contract_id = contract.id
+  where (contract_totals.fiscal_year is null or contract.fiscal_year = contract_totals.fiscal_year)
+    and (contract_totals.region_code is null or contract.region_code = contract_totals.region_code)
+  group by 1
+  order by 1;
+end;
+comment on function procurement.contract_totals is
+  'Contracts that indicators look at, added up by year, region, category, status or type.';
+
+create function procurement.listen_to_region(region_code text) returns setof events.position
+language plpgsql stable security definer rows 1 set search_path = ''
+as $$
+begin
+  if not exists (select from procurement.regions as known where known.code = listen_to_region.region_code)
+    or not procurement._may_see(array[region_code]) then
+    raise exception using errcode = 'PT404', message = 'There is no such region.', column = 'region_code';
+  end if;
+  return query
+  select 'region:' || region_code, coalesce((
+    select counted.last_seq from events.topics as counted where counted.topic = 'region:' || region_code
+  ), 0);
+end;
+$$;
+comment on function procurement.listen_to_region is
+  'The right to listen to a region: for whom it was granted.
+
+@hide';
+
+create function procurement.region_events(event events.event) returns setof procurement.indicator_runs
+language sql stable rows 1
+begin atomic
+  select run.*
+  from (select (event.data ->> 'run_id')::bigint as id offset 0) as told
+  left join procurement.indicator_runs as run on run.id = told.id;
+end;
+comment on function procurement.region_events is
+  'That a run has found something in a region (`findings` in its data: how many), with the run.
+
+@subscription procurement.listen_to_region
+@shared';
+
+-- --------------------------------------------------------------------------------------------
+-- Triggers
+-- --------------------------------------------------------------------------------------------
+
+create function procurement._note_change() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  if tg_op = 'UPDATE' then
+    new.changed_xid := pg_current_xact_id();
+    if (new.root_id, new.customer_bin, new.supplier_bin)
+      is not distinct from (old.root_id, old.customer_bin, old.supplier_bin) then
+      return new;
+    end if;
+  end if;
+  insert into procurement.departures (root_id, customer_bin, supplier_bin)
+  values (old.root_id, old.customer_bin, old.supplier_bin);
+  return new;
+end;
+$$;
+create trigger note_change before update on procurement.contracts
+  for each row execute function procurement._note_change();
+create trigger note_removal after delete on procurement.contracts
+  for each row execute function procurement._note_change();
+
+-- Set by set: a batch of payments is one update.
+create function procurement._note_payments() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  paid uuid[];
+begin
+  if tg_op = 'INSERT' then
+    select array_agg(distinct contract_id) into paid from now_paid;
+  elsif tg_op = 'DELETE' then
+    select array_agg(distinct contract_id) into paid from was_paid;
+  else
+    select array_agg(distinct contract_id) into paid
+    from (select contract_id from now_paid union all select contract_id from was_paid) as both_of;
+  end if;
+  update procurement.contracts as contract
+  set first_paid_on = known.first_paid_on
+  from (
+    select named.contract_id, min(payment.paid_on) filter (where not payment.is_advance) as first_paid_on
+    from unnest(paid) as named (contract_id)
+    left join procurement.payments as payment on payment.contract_id = named.contract_id
+    group by named.contract_id
+  ) as known
+  where contract.id = known.contract_id and contract.first_paid_on is distinct from known.first_paid_on;
+  return null;
+end;
+$$;
+create trigger note_new_payments after insert on procurement.payments
+  referencing new table as now_paid for each statement execute function procurement._note_payments();
+create trigger note_changed_payments after update on procurement.payments
+  referencing old table as was_paid new table as now_paid
+  for each statement execute function procurement._note_payments();
+create trigger note_removed_payments after delete on procurement.payments
+  referencing old table as was_paid for each statement execute function procurement._note_payments();
+
+create function procurement._count_version() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  new.version := old.version + 1;
+  return new;
+end;
+$$;
+create trigger count_version before update on procurement.indicators
+  for each row when (
+    (old.thresholds, old.function, old.keeps) is distinct from (new.thresholds, new.function, new.keeps)
+  )
+  execute function procurement._count_version();
+
+-- --------------------------------------------------------------------------------------------
+-- Policies: who sees what
+-- --------------------------------------------------------------------------------------------
+
+alter table procurement.sources enable row level security;
+alter table procurement.regions enable row level security;
+alter table procurement.region_grants enable row level security;
+alter table procurement.contract_types enable row level security;
+alter table procurement.contract_statuses enable row level security;
+alter table procurement.companies enable row level security;
+alter table procurement.contracts enable row level security;
+alter table procurement.departures enable row level security;
+alter table procurement.plans enable row level security;
+alter table procurement.contract_units enable row level security;
+alter table procurement.payments enable row level security;
+alter table procurement.contract_acts enable row level security;
+alter table procurement.imports enable row level security;
+alter table procurement.staged_records enable row level security;
+alter table procurement.rejects enable row level security;
+alter table procurement.indicators enable row level security;
+alter table procurement.indicator_runs enable row level security;
+alter table procurement.indicator_results enable row level security;
+alter table procurement.indicator_states enable row level security;
+alter table procurement.findings enable row level security;
+alter table procurement.trial_findings enable row level security;
+
+-- What is known of the trade itself is for everyone who is signed in.
+create policy members_see_sources on procurement.sources for select to member, service using (true);
+create policy members_see_regions on procurement.regions for select to member, service using (true);
+create policy members_see_types on procurement.contract_types for select to member, service using (true);
+create policy members_see_statuses on procurement.contract_statuses for select to member, service using (true);
+create policy members_see_indicators on procurement.indicators for select to member, service using (true);
+create policy members_see_runs on procurement.indicator_runs for select to member
+  using (not is_trial and (select procurement._granted_regions()) <> '{}');
+
+create policy users_see_their_regions on procurement.region_grants for select to member
+  using (user_id = (select identity.current_user_id()));
+create policy analysts_see_contracts_of_their_regions on procurement.contracts for select to member
+  using (region_code = any ((select procurement._granted_regions())::text[]));
+create policy analysts_see_plans_of_their_regions on procurement.plans for select to member
+  using (region_code = any ((select procurement._granted_regions())::text[]));
+create policy analysts_see_companies_of_their_contracts on procurement.companies for select to member
+  using (
+    region_code = any ((select procurement._granted_regions())::text[])
+    or exists (select from procurement.contracts as contract where contract.customer_bin = bin)
+    or exists (select from procurement.contracts as contract where contract.supplier_bin = bin)
+  );
+create policy analysts_see_units_of_their_contracts on procurement.contract_units for select to member
+  using (exists (select from procurement.contracts as contract where contract.id = contract_id));
+create policy analysts_see_payments_of_their_contracts on procurement.payments for select to member
+  using (exists (select from procurement.contracts as contract where contract.id = contract_id));
+create policy analysts_see_acts_of_their_contracts on procurement.contract_acts for select to member
+  using (exists (select from procurement.contracts as contract where contract.id = contract_id));
+create policy analysts_see_findings_of_their_regions on procurement.findings for select to member
+  using (region_codes <@ (select procurement._granted_regions())::text[]);
+
+create policy operators_see_region_grants on procurement.region_grants for select to operator, service using (true);
+create policy operators_see_contracts on procurement.contracts for select to operator, service using (true);
+create policy operators_see_plans on procurement.plans for select to operator, service using (true);
+create policy operators_see_companies on procurement.companies for select to operator, service using (true);
+create policy operators_see_units on procurement.contract_units for select to operator, service using (true);
+create policy operators_see_payments on procurement.payments for select to operator, service using (true);
+create policy operators_see_acts on procurement.contract_acts for select to operator, service using (true);
+create policy operators_see_findings on procurement.findings for select to operator, service using (true);
+create policy operators_see_trial_findings on procurement.trial_findings for select to operator, service using (true);
+create policy operators_see_runs on procurement.indicator_runs for select to operator, service using (true);
+create policy operators_see_results on procurement.indicator_results for select to operator, service using (true);
+create policy operators_see_imports on procurement.imports for select to operator, service using (true);
+create policy operators_see_rejects on procurement.rejects for select to operator, service using (true);
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+grant select on
+  procurement.sources, procurement.regions, procurement.region_grants, procurement.contract_types,
+  procurement.contract_statuses, procurement.companies, procurement.contracts, procurement.plans,
+  procurement.contract_units, procurement.payments, procurement.contract_acts, procurement.indicators,
+  procurement.indicator_runs, procurement.findings, procurement._analysed
+to member, service;
+grant select on
+  procurement.indicator_results, procurement.trial_findings, procurement.imports, procurement.rejects
+to operator, service;
+revoke execute on all functions in schema procurement from public;
+grant execute on function procurement._granted_regions to member;
+grant execute on function
+  procurement.versions, procurement.root, procurement.payments, procurement.units, procurement.acts, procurement.plan,
+  procurement.findings, procurement.contract, procurement.indicator, procurement.run, procurement.customer,
+  procurement.supplier, procurement.formula, procurement.my_regions, procurement.explain_contract,
+  procurement.contract_totals, procurement.listen_to_region, procurement.region_events
+to member;
+grant execute on function procurement.grant_region, procurement.revoke_region, procurement.set_thresholds
+to operator, service;
+grant execute on function procurement.run_indicators, procurement.try_thresholds to operator, service;
+grant execute on function
+  procurement.begin_import, procurement.merge_staged, procurement.reject_record, procurement.finish_import to service;
+
+-- --------------------------------------------------------------------------------------------
+-- Indicators
+-- --------------------------------------------------------------------------------------------
+
+-- A DBA, and procurement.set_thresholds, change thresholds and what is on; applied again, the file leaves them.
+insert into procurement.indicators (code, name, formula, reads, function, is_of_pairs, thresholds, defaults)
+select code, name, formula, reads, code, is_of_pairs, thresholds, thresholds
+from (
+  values
+    ('super_dumping', 'Agreed far below plan', '(P − C) · 100 / P > percent',
+      '{contracts.plan_sum,contracts.contract_sum}'::text[], false, '{"percent": 30}'::jsonb),
+    ('minimal_dumping', 'Agreed just below plan', 'over_percent < (P − C) · 100 / P ≤ percent',
+      '{contracts.plan_sum,contracts.contract_sum}', false, '{"over_percent": 0, "percent": 1}'),
+    ('fast_payment', 'Paid soon after signing', 'first payment − signing < days',
+      '{contracts.signed_on,contracts.has_advance,payments.paid_on}', false, '{"days": 10, "types": ["annual"]}'),
+    ('sum_growth', 'Agreed sum grown from version to version', '(S last − S first) · 100 / S first > percent',
+      '{contracts.contract_sum,contracts.root_id}', false, '{"percent": 20}'),
+    ('actual_growth', 'Executed sum grown from version to version', '(F last − F first) · 100 / F first > percent',
+      '{contracts.actual_sum,contracts.root_id}', false, '{"percent": 20}'),
+    ('partnership', 'A customer and a supplier who have each other',
+      'N of both / N of the supplier > share and N of both / N of the customer > share, N of both ≥ contracts',
+      '{contracts.customer_bin,contracts.supplier_bin}', true, '{"share": 0.5, "contracts": 5}')
+) as listed (code, name, formula, reads, is_of_pairs, thresholds)
+on conflict (code) do update
+set name = excluded.name, formula = excluded.formula, reads = excluded.reads, function = excluded.function,
+  is_of_pairs = excluded.is_of_pairs, defaults = excluded.defaults;
+
+insert into jobs.tasks (name, description, function, runs_alone)
+values ('run indicators', 'Asks the indicators of contracts that have changed.', 'procurement.judge_changes', true)
+on conflict (name) do update set description = excluded.description, function = excluded.function;
+insert into jobs.schedules (name, cron, task)
+values ('run indicators', '*/10 * * * *', 'run indicators')
+on conflict (name) do nothing;
+insert into jobs.schedules (name, cron, function)
+values ('expire indicator runs', '50 3 * * *', 'procurement.expire_runs')
 on conflict (name) do update set cron = excluded.cron, function = excluded.function;
 
 -- ============================================================================================

@@ -1,0 +1,467 @@
+// Made from schema.sql by `npm run generate`.
+import { mutation, query } from '../callers.ts';
+import { arrayOf, keyOf, oneOf, optional, orNull, pg, row, setOf, type ValueOf } from '../kinds.ts';
+
+/** A contract, or a version of one. */
+export const Contract = row('procurement.contracts', {
+  /** The key, with the year. */
+  id: pg.uuid,
+  /** The year whose budget pays. */
+  fiscalYear: pg.int4,
+  /** Where it was imported from. */
+  sourceCode: pg.text,
+  /** What the source calls it. */
+  sourceRef: pg.text,
+  /** Its first version; its own id where that is this one. */
+  rootId: pg.uuid,
+  /** The version before; null for the first. */
+  parentId: orNull(pg.uuid),
+  /** Its number among the versions, from 1. */
+  version: pg.int4,
+  /** The number of the contract; null where not told. */
+  number: orNull(pg.text),
+  /** What is bought; null where not told. */
+  subject: orNull(pg.text),
+  /** The class of what is bought, such as a CPV code. */
+  category: orNull(pg.text),
+  /** Its type. */
+  typeCode: pg.text,
+  /** Its status. */
+  statusCode: pg.int4,
+  /** Its region; null where not told: then analysts do not see it. */
+  regionCode: orNull(pg.text),
+  /** The plan that it carries out; null where not told. */
+  planId: orNull(pg.uuid),
+  /** Who buys; null where not told. */
+  customerBin: orNull(pg.text),
+  /** Who sells; null where not told. */
+  supplierBin: orNull(pg.text),
+  /** When it was signed; null where not told. */
+  signedOn: orNull(pg.date),
+  /** When it begins; null where not told. */
+  startsOn: orNull(pg.date),
+  /** When it ends; null where not told. */
+  endsOn: orNull(pg.date),
+  /** Whether an advance payment was agreed. */
+  hasAdvance: pg.bool,
+  /** What was planned, without VAT; null where not told. */
+  planSum: orNull(pg.numeric),
+  /** What was planned, with VAT; null where not told. */
+  planSumVat: orNull(pg.numeric),
+  /** What was agreed, without VAT; null where not told. */
+  contractSum: orNull(pg.numeric),
+  /** What was agreed, with VAT; null where not told. */
+  contractSumVat: orNull(pg.numeric),
+  /** What was executed, without VAT; 0 until something is, null where not told. */
+  actualSum: orNull(pg.numeric),
+  /** What was executed, with VAT; 0 until something is, null where not told. */
+  actualSumVat: orNull(pg.numeric),
+  /** When something was first paid, advances left out. */
+  firstPaidOn: orNull(pg.date),
+  /**
+   * By how many percent the agreed sum is below the planned one, (P − C) · 100 / P, both without VAT or both with; null
+   * where they are not both known and over zero.
+   */
+  discount: orNull(pg.float8),
+});
+export type Contract = ValueOf<typeof Contract>;
+
+/** That something of a contract was done and taken over. */
+export const ContractAct = row('procurement.contract_acts', {
+  /** The key. */
+  id: pg.uuid,
+  /** The contract, by its id: it may not have come yet. */
+  contractId: pg.uuid,
+  /** What the source calls it. */
+  sourceRef: pg.text,
+  /** When it was approved; null where not told. */
+  approvedOn: orNull(pg.date),
+  /** For how much; null where not told. */
+  actSum: orNull(pg.numeric),
+});
+export type ContractAct = ValueOf<typeof ContractAct>;
+
+/** What was imported, and how far: what was stopped goes on there. */
+export const Import = row('procurement.imports', {
+  /** The key. */
+  id: pg.int8,
+  /** The source. */
+  sourceCode: pg.text,
+  /** The file, or the address. */
+  name: pg.text,
+  /** What tells one file and its mapping from another. */
+  fingerprint: pg.text,
+  /** How many of its rows (or pages) are done. */
+  position: pg.int8,
+  /** Records that were new. */
+  added: pg.int8,
+  /** Records that changed what was known. */
+  changed: pg.int8,
+  /** Records that said what was known. */
+  known: pg.int8,
+  /** Records that were not taken. */
+  rejected: pg.int8,
+  /** When it began. */
+  startedAt: pg.timestamptz,
+  /** When it was done; null while it is not. */
+  finishedAt: orNull(pg.timestamptz),
+});
+export type Import = ValueOf<typeof Import>;
+
+/** What an indicator says of a contract: remarkable, not remarkable, or that what it needs to know is missing. */
+export const Outcome = oneOf('procurement.outcome', ['flagged', 'clear', 'not_computable']);
+export type Outcome = ValueOf<typeof Outcome>;
+
+/** What an indicator says of a contract, or of a customer and a supplier, since its last run. */
+export const Finding = row('procurement.findings', {
+  /** The key. */
+  id: pg.int8,
+  /** The indicator. */
+  indicatorCode: pg.text,
+  /** The run that found it. */
+  runId: pg.int8,
+  /** The contract; null where it is of a pair. */
+  contractId: orNull(pg.uuid),
+  /** The contract's year; null where it is of a pair. */
+  fiscalYear: orNull(pg.int4),
+  /** Who buys; null where not told. */
+  customerBin: orNull(pg.text),
+  /** Who sells; null where not told. */
+  supplierBin: orNull(pg.text),
+  /** The regions that it tells of: who may not see all of them may not see it. */
+  regionCodes: arrayOf(pg.text),
+  /** What it says. */
+  outcome: Outcome,
+  /** What is compared with the threshold; null: not known. */
+  value: orNull(pg.float8),
+  /** What it was compared with. */
+  thresholds: pg.jsonb,
+  /** What the value was made of. */
+  inputs: pg.jsonb,
+  /** The same in a sentence. */
+  reason: pg.text,
+});
+export type Finding = ValueOf<typeof Finding>;
+
+/** What contracts are added up by. */
+export const TotalKey = oneOf('procurement.total_key', ['year', 'region', 'category', 'status', 'type']);
+export type TotalKey = ValueOf<typeof TotalKey>;
+
+/** Contracts of one kind, added up. */
+export const ContractTotal = row('procurement.contract_total', {
+  /** The year, or the code of the region, category, status or type; null where contracts have none. */
+  key: orNull(pg.text),
+  /** How many contracts. */
+  contracts: orNull(pg.int8),
+  /** What was planned, without VAT, as far as known. */
+  planSum: orNull(pg.numeric),
+  /** What was agreed, without VAT, as far as known. */
+  contractSum: orNull(pg.numeric),
+  /** What was executed, without VAT, as far as known. */
+  actualSum: orNull(pg.numeric),
+  /** What was planned, with VAT, as far as known. */
+  planSumVat: orNull(pg.numeric),
+  /** What was agreed, with VAT, as far as known. */
+  contractSumVat: orNull(pg.numeric),
+  /** What was executed, with VAT, as far as known. */
+  actualSumVat: orNull(pg.numeric),
+  /** How many of them an indicator has flagged. */
+  flagged: orNull(pg.int8),
+});
+export type ContractTotal = ValueOf<typeof ContractTotal>;
+
+/** Who buys and who sells. */
+export const Company = row('procurement.companies', {
+  /** The key: a BIN or IIN, with its leading zeros. */
+  bin: pg.text,
+  /** What it is called; null where the source does not tell. */
+  name: orNull(pg.text),
+  /** Where it is registered; null where the source does not tell. */
+  regionCode: orNull(pg.text),
+  /** Its address; null where the source does not tell. */
+  address: orNull(pg.text),
+  /** Who leads it; null where the source does not tell. */
+  head: orNull(pg.text),
+});
+export type Company = ValueOf<typeof Company>;
+
+/** What an indicator says of a contract now, and why. */
+export const Explanation = row('procurement.explanation', {
+  /** The indicator. */
+  indicatorCode: orNull(pg.text),
+  /** What it is called. */
+  indicatorName: orNull(pg.text),
+  /** How it judges. */
+  formula: orNull(pg.text),
+  /** What it says. */
+  outcome: orNull(Outcome),
+  /** What is compared with the threshold; null: not known. */
+  value: orNull(pg.float8),
+  /** What it is compared with. */
+  thresholds: orNull(pg.jsonb),
+  /** What the value was made of. */
+  inputs: orNull(pg.jsonb),
+  /** The same in a sentence. */
+  reason: orNull(pg.text),
+});
+export type Explanation = ValueOf<typeof Explanation>;
+
+/** Which regions a user may look at: an analyst has some. */
+export const RegionGrant = row('procurement.region_grants', {
+  /** Who. */
+  userId: pg.uuid,
+  /** What. */
+  regionCode: pg.text,
+  /** Who granted it; null for someone at the database. */
+  grantedBy: orNull(pg.uuid),
+  /** When. */
+  grantedAt: pg.timestamptz,
+});
+export type RegionGrant = ValueOf<typeof RegionGrant>;
+
+/** A rule by which contracts are remarkable. */
+export const Indicator = row('procurement.indicators', {
+  /** The key. */
+  code: pg.text,
+  /** What it is called. */
+  name: pg.text,
+  /** How it judges. */
+  formula: pg.text,
+  /** What it needs to know. */
+  reads: arrayOf(pg.text),
+  /** The function of the schema procurement that judges. */
+  function: pg.text,
+  /** Whether it judges pairs of customer and supplier. */
+  isOfPairs: pg.bool,
+  /** What values are compared with. */
+  thresholds: pg.jsonb,
+  /** What they were at first. */
+  defaults: pg.jsonb,
+  /** Counts the changes of its thresholds. */
+  version: pg.int4,
+  /** Whether runs ask it. */
+  isOn: pg.bool,
+  /** Which outcomes become findings; the others are counted, and told of a contract when someone asks (`explain`). */
+  keeps: arrayOf(Outcome),
+});
+export type Indicator = ValueOf<typeof Indicator>;
+
+/** What became of a batch of records. */
+export const ImportResult = row('procurement.import_result', {
+  /** How many there were. */
+  read: orNull(pg.int8),
+  /** How many are new. */
+  added: orNull(pg.int8),
+  /** How many changed what was known. */
+  changed: orNull(pg.int8),
+  /** How many said what was known. */
+  known: orNull(pg.int8),
+  /** How many were not taken; procurement.rejects tells why. */
+  rejected: orNull(pg.int8),
+});
+export type ImportResult = ValueOf<typeof ImportResult>;
+
+/** Where contracts belong to. */
+export const Region = row('procurement.regions', {
+  /** The key, such as a KATO or NUTS code. */
+  code: pg.text,
+  /** What it is called. */
+  name: pg.text,
+});
+export type Region = ValueOf<typeof Region>;
+
+/** What was paid for a contract. */
+export const Payment = row('procurement.payments', {
+  /** The key. */
+  id: pg.uuid,
+  /** The contract, by its id: it may not have come yet. */
+  contractId: pg.uuid,
+  /** What the source calls it. */
+  sourceRef: pg.text,
+  /** When. */
+  paidOn: pg.date,
+  /** How much; null where not told. */
+  paidSum: orNull(pg.numeric),
+  /** Whether it was paid before anything was done, as agreed. */
+  isAdvance: pg.bool,
+});
+export type Payment = ValueOf<typeof Payment>;
+
+/** What someone means to buy. */
+export const Plan = row('procurement.plans', {
+  /** The key. */
+  id: pg.uuid,
+  /** Where it was imported from. */
+  sourceCode: pg.text,
+  /** What the source calls it. */
+  sourceRef: pg.text,
+  /** The year whose budget pays. */
+  fiscalYear: pg.int4,
+  /** Who buys; null where not told. */
+  customerBin: orNull(pg.text),
+  /** Its region; null where not told: then analysts do not see it. */
+  regionCode: orNull(pg.text),
+  /** The class of what is bought; null where not told. */
+  category: orNull(pg.text),
+  /** What is bought; null where not told. */
+  subject: orNull(pg.text),
+  /** What is planned, without VAT; null where not told. */
+  planSum: orNull(pg.numeric),
+  /** What is planned, with VAT; null where not told. */
+  planSumVat: orNull(pg.numeric),
+});
+export type Plan = ValueOf<typeof Plan>;
+
+/** When indicators judged. */
+export const IndicatorRun = row('procurement.indicator_runs', {
+  /** The key. */
+  id: pg.int8,
+  /** Whether thresholds were only tried. */
+  isTrial: pg.bool,
+  /** Whether only what had changed was asked for. */
+  changedOnly: pg.bool,
+  /** When it began. */
+  startedAt: pg.timestamptz,
+  /** When it was done. */
+  finishedAt: orNull(pg.timestamptz),
+  /** Who asked; null for a service or a schedule. */
+  askedBy: orNull(pg.uuid),
+});
+export type IndicatorRun = ValueOf<typeof IndicatorRun>;
+
+/** One of the things that a contract buys. */
+export const ContractUnit = row('procurement.contract_units', {
+  /** The key. */
+  id: pg.uuid,
+  /** The contract. */
+  contractId: pg.uuid,
+  /** What the source calls it. */
+  sourceRef: pg.text,
+  /** The plan that it carries out; null where not told. */
+  planId: orNull(pg.uuid),
+  /** What it is; null where not told. */
+  name: orNull(pg.text),
+  /** How many; null where not told. */
+  quantity: orNull(pg.numeric),
+  /** What one costs, without VAT; null where not told. */
+  unitSum: orNull(pg.numeric),
+  /** What all cost, without VAT; null where not told. */
+  totalSum: orNull(pg.numeric),
+  /** What all cost, with VAT; null where not told. */
+  totalSumVat: orNull(pg.numeric),
+});
+export type ContractUnit = ValueOf<typeof ContractUnit>;
+
+/** What of it was done and taken over. */
+export const acts = query('procurement.acts', { contract: keyOf(Contract, 'id', 'fiscalYear') }, setOf(ContractAct));
+
+/** Begins an import, or finds the one of the same source and fingerprint that was stopped, with its `position`. */
+export const beginImport = mutation('procurement.begin_import', {
+  sourceCode: pg.text,
+  name: pg.text,
+  fingerprint: pg.text,
+  sourceName: optional(pg.text),
+  namesCompanies: optional(pg.bool),
+  binPattern: optional(pg.text),
+}, orNull(Import));
+
+/** The contract; null where the finding is of a pair. */
+export const contract = query('procurement.contract', { finding: keyOf(Finding, 'id') }, orNull(Contract));
+
+/** Contracts that indicators look at, added up by year, region, category, status or type. */
+export const contractTotals = query('procurement.contract_totals', {
+  by: optional(TotalKey),
+  fiscalYear: optional(pg.int4),
+  regionCode: optional(pg.text),
+}, setOf(ContractTotal));
+
+/** Who buys. */
+export const customer = query('procurement.customer', { finding: keyOf(Finding, 'id') }, orNull(Company));
+
+/** What each indicator says of a contract now: also where it is clear, or what is missing. */
+export const explainContract = query('procurement.explain_contract', { contractId: pg.uuid }, setOf(Explanation));
+
+/** What indicators have found of it. */
+export const findings = query('procurement.findings', {
+  contract: keyOf(Contract, 'id', 'fiscalYear'),
+}, setOf(Finding));
+
+/** Notes that an import is done. */
+export const finishImport = mutation('procurement.finish_import', { importId: pg.int8 }, orNull(Import));
+
+/** How the indicator judges; with `inputs`, `thresholds` and `reason` it explains the finding. */
+export const formula = query('procurement.formula', { finding: keyOf(Finding, 'id') }, orNull(pg.text));
+
+/** Lets a user see what lies in a region. */
+export const grantRegion = mutation('procurement.grant_region', {
+  userId: pg.uuid,
+  regionCode: pg.text,
+}, orNull(RegionGrant));
+
+/** The indicator. */
+export const indicator = query('procurement.indicator', { finding: keyOf(Finding, 'id') }, orNull(Indicator));
+
+/** Takes in what was copied to staged_records for an import, and notes how far it has come, in one transaction. */
+export const mergeStaged = mutation('procurement.merge_staged', {
+  importId: pg.int8,
+  position: pg.int8,
+}, orNull(ImportResult));
+
+/** The regions that the caller may look at. */
+export const myRegions = query('procurement.my_regions', {}, setOf(Region));
+
+/** What was paid for it. */
+export const payments = query('procurement.payments', {
+  contract: keyOf(Contract, 'id', 'fiscalYear'),
+}, setOf(Payment));
+
+/** The plan that it carries out. */
+export const plan = query('procurement.plan', { contract: keyOf(Contract, 'id', 'fiscalYear') }, orNull(Plan));
+
+/** Notes a record that could not even be read. */
+export const rejectRecord = mutation('procurement.reject_record', {
+  importId: pg.int8,
+  line: pg.int8,
+  reason: pg.text,
+});
+
+/** Takes a region from a user, who is shown and told of it no more; false where they did not have it. */
+export const revokeRegion = mutation('procurement.revoke_region', { userId: pg.uuid, regionCode: pg.text }, pg.bool);
+
+/** The first version; null where it was not imported. */
+export const root = query('procurement.root', { contract: keyOf(Contract, 'id', 'fiscalYear') }, orNull(Contract));
+
+/** The run that found it. */
+export const run = query('procurement.run', { finding: keyOf(Finding, 'id') }, orNull(IndicatorRun));
+
+/**
+ * Asks every indicator that is on: of what has changed since its last run, or of everything. One whose thresholds have
+ * changed judges everything.
+ */
+export const runIndicators = mutation('procurement.run_indicators', { changedOnly: optional(pg.bool) }, IndicatorRun);
+
+/** Changes thresholds of an indicator: its next run judges everything by them. Those that are left out are as they are. */
+export const setThresholds = mutation('procurement.set_thresholds', {
+  indicatorCode: pg.text,
+  thresholds: pg.jsonb,
+}, Indicator);
+
+/** Who sells. */
+export const supplier = query('procurement.supplier', { finding: keyOf(Finding, 'id') }, orNull(Company));
+
+/**
+ * What an indicator would find with other thresholds: the findings of the run stand apart (`trialFindings`), and go
+ * after 7 days. Thresholds that are left out are as they are.
+ */
+export const tryThresholds = mutation('procurement.try_thresholds', {
+  indicatorCode: pg.text,
+  thresholds: pg.jsonb,
+}, IndicatorRun);
+
+/** What it buys. */
+export const units = query('procurement.units', { contract: keyOf(Contract, 'id', 'fiscalYear') }, setOf(ContractUnit));
+
+/** All versions of the contract, the first one among them. */
+export const versions = query('procurement.versions', {
+  contract: keyOf(Contract, 'id', 'fiscalYear'),
+}, setOf(Contract));
