@@ -12535,6 +12535,12 @@ from (values
   (41, 'chat.deletions',              'deleted_by',     'deletion',                '', null),
   (42, 'chat.reactors',               'user_id',        'reaction',                '', null),
   (43, 'chat.messages',               'sender_id',      'message',                 'searched', null),
+  (44, 'platforms.integrations',      'user_id',        'integration',             '', null),
+  (45, 'platforms.agents',            'user_id',        'integration_answered',    '', null),
+  (46, 'platforms.contacts',          'user_id',        'contact',                 '', null),
+  (47, 'platforms.conversations',     'assigned_to',    'conversation_answered',   'context', null),
+  (48, 'procurement.region_grants',   'user_id',        'region_grant',            'granted_by', null),
+  (49, 'procurement.indicator_runs',  'asked_by',       'indicator_run',           '', null),
   -- Left out.
   (null, 'identity.passwords',        'user_id',      null, '', 'A secret.'),
   (null, 'identity.codes',            'user_id',      null, '', 'Secrets, gone within minutes.'),
@@ -12555,7 +12561,9 @@ from (values
   (null, 'chat.forwards',             'author_id',    null, '', 'About who forwarded; one''s own are in messages.'),
   (null, 'notifications.notifications', 'actor_id',   null, '', 'About who was told.'),
   (null, 'accounts.acts',             'operator_id',  null, '', 'The log of the place, of those who run it.'),
-  (null, 'accounts.legal_holds',      'user_id',      null, '', 'Who is held is not told.')
+  (null, 'accounts.legal_holds',      'user_id',      null, '', 'Who is held is not told.'),
+  (null, 'platforms.link_codes',      'user_id',      null, '', 'Secrets, gone within minutes.'),
+  (null, 'procurement.region_grants', 'granted_by',   null, '', 'About whom it was granted to.')
 ) as listed (position, named, named_column, type, left_out, reason);
 comment on view accounts._export_parts is 'What the export of one''s data has of which table, or why it has not.';
 

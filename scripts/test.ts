@@ -18,7 +18,7 @@ async function runTests(databaseUrl: string, stop: Promise<void>): Promise<{ cod
   const files = named.length > 0 ? named : globSync('test/*/*.test.ts', { cwd: repository }).sort();
   const child = spawn(process.execPath, [path.join(repository, 'test/all.ts'), ...files], {
     cwd: repository,
-    env: { ...process.env, TEST_DATABASE_URL: databaseUrl, TAP: '1', TAP_TIMEOUT: '120' },
+    env: { ...process.env, TEST_DATABASE_URL: databaseUrl, TAP: '1', TAP_TIMEOUT: '300' },
     stdio: ['inherit', 'pipe', 'inherit'],
   });
   stop.then(() => child.kill('SIGTERM'));

@@ -3,7 +3,7 @@ import t from 'tap';
 // Runs the test files of its arguments, each as a process of its own. Not by the program of tap, which loads what
 // gathers coverage into every process that a test starts: half a second of each, and another memory than users have.
 
-const secondsForAFile = 300;
+const secondsForAFile = 600;
 
 t.jobs = 2;
 t.setTimeout(0);

@@ -519,8 +519,6 @@ await owner.query(`
     select id, sha256(convert_to('token' || row_number() over (), 'UTF8')) from accounts.exports;
   insert into webhooks.webhooks (channel_id, owner_id, url)
     select room.id, who.id, 'https://plinth.test' from who join room using (n);
-  insert into notifications.notifications (recipient_id, type, actor_id, channel_id, message_id, key, created_at, read_at)
-    select who.id, 'mention', who.id, room.id, public.uuid_v7(), 'key' || step, now() - case when step = 0 then interval '100 days' else interval '0' end,
   insert into platforms.platforms (id, name, type, region) select 'platform' || n, 'x', 'messaging', 'global' from who where n < 1000;
   insert into platforms.integrations (user_id, platform_id) select id, case when n < 1000 and n <> 77 then 'platform' || n else 'telegram' end from who;
   delete from platforms.integrations where platform_id = 'platform77';
@@ -553,8 +551,8 @@ await owner.query(`
   insert into platforms.metrics (integration_id, metric, period, starts_at, count, total)
     select integration_id, 'errors', 'minute', now() - step * interval '1 minute' - case when n % 100 = 0 then interval '9 days' else interval '0' end, 1, 1
     from place, generate_series(1, 5) as step;
-  insert into notifications.notifications (recipient_id, type, actor_id, channel_id, key, created_at, read_at)
-    select who.id, 'mention', who.id, room.id, 'key' || step, now() - case when step = 0 then interval '100 days' else interval '0' end,
+  insert into notifications.notifications (recipient_id, type, actor_id, channel_id, message_id, key, created_at, read_at)
+    select who.id, 'mention', who.id, room.id, public.uuid_v7(), 'key' || step, now() - case when step = 0 then interval '100 days' else interval '0' end,
       case when step <> 1 then now() end
     from generate_series(0, 9) as step cross join who join room on room.n = (who.n + step * 31) % 3000 + 1 order by step;
   insert into notifications.notification_settings (channel_id, user_id, level) select channel_id, user_id, 'mentions' from chat.members;
