@@ -12983,6 +12983,16 @@ begin
     ) then
     raise exception using errcode = 'PT409', message = 'One of them, or a channel of theirs, is under a legal hold.';
   end if;
+  -- The conversations of one of two bots would be without a way out.
+  if exists (
+    select
+    from platforms.integrations as gone
+    join platforms.integrations as kept on kept.platform_id = gone.platform_id and kept.user_id = into_id
+    where gone.user_id = from_id
+  ) then
+    raise exception using
+      errcode = 'PT409', message = 'Both have an integration with one platform. One of them is to be removed first.';
+  end if;
   select * into source from identity.users as known where known.id = from_id;
   select * into old from identity.accounts as known where known.user_id = from_id;
   select * into secret from identity.passwords as known where known.user_id = from_id;
