@@ -47,16 +47,19 @@ t.test('what their files take is counted together', async (t) => {
   t.strictSame(rows, [{ bytes: 12, files: 3 }]);
 });
 
-t.test('two who have a bot on one platform each are not merged: half of the conversations had no way out', async (t) => {
-  const [old, kept] = [await person('caller'), await person('called')];
-  await owner.query(
-    "insert into platforms.integrations (user_id, platform_id) values ($1, 'telegram'), ($2, 'telegram')",
-    [old.id, kept.id],
-  );
-  const refused = await act(boss, 'mergeAccounts', { fromId: old.id, intoId: kept.id, reason: 'one person' });
-  t.match(refused.errors, [{ extensions: { code: 'CONFLICT' }, message: /integration with one platform/ }]);
-  await owner.query('delete from platforms.integrations where user_id = $1', [kept.id]);
-  await merge(old.id, kept.id);
-  const { rows } = await owner.query('select platform_id from platforms.integrations where user_id = $1', [kept.id]);
-  t.strictSame(rows, [{ platform_id: 'telegram' }], 'the one that there is comes along');
-});
+t.test(
+  'two who have a bot on one platform each are not merged: half of the conversations had no way out',
+  async (t) => {
+    const [old, kept] = [await person('caller'), await person('called')];
+    await owner.query(
+      "insert into platforms.integrations (user_id, platform_id) values ($1, 'telegram'), ($2, 'telegram')",
+      [old.id, kept.id],
+    );
+    const refused = await act(boss, 'mergeAccounts', { fromId: old.id, intoId: kept.id, reason: 'one person' });
+    t.match(refused.errors, [{ extensions: { code: 'CONFLICT' }, message: /integration with one platform/ }]);
+    await owner.query('delete from platforms.integrations where user_id = $1', [kept.id]);
+    await merge(old.id, kept.id);
+    const { rows } = await owner.query('select platform_id from platforms.integrations where user_id = $1', [kept.id]);
+    t.strictSame(rows, [{ platform_id: 'telegram' }], 'the one that there is comes along');
+  },
+);
