@@ -11271,13 +11271,15 @@ from (values
   (10, 'chat.scheduled_messages',     'reply_to_id',     'link', null),
   (11, 'files.attachments',           'message_id',      'row',  null),
   (12, 'notifications.notifications', 'message_id',      'row',  null),
+  (13, 'platforms.deliveries',        'message_id',      'row',  null),
   (null, 'chat.channels',           'last_message_id', null, 'Ids go on from it; lastMessage is null.'),
   (null, 'chat.messages',           'reply_to_id',     null, 'That it was an answer is true; replyTo is null.'),
   (null, 'chat.forwards',           'from_message_id', null, 'Who said it, and when, stays; original is null.'),
   (null, 'chat.threads',            'last_reply_id',   null, 'How far the thread was counted.'),
   (null, 'chat.deletions',          'message_id',      null, 'It goes by its seq, with what is unread.'),
   (null, 'chat.nonces',             'message_id',      null, 'Imported again, it is not made again; others expire.'),
-  (null, 'chat.moderation_entries', 'message_id',      null, 'A log that nobody changes.')
+  (null, 'chat.moderation_entries', 'message_id',      null, 'A log that nobody changes.'),
+  (null, 'platforms.external_messages', 'message_id',  null, 'Told again by its platform, it is not stored again.')
 ) as listed (position, named, named_column, loses, reason);
 comment on view chat._message_links is 'What becomes of the rows that name a message when it goes for good.';
 
