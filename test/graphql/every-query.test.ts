@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import {
   buildClientSchema,
   type GraphQLField,
-  type GraphQLInputObjectType,
   type GraphQLInputType,
   type GraphQLObjectType,
   getIntrospectionQuery,
@@ -14,11 +13,11 @@ import {
 import t from 'tap';
 import { openWorld } from '../world.ts';
 
-// Every mutation and every query, given what nobody should give them: each answers or says in a code what is wrong. The
-// fields come from the schema, so that a new function is tried too.
+// Every query, given what nobody should give it: it answers or says in a code what is wrong. The fields come from the
+// schema, so that a new function is tried too. Of mutations: every-mutation.test.ts.
 
 const world = await openWorld(t);
-const { ask, owner, person } = world;
+const { ask, person } = world;
 const [ann, service] = [await person('ann'), await world.service()];
 const schema = buildClientSchema((await ask(getIntrospectionQuery())).data);
 const room = await ask(
@@ -111,66 +110,62 @@ function plain(type: GraphQLInputType): unknown {
 
 type Try = { query: string; variables: object; what: string };
 
-/** Each argument of a field with each hostile value, the required others plain. */
-function triesOf(kind: string, field: GraphQLField<unknown, unknown>): Try[] {
+/** The arguments of pages, of which one compiler makes all: those of every tenth list are tried. */
+const ofPages = new Map(['first', 'last', 'after', 'before', 'orderBy'].map((name) => [name, 0]));
+function isTried(name: string): boolean {
+  const seen = ofPages.get(name);
+  if (seen !== undefined) ofPages.set(name, seen + 1);
+  return seen === undefined || seen % 10 === 0;
+}
+
+/** Each argument of a query with each hostile value, the required others plain. */
+function triesOf(field: GraphQLField<unknown, unknown>): Try[] {
   const selection = isLeafType(getNamedType(field.type)) ? '' : '{ __typename }';
-  const input =
-    kind === 'mutation' && field.args[0] ? (getNamedType(field.args[0].type) as GraphQLInputObjectType) : undefined;
-  const places = input ? Object.values(input.getFields()) : field.args;
-  if (places.length === 0) return [];
-  return places.flatMap((place) => {
-    if (isInputObjectType(getNamedType(place.type))) return [];
+  return field.args.flatMap((place) => {
+    if (isInputObjectType(getNamedType(place.type)) || !isTried(place.name)) return [];
     return valuesFor(place.type).map((value) => {
-      const others = places.filter((each) => each !== place && String(each.type).endsWith('!'));
-      const given = Object.fromEntries([...others.map((each) => [each.name, plain(each.type)]), [place.name, value]]);
+      const others = field.args.filter((each) => each !== place && String(each.type).endsWith('!'));
+      const variables = Object.fromEntries([
+        ...others.map((each) => [each.name, plain(each.type)]),
+        [place.name, value],
+      ]);
       const used = [...others, place];
-      const query = input
-        ? `mutation ($input: ${input.name}!) { ${field.name}(input: $input) ${selection} }`
-        : `query (${used.map((each) => `$${each.name}: ${each.type}`).join(', ')}) { ${field.name}(${used.map((each) => `${each.name}: $${each.name}`).join(', ')}) ${selection} }`;
       return {
-        query,
-        variables: input ? { input: given } : given,
+        query: `query (${used.map((each) => `$${each.name}: ${each.type}`).join(', ')}) { ${field.name}(${used.map((each) => `${each.name}: $${each.name}`).join(', ')}) ${selection} }`,
+        variables,
         what: `${field.name}(${place.name}: ${String(JSON.stringify(value)).slice(0, 40)})`,
       };
     });
   });
 }
 
-for (const [kind, type] of [
-  ['query', schema.getQueryType()],
-  ['mutation', schema.getMutationType()],
-] as const) {
-  t.test(`no argument of a ${kind} is answered with an error that nobody foresaw`, async (t) => {
-    const tries = Object.values((type as GraphQLObjectType).getFields()).flatMap((field) => triesOf(kind, field));
-    t.ok(tries.length > 100, `${tries.length} ways to ask`);
-    const before = await owner.query('select count(*)::integer as n from pg_tables');
-    const bad: { what: string; role: string; told: unknown }[] = [];
-    const attempt = async ({ query, variables, what }: Try, role: string, token: string | undefined) => {
-      // What would end the session that asks, or keep it out.
-      if (/revokeSessions|beginMaintenance/.test(what)) return;
-      const answer = await ask(query, variables, token);
-      const untyped = (answer.errors ?? []).filter(
-        ({ message, extensions }) =>
-          extensions?.code === 'INTERNAL' ||
-          message.length > 500 ||
-          /syntax error|pg_|select |relation "/i.test(message),
-      );
-      if (untyped.length > 0 || (!answer.errors && !answer.data)) bad.push({ what, role, told: untyped });
-    };
-    for (const [role, token] of [
-      ['member', ann.token],
-      ['service', service],
-      ['anonymous', undefined],
-    ] as const) {
-      await owner.query('delete from identity.attempts');
-      for (let from = 0; from < tries.length; from += 8)
-        await Promise.all(tries.slice(from, from + 8).map((each) => attempt(each, role, token)));
-    }
-    t.strictSame(bad, []);
-    const after = await owner.query('select count(*)::integer as n from pg_tables');
-    t.ok(after.rows[0].n >= before.rows[0].n, 'no table is gone');
-  });
-}
+t.test('no argument of a query is answered with an error that nobody foresaw', async (t) => {
+  const tries = Object.values((schema.getQueryType() as GraphQLObjectType).getFields()).flatMap(triesOf);
+  t.ok(tries.length > 100, `${tries.length} ways to ask`);
+  const bad: { what: string; role: string; told: unknown }[] = [];
+  // Who may not read a field is told so before any argument is read: once is enough.
+  const refused = new Set<string>();
+  const attempt = async ({ query, variables, what }: Try, role: string, token: string | undefined) => {
+    const field = `${role} ${what.replace(/\(.*/s, '')}`;
+    if (refused.has(field)) return;
+    const answer = await ask(query, variables, token);
+    if (answer.errors?.[0]?.message === 'The caller may not do this.') refused.add(field);
+    const untyped = (answer.errors ?? []).filter(
+      ({ message, extensions }) =>
+        extensions?.code === 'INTERNAL' || message.length > 500 || /syntax error|pg_|select |relation "/i.test(message),
+    );
+    if (untyped.length > 0 || (!answer.errors && !answer.data)) bad.push({ what, role, told: untyped });
+  };
+  for (const [role, token] of [
+    ['member', ann.token],
+    ['service', service],
+    ['anonymous', undefined],
+  ] as const) {
+    for (let from = 0; from < tries.length; from += 8)
+      await Promise.all(tries.slice(from, from + 8).map((each) => attempt(each, role, token)));
+  }
+  t.strictSame(bad, []);
+});
 
 t.test('nothing of it reached the log as unforeseen', async (t) => {
   t.strictSame(
