@@ -32,6 +32,9 @@ function has(program: string): boolean {
 const missing = ['psql', 'curl', 'npm'].filter((program) => !has(program));
 const skip = missing.length > 0 && `needs ${missing.join(' and ')}`;
 
+// A score of programs, one after another.
+t.setTimeout(550_000);
+
 t.test('E5 every command of the runbook that can run is run, on a Plinth that serves', { skip }, async (t) => {
   const scratch = await openScratch();
   t.teardown(scratch.close);
@@ -62,7 +65,7 @@ t.test('E5 every command of the runbook that can run is run, on a Plinth that se
   };
   const bash = (commands: string): Promise<{ failed: boolean; output: string }> =>
     new Promise((resolve) => {
-      const options = { cwd: repository, env, timeout: 60_000 };
+      const options = { cwd: repository, env, timeout: 120_000 };
       execFile('bash', ['--norc', '-euo', 'pipefail', '-c', commands], options, (error, stdout, stderr) => {
         resolve({ failed: error !== null, output: `${stdout}${stderr}` });
       });

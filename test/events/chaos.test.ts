@@ -3,7 +3,7 @@ import { chaosEvents } from '../../scripts/chaos/events.ts';
 
 // The short form of `npm run chaos -- events`, on a Postgres of its own because it is killed.
 
-t.setTimeout(110_000);
+t.setTimeout(280_000);
 
 t.test('nothing is lost, repeated or out of order while servers, Postgres and clients fail', async (t) => {
   const lines: string[] = [];

@@ -31,7 +31,7 @@ export type Listening = {
   headers?: Record<string, string>;
 };
 
-const patience = 20_000;
+const patience = 60_000;
 
 /** A queue that is filled from one side and awaited on the other. */
 export function openQueue<Item>(name = 'the listener') {
