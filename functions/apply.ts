@@ -75,6 +75,8 @@ export async function schemaStatus({ databaseUrl, schemaFile }: Target): Promise
 /** Applies a schema to an empty database, inside the caller's transaction; gives back a line that says so. */
 export async function applyToEmpty(client: pg.ClientBase, file: SchemaFile): Promise<string> {
   await refuseForeign(client, file);
+  // Nobody queues behind what an empty database waits for: a role, which another database of the cluster is given too.
+  await client.query("set local lock_timeout = '5min'");
   // First of all, while the role is the one that connected: the file may change it for what follows.
   await createVersions(client);
   await recordVersion(client, file);
