@@ -17,6 +17,7 @@ import { hugeValues, meantValue, unfitValues, unmeantValues } from './hostile-va
 // Every mutation of the schema with missing, wrong, huge, hostile and concurrent input: it does what it may, or it is refused with a
 // code and has changed nothing. The mutations are read from the schema, so that what is granted tomorrow is tried tomorrow.
 
+t.setTimeout(550_000);
 const world = await openWorld(t, {
   env: {
     MAX_ALIASES: '1000',
