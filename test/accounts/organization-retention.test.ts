@@ -8,7 +8,7 @@ import { actsIn, codeOf } from './acts.ts';
 
 const world = await openWorld(t);
 const { ask, owner, person } = world;
-const { act, say, texts } = actsIn(world);
+const { act, say, sayEarlier, texts } = actsIn(world);
 const { done, found, join, room } = openOffice(world);
 const boss = await person('boss', { operator: true });
 const set = (by: Person | undefined, organizationId: string, days?: number) =>
@@ -20,16 +20,6 @@ const rule = async (by: Person, id: string) =>
     .retention;
 const expire = async (): Promise<number> =>
   Number((await owner.query('select accounts.expire_messages() as removed')).rows[0].removed);
-
-/** A message of so many days ago, as an import writes it. */
-async function sayEarlier(channelId: string, sender: Person, days: number, text: string): Promise<void> {
-  await owner.query("select operations.ensure_partitions(now() - interval '1 year')");
-  await owner.query(
-    `select chat._post(channel, $2, 'text', $3, null, null, '{}', now() - make_interval(days => $4))
-    from chat.channels as channel where id = $1`,
-    [channelId, sender.id, text, days],
-  );
-}
 
 t.test('the room’s rule comes before the organization’s, and without either all is kept', async (t) => {
   const [ann, bob] = [await person('ann'), await person('bob')];

@@ -5,7 +5,7 @@ import { actsIn, codeOf } from './acts.ts';
 
 const world = await openWorld(t);
 const { ask, owner, person } = world;
-const { act, direct, join, room, say, texts } = actsIn(world);
+const { act, direct, join, room, say, sayEarlier, texts } = actsIn(world);
 const boss = await person('boss', { operator: true });
 const keepFor = (by: Person | undefined, channelId: string, days?: number) =>
   act(by, 'setRetention', { channelId, ...(days !== undefined && { days }) }, 'channel { retention { days } }');
@@ -15,16 +15,6 @@ const release = (what: object) => act(boss, 'releaseHold', { reason: 'closed', .
 const expire = async (most = 20_000): Promise<number> =>
   Number((await owner.query('select accounts.expire_messages($1) as removed', [most])).rows[0].removed);
 const remove = (by: Person, id: string) => act(by, 'deleteMessage', { id }, 'message { id }');
-
-/** A message of so many days ago, as an import writes it. */
-async function sayEarlier(channelId: string, sender: Person, days: number, text: string): Promise<void> {
-  await owner.query("select operations.ensure_partitions(now() - interval '1 year')");
-  await owner.query(
-    `select chat._post(channel, $2, 'text', $3, null, null, '{}', now() - make_interval(days => $4))
-    from chat.channels as channel where id = $1`,
-    [channelId, sender.id, text, days],
-  );
-}
 
 t.test('messages of a room go after its days: from history, from search, and from what is unread', async (t) => {
   const [ann, bob] = [await person('ann'), await person('bob')];
