@@ -18913,7 +18913,8 @@ begin atomic
   where root is null or first.id = any (root);
 end;
 
-create function procurement.sum_growth(thresholds jsonb, roots uuid[], companies text[])
+-- One of the two growths, in words of its own.
+create function procurement._grown(thresholds jsonb, roots uuid[], is_actual boolean, what text, unknown text)
 returns setof procurement.verdict
 language sql stable parallel safe
 begin atomic
@@ -18921,25 +18922,38 @@ begin atomic
     contract.id, contract.fiscal_year, contract.customer_bin, contract.supplier_bin, array[contract.region_code],
     case
       when contract.obstacle is not null then 'not_computable'
-      when grown.sum_growth > (thresholds ->> 'percent')::double precision then 'flagged'
-      when grown.root_id is not null and grown.sum_growth is null then 'not_computable'
+      when grown.growth > (thresholds ->> 'percent')::double precision then 'flagged'
+      when grown.root_id is not null and grown.growth is null then 'not_computable'
       else 'clear'
     end::procurement.outcome,
-    grown.sum_growth,
+    grown.growth,
     coalesce(grown.inputs, jsonb_build_object('last_version', contract.version)),
     case
       when contract.obstacle is not null then contract.obstacle
       when grown.root_id is null then 'It has no later version.'
-      when grown.sum_growth is null then
-        'The agreed sums of the first and the last version are not both known and over zero, alike without or with VAT.'
+      when grown.growth is null then unknown
       else format(
-        'From the first version to the last the agreed sum grew by %s %%; over %s %% is remarkable.',
-        round(grown.sum_growth::numeric, 2), thresholds ->> 'percent'
+        'From the first version to the last %s grew by %s %%; over %s %% is remarkable.',
+        what, round(grown.growth::numeric, 2), thresholds ->> 'percent'
       )
     end
   from procurement._analysed as contract
-  left join procurement._growth(roots) as grown on grown.root_id = contract.id
+  left join (
+    select pair.root_id, pair.inputs, case when is_actual then pair.actual_growth else pair.sum_growth end as growth
+    from procurement._growth(roots) as pair
+  ) as grown on grown.root_id = contract.id
   where roots is null or contract.id = any (roots);
+end;
+
+create function procurement.sum_growth(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  select grown.*
+  from procurement._grown(
+    thresholds, roots, false, 'the agreed sum',
+    'The agreed sums of the first and the last version are not both known and over zero, alike without or with VAT.'
+  ) as grown;
 end;
 comment on function procurement.sum_growth is
   'The agreed sum grew: (S last − S first) · 100 / S first > percent.
@@ -18950,29 +18964,11 @@ create function procurement.actual_growth(thresholds jsonb, roots uuid[], compan
 returns setof procurement.verdict
 language sql stable parallel safe
 begin atomic
-  select
-    contract.id, contract.fiscal_year, contract.customer_bin, contract.supplier_bin, array[contract.region_code],
-    case
-      when contract.obstacle is not null then 'not_computable'
-      when grown.actual_growth > (thresholds ->> 'percent')::double precision then 'flagged'
-      when grown.root_id is not null and grown.actual_growth is null then 'not_computable'
-      else 'clear'
-    end::procurement.outcome,
-    grown.actual_growth,
-    coalesce(grown.inputs, jsonb_build_object('last_version', contract.version)),
-    case
-      when contract.obstacle is not null then contract.obstacle
-      when grown.root_id is null then 'It has no later version.'
-      when grown.actual_growth is null then
-        'What was executed of the first and the last version is not both known and over zero: 0 is not executed yet.'
-      else format(
-        'From the first version to the last what was executed grew by %s %%; over %s %% is remarkable.',
-        round(grown.actual_growth::numeric, 2), thresholds ->> 'percent'
-      )
-    end
-  from procurement._analysed as contract
-  left join procurement._growth(roots) as grown on grown.root_id = contract.id
-  where roots is null or contract.id = any (roots);
+  select grown.*
+  from procurement._grown(
+    thresholds, roots, true, 'what was executed',
+    'What was executed of the first and the last version is not both known and over zero: 0 is not executed yet.'
+  ) as grown;
 end;
 comment on function procurement.actual_growth is
   'What was executed grew: (F last − F first) · 100 / F first > percent.

@@ -913,6 +913,7 @@ export const privateFunctions = [
   'procurement._date(text)',
   'procurement._ensure_year(integer)',
   'procurement._growth(uuid[])',
+  'procurement._grown(jsonb,uuid[],boolean,text,text)',
   'procurement._id(text,procurement.record_kind,text)',
   'procurement._judge(procurement.indicator_runs,procurement.indicators,jsonb,uuid[],text[])',
   'procurement._may_see(text[])',
