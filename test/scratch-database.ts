@@ -8,7 +8,10 @@ import { startEmbedded } from '../functions/embedded.ts';
 
 /** Empty databases for a test file, all dropped by `close`. */
 export type Scratch = {
-  create(): Promise<string>;
+  /** The server that they are on. */
+  url: string;
+  /** An empty one, or a copy. */
+  create(template?: string): Promise<string>;
   query(sql: string): Promise<pg.QueryResult>;
   close(): Promise<void>;
 };
@@ -23,9 +26,10 @@ export async function openScratch(): Promise<Scratch> {
   admin.on('error', () => {});
   const made: string[] = [];
   return {
-    async create() {
+    url,
+    async create(template = 'template1') {
       const name = `scratch_${randomBytes(6).toString('hex')}`;
-      await admin.query(`create database ${name}`);
+      await admin.query(`create database ${name} template ${template}`);
       made.push(name);
       const own = new URL(url);
       own.pathname = name;
