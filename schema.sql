@@ -3787,14 +3787,15 @@ begin
     from jobs.runs as run
     join jobs.tasks as task on task.name = run.task
     where run.state = 'queued' and run.created_at < now() - interval '1 second'
-      and case
-        when task.queue is null then not exists (select from graphile_worker.jobs as job where job.key = run.id::text)
-        else not exists (
-          select from pgboss.job as job
-          where job.name = task.queue and job.id = run.id
-            and (job.state < 'active' or job.state = 'active' and job.started_on > now() - interval '15 seconds')
-        )
-      end
+      -- Not by a `case`: so both are joins, whatever number of runs waits.
+      and not exists (
+        select from graphile_worker._private_jobs as job where job.key = run.id::text and task.queue is null
+      )
+      and not exists (
+        select from pgboss.job as job
+        where job.name = task.queue and job.id = run.id
+          and (job.state < 'active' or job.state = 'active' and job.started_on > now() - interval '15 seconds')
+      )
     order by run.created_at
     limit 1000
     for no key update of run skip locked
