@@ -16373,14 +16373,18 @@ begin
   select * into sent
   from platforms.external_messages as known
   where known.integration_id = integration.id and known.external_id = told ->> 'message';
-  select known.* into delivery
-  from platforms.deliveries as known
-  join platforms.conversations as place on place.channel_id = known.channel_id
-  where place.integration_id = integration.id and known.action = 'send'
-    and case when told ? 'delivery' then known.id = (told ->> 'delivery')::bigint
-      else known.message_id = sent.message_id end
-  order by known.id desc
-  limit 1;
+  if told ? 'delivery' then
+    select known.* into delivery
+    from platforms.deliveries as known
+    join platforms.conversations as place on place.channel_id = known.channel_id
+    where known.id = (told ->> 'delivery')::bigint and known.action = 'send' and place.integration_id = integration.id;
+  else
+    select * into delivery
+    from platforms.deliveries as known
+    where known.message_id = sent.message_id and known.action = 'send'
+    order by known.id desc
+    limit 1;
+  end if;
   if delivery.id is null then
     return;
   end if;

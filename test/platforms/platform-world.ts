@@ -22,8 +22,11 @@ export type PlatformWorld = JobsWorld & {
   env: Record<string, string>;
   /** Workers with the tasks of Plinth. */
   start(env?: Record<string, string>): Promise<Workers>;
-  /** A user with a bot, known to be right. */
-  connect(username: string, options?: { isPolled?: boolean }): Promise<Connected>;
+  /** A user with a bot, or what else the credentials are of, known to be right. */
+  connect(
+    username: string,
+    options?: { isPolled?: boolean; platform?: string; credentials?: object },
+  ): Promise<Connected>;
   /** Posts an update to the webhook of an integration, as Telegram does. */
   post(to: Connected, update: object, headers?: Record<string, string>): Promise<Response>;
   /** Waits until a condition holds; gives what it gave. */
@@ -68,13 +71,13 @@ export async function openPlatformWorld(t: Test, own: Record<string, string> = {
     env,
     eventually,
     start: (own = {}) => world.work(tasks, { ...env, ...own }),
-    async connect(username, { isPolled = false } = {}) {
+    async connect(username, { isPolled = false, platform = 'telegram', credentials = { bot_token: token } } = {}) {
       const owner = await person(username);
       const answer = await ask(
-        `mutation ($credentials: JSON!, $isPolled: Boolean) {
-          connectPlatform(input: { platformId: "telegram", credentials: $credentials, isPolled: $isPolled }) { integration { id status } }
+        `mutation ($platform: String!, $credentials: JSON!, $isPolled: Boolean) {
+          connectPlatform(input: { platformId: $platform, credentials: $credentials, isPolled: $isPolled }) { integration { id status } }
         }`,
-        { credentials: { bot_token: token }, isPolled },
+        { platform, credentials, isPolled },
         owner.token,
       );
       if (answer.errors) throw new Error(JSON.stringify(answer.errors));

@@ -297,6 +297,11 @@ t.test('what WhatsApp puts off, fails at or refuses is treated as it says (D13, 
     await sql('select platforms._ask_to_send($1)', [channel]);
   };
 
+  whatsapp.faults.set('messages', [{ kind: 'slow' }]);
+  const calls = whatsapp.of('messages').length;
+  const silence = await say(shop.owner, await conversation(shop, '16505551009'), 'never answered');
+  await whatsapp.until('messages', calls + 1);
+
   whatsapp.faults.set('messages', [isError(429, 130429, { retryAfter: 1 })]);
   const before = whatsapp.of('messages').length;
   const [first, second] = [await say(shop.owner, channel, 'first'), await say(shop.owner, channel, 'second')];
@@ -338,6 +343,9 @@ t.test('what WhatsApp puts off, fails at or refuses is treated as it says (D13, 
   }
   t.notOk(textsTo(to).some((text) => /^13/.test(text)));
   t.equal(new Set(textsTo(to)).size, textsTo(to).length, 'nothing was sent twice');
+
+  t.match(await comesTo(silence, 'UNSURE'), { attempts: 1, error: 'WhatsApp did not answer: no answer within 15 s' });
+  whatsapp.release();
 
   whatsapp.faults.set('messages', [isError(401, 190, { message: 'The access token has expired' })]);
   await comesTo(await say(shop.owner, channel, 'locked out'), 'FAILED');

@@ -1,6 +1,5 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
-import { openSealing } from '../../functions/sealing.ts';
 import { type Connected, openPlatformWorld, type PlatformWorld } from './platform-world.ts';
 import { credentials, openWhatsapp, type WhatsappServer } from './whatsapp-server.ts';
 
@@ -20,7 +19,7 @@ export type WhatsappWorld = PlatformWorld & {
 export async function openWhatsappWorld(t: Test): Promise<WhatsappWorld> {
   const whatsapp = await openWhatsapp(t);
   const world = await openPlatformWorld(t, { WHATSAPP_API: whatsapp.url });
-  const { ask, eventually, person, said, server, sql } = world;
+  const { eventually, said, server } = world;
   whatsapp.reach.origin = server.url;
 
   const tell: WhatsappWorld['tell'] = ({ id }, value, headers = {}) => {
@@ -35,30 +34,7 @@ export async function openWhatsappWorld(t: Test): Promise<WhatsappWorld> {
     ...world,
     whatsapp,
     tell,
-    async connectNumber(username) {
-      const owner = await person(username);
-      const answer = await ask(
-        `mutation ($credentials: JSON!) {
-          connectPlatform(input: { platformId: "whatsapp", credentials: $credentials }) { integration { id } }
-        }`,
-        { credentials },
-        owner.token,
-      );
-      if (answer.errors) throw new Error(JSON.stringify(answer.errors));
-      const { id } = answer.data.connectPlatform.integration;
-      await eventually('it is connected', async () => {
-        const [row] = await sql('select status, status_message from platforms.integrations where id = $1', [id]);
-        if (row?.status === 'error') throw new Error(row.status_message);
-        return row?.status === 'connected';
-      });
-      const [held] = await sql('select sealed, key_id from platforms.sealed_credentials where integration_id = $1', [
-        id,
-      ]);
-      const key = Buffer.from(world.env.CREDENTIALS_KEY as string, 'base64url');
-      const sealing = await openSealing([new Uint8Array(key)]);
-      const { webhook_secret: secret } = await sealing.open(held as Parameters<typeof sealing.open>[0]);
-      return { id, owner, secret: secret as string };
-    },
+    connectNumber: (username) => world.connect(username, { platform: 'whatsapp', credentials }),
     async conversation(to, from) {
       await tell(to, writes(from, { text: { body: 'Hello' } }));
       return eventually('it is there', async () => (await said(to, from))[0]?.channel_id);

@@ -1,3 +1,8 @@
+import http from 'node:http';
+import https from 'node:https';
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
 import { within } from '../../functions/within.ts';
 import { Refused } from './adapter.ts';
 
@@ -13,6 +18,24 @@ export function answerOf(
   signal: AbortSignal,
 ): Promise<Response> {
   return within(inTime, signal, (own) => fetch(address, { ...request, signal: own }));
+}
+
+/** Posts what is read as it is sent, and tells its length ahead: `fetch` does not, on every runtime. */
+export function upload(
+  address: string,
+  { headers, body, signal }: { headers: Record<string, string>; body: AsyncIterable<Uint8Array>; signal: AbortSignal },
+): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    const request = (address.startsWith('https:') ? https : http).request(address, { method: 'POST', headers, signal });
+    request.on('error', reject);
+    request.on('response', (answer) => {
+      const told = Object.entries(answer.headers).map(([name, value]): [string, string] => [name, String(value)]);
+      text(answer)
+        .then((said) => resolve(new Response(said, { status: answer.statusCode ?? 500, headers: told })))
+        .catch(reject);
+    });
+    pipeline(Readable.from(body, { objectMode: false }), request).catch(reject);
+  });
 }
 
 /**

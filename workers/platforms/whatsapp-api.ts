@@ -1,6 +1,6 @@
 import { within } from '../../functions/within.ts';
 import { type Link, Refused } from './adapter.ts';
-import { retryAfterOf, unreachable } from './http.ts';
+import { retryAfterOf, unreachable, upload } from './http.ts';
 
 // The Graph API as far as the Cloud API of WhatsApp uses it, and what its errors mean
 // (https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes).
@@ -18,29 +18,38 @@ const ofOneChat = 131056;
 const ofCredentials = new Set([0, 3, 10, 190, 131005, 131031, 133010]);
 const ofItself = new Set([1, 2, 131000, 131016, 131048, 131057, 133004]);
 
+/** What is asked; a body that is read as it is sent comes with its length. */
+type Asked = {
+  method?: 'GET' | 'POST';
+  headers?: Record<string, string>;
+  body?: string | AsyncIterable<Uint8Array>;
+  /** How long it may take, with its answer, in milliseconds. */
+  take?: number;
+};
+
 type GraphError = { code?: number; message?: string; error_data?: { details?: string } };
 
 /**
  * Asks the Cloud API.
  *
  * @param where the path below the version: `106540352242922/messages`.
- * @param milliseconds how long it may take, with its answer.
  * @throws Refused where it said no, or was not reached; anything else means that it may have done it.
  */
 export async function call(
   { credentials, settings, signal }: Link,
   where: string,
-  request: RequestInit = {},
-  milliseconds: number = callsTake,
+  { method = 'GET', headers: own = {}, body: sent, take = callsTake }: Asked = {},
 ): Promise<Record<string, unknown>> {
   const address = `${settings.whatsappApi.replace(/\/+$/, '')}/${where}`;
-  const headers = { ...(request.headers as Record<string, string>), authorization: bearerOf(credentials) };
+  const headers = { ...own, authorization: bearerOf(credentials) };
   let answer: Response;
   let body: unknown;
   try {
     let text = '';
-    [answer, text] = await within(milliseconds, signal, async (own) => {
-      const begun = await fetch(address, { ...request, headers, signal: own });
+    [answer, text] = await within(take, signal, async (ended) => {
+      const begun = await (typeof sent === 'object'
+        ? upload(address, { headers, body: sent, signal: ended })
+        : fetch(address, { method, headers, signal: ended, ...(sent !== undefined && { body: sent }) }));
       return [begun, await begun.text()] as const;
     });
     body = JSON.parse(text);
@@ -52,6 +61,11 @@ export async function call(
   }
   if (answer.ok && typeof body === 'object' && body !== null) return body as Record<string, unknown>;
   throw errorOf(answer, (body as { error?: GraphError } | null)?.error ?? {});
+}
+
+/** A request that says something as JSON. */
+export function posted(body: object): Asked {
+  return { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
 }
 
 /** The same, where to ask twice does no harm: whatever went wrong, nothing has happened. */

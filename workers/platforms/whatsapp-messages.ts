@@ -1,7 +1,6 @@
-import { ReadableStream } from 'node:stream/web';
 import type { Outgoing } from '../../functions/platforms.ts';
 import { type Link, Refused } from './adapter.ts';
-import { call, callSafely } from './whatsapp-api.ts';
+import { call, callSafely, posted } from './whatsapp-api.ts';
 import { alongOf } from './whatsapp-updates.ts';
 
 // What is sent to /PHONE_NUMBER_ID/messages
@@ -45,8 +44,7 @@ export async function sendMessage(outgoing: Outgoing, link: Link): Promise<strin
 }
 
 async function post(body: object, link: Link): Promise<string> {
-  const request = { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
-  const { messages } = await call(link, `${link.credentials.phone_number_id}/messages`, request);
+  const { messages } = await call(link, `${link.credentials.phone_number_id}/messages`, posted(body));
   const id = (messages as { id?: string }[] | undefined)?.[0]?.id;
   if (!id) throw new Error('WhatsApp did not answer with the id of a message.');
   return id;
@@ -64,10 +62,10 @@ async function contentsOf({ text, template, buttons, files }: Outgoing, link: Li
     return [{ type: 'template', template: { name, language: { code: language }, ...(components && { components }) } }];
   }
   const said = text ?? '';
+  const asked = interactiveOf(said, buttons);
   const media: Content[] = [];
   // All of them before anything is sent: what fails until then can be tried again.
   for (const file of files) media.push(await uploaded(file, link));
-  const asked = interactiveOf(said, buttons);
   if (asked) return [...media, { type: 'interactive', interactive: asked }];
   const [first] = media;
   if (!first) return [{ type: 'text', text: { body: said } }];
@@ -104,7 +102,7 @@ function interactiveOf(text: string, given: unknown): object | undefined {
 async function uploaded(file: Outgoing['files'][number], link: Link): Promise<Content> {
   const form = await formOf(file, link);
   const where = `${link.credentials.phone_number_id}/media`;
-  const { id } = await callSafely(link, where, { method: 'POST', ...form }, uploadsTake);
+  const { id } = await callSafely(link, where, { method: 'POST', ...form, take: uploadsTake });
   const type = kindOf(file);
   return { type, [type]: { id, ...(type === 'document' && { filename: file.name }) } };
 }
@@ -120,7 +118,7 @@ function kindOf({ media_type: type, bytes }: Outgoing['files'][number]): 'image'
 async function formOf(
   { stored, name, media_type: type, bytes }: Outgoing['files'][number],
   { open }: Link,
-): Promise<RequestInit & { duplex: 'half' }> {
+): Promise<{ body: AsyncIterable<Uint8Array>; headers: Record<string, string> }> {
   const boundary = `plinth-${crypto.randomUUID()}`;
   const field = (field: string, value: string): string =>
     `--${boundary}\r\ncontent-disposition: form-data; name="${field}"\r\n\r\n${value}\r\n`;
@@ -137,8 +135,7 @@ async function formOf(
     yield tail;
   }
   return {
-    body: ReadableStream.from(parts()) as BodyInit,
-    duplex: 'half',
+    body: parts(),
     headers: {
       'content-type': `multipart/form-data; boundary=${boundary}`,
       'content-length': String(head.length + bytes + tail.length),

@@ -29,10 +29,11 @@ const messageForm = z.looseObject({
   type: z.string(),
   context: z.looseObject({ id: z.string().optional() }).optional(),
   text: z.looseObject({ body: z.string() }).optional(),
-  ...(Object.fromEntries(mediaKinds.map((kind) => [kind, medium.optional()])) as Record<
-    (typeof mediaKinds)[number],
-    z.ZodOptional<typeof medium>
-  >),
+  image: medium.optional(),
+  video: medium.optional(),
+  audio: medium.optional(),
+  document: medium.optional(),
+  sticker: medium.optional(),
   button: z.looseObject({ payload: z.string().optional(), text: z.string() }).optional(),
   interactive: z.looseObject({ button_reply: reply.optional(), list_reply: reply.optional() }).optional(),
   reaction: z.looseObject({ message_id: z.string(), emoji: z.string().optional() }).optional(),

@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto';
 import { type Adapter, type Link, Refused } from './adapter.ts';
 import { answerOf, bodyOf } from './http.ts';
 import { isSame } from './same.ts';
-import { bearerOf, callSafely } from './whatsapp-api.ts';
+import { bearerOf, callSafely, posted } from './whatsapp-api.ts';
 import { sendMessage } from './whatsapp-messages.ts';
 import { toldOf, updatesOf } from './whatsapp-updates.ts';
 
@@ -48,8 +48,8 @@ export const whatsapp: Adapter = {
     const found = await callSafely(link, `${number}?fields=verified_name,display_phone_number`);
     if (webhook) {
       // It asks at the webhook at once whether we are there.
-      const body = JSON.stringify({ webhook_configuration: { override_callback_uri: webhook, verify_token: secret } });
-      await callSafely(link, `${number}`, { method: 'POST', body, headers: { 'content-type': 'application/json' } });
+      const webhook_configuration = { override_callback_uri: webhook, verify_token: secret };
+      await callSafely(link, `${number}`, posted({ webhook_configuration }));
     }
     return { account: String(number), name: `${found.verified_name} ${found.display_phone_number}` };
   },
