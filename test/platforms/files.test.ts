@@ -128,8 +128,21 @@ t.test('what breaks off or fails for a while is fetched again (E3)', async (t) =
   await eventually('it is put off, which is no try', async () => (await triesOf(late.id)) === 0);
   const waits = "select from platforms.remote_files where message_id = $1 and due_at > now() + interval '9 minutes'";
   t.equal((await sql(waits, [late.id])).length, 1, 'as long as Telegram said');
-  await hurry(late.channel_id);
+  await sql("update platforms.remote_files set due_at = now() - interval '6 minutes'");
+  t.equal(Number((await sql('select platforms.ask_again() as asked'))[0]?.asked), 1, 'what has no run gets one');
   t.match(await settled(late.id), { file_id: String });
+});
+
+t.test('the file of a message that was deleted meanwhile is not asked for', async (t) => {
+  telegram.faults.set('getFile', [{ kind: 'status', status: 429, retryAfter: 600 }]);
+  const message = await sends(556, Buffer.from(`${pdf}deleted`));
+  await eventually('it is put off', async () => (await triesOf(message.id)) === 0);
+  t.notOk((await act(bot.owner, 'deleteMessage', { id: message.id }, 'message { id }')).errors);
+  const asked = telegram.of('getFile').length;
+  await hurry(message.channel_id);
+  await eventually('nothing waits', async () => (await sql('select from platforms.remote_files')).length === 0);
+  t.equal(telegram.of('getFile').length, asked);
+  t.equal((await sql('select from files.attachments where message_id = $1', [message.id])).length, 0);
 });
 
 t.test('what is gone, too large or refused is said in the message, and not asked for again', async (t) => {

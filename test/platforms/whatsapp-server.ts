@@ -19,7 +19,8 @@ export type Fault =
   | { kind: 'page'; status: number }
   | { kind: 'none' | 'bad JSON' | 'cut' | 'lost' | 'slow' };
 
-type Medium = { bytes: Buffer; type: string; name?: string };
+/** What was uploaded or sent; where it is to be had, if not here. */
+type Medium = { bytes: Buffer; type: string; name?: string; url?: string };
 
 export type WhatsappServer = {
   /** The root of the API, with a version. */
@@ -99,8 +100,7 @@ export async function openWhatsapp(t: Test): Promise<WhatsappServer> {
     const medium = media.get(id);
     if (!medium) return new Problem(100, `Unsupported get request. Object with ID '${id}' does not exist`);
     const { port } = server.address() as AddressInfo;
-    const url = `http://127.0.0.1:${port}/attachments?mid=${id}&ext=1&hash=h`;
-    const { type, bytes } = medium;
+    const { type, bytes, url = `http://127.0.0.1:${port}/attachments?mid=${id}&ext=1&hash=h` } = medium;
     return { messaging_product: 'whatsapp', url, mime_type: type, sha256: 's', file_size: bytes.length, id };
   }
 

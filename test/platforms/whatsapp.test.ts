@@ -217,6 +217,16 @@ t.test('files that people send are fetched with the token, by their ids (F4)', a
     return message?.metadata.files[0].problem && message;
   });
   t.match(gone.metadata.files[0].problem, /WhatsApp answered 100/);
+
+  for (const [n, url] of ['http://plinth.test/', 'https://facebook.com.plinth.test/', 'file:///etc/passwd'].entries()) {
+    whatsapp.media.set(`88000${n}`, { bytes, type: 'application/pdf', url });
+    await tell(shop, writes(from, { document: { id: `88000${n}`, filename: 'x.pdf' } }));
+    const problem = await eventually('it is not asked for', async () => {
+      const file = (await said(shop, from)).at(-1)?.metadata.files[0];
+      return file.id === `88000${n}` && file.problem;
+    });
+    t.match(problem, /no address of the file that is its own/, 'the token goes to nobody else');
+  }
   t.notMatch(JSON.stringify([world.logged, await said(shop, from)]), credentials.access_token);
 });
 
