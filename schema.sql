@@ -31,6 +31,7 @@
 -- ============================================================================================
 
 create extension if not exists pg_trgm with schema public;
+create extension if not exists btree_gin with schema public;
 
 -- Roles belong to the cluster, not to the database: another database may have made them already.
 do $$
@@ -3510,8 +3511,8 @@ $$;
 -- neither begun nor happened. Where it takes longer than a moment its worker lets it begin beside this (jobs._begin),
 -- so that everyone sees it run; so it is not the row that is locked meanwhile, but its number. False where it is to
 -- begin before it is run: it has a key, which one run holds; a user follows it, who is told of its beginning; or it
--- may not begin.
-create function jobs._perform(id uuid, worker text) returns boolean
+-- may not begin. `job` is graphile-worker's: it goes in the same transaction, for a commit less.
+create function jobs._perform(id uuid, worker text, job bigint default null) returns boolean
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -3549,6 +3550,9 @@ begin
     raise exception using errcode = 'PT409', message = 'This run is no longer of this worker.';
   end if;
   delete from jobs.cancellations as old where old.run_id = run.id;
+  if job is not null then
+    delete from graphile_worker._private_jobs as ticket where ticket.id = job and ticket.locked_by = _perform.worker;
+  end if;
   return true;
 end;
 $$;
@@ -6240,7 +6244,7 @@ create index messages_sender_id_id_idx on chat.messages (sender_id, id desc);
 -- The replies to a message, in order.
 create index messages_reply_to_id_id_idx on chat.messages (reply_to_id, id) where reply_to_id is not null;
 -- Search by stems and by parts of words: one index serves either.
-create index messages_searched_idx on chat.messages using gin (searched, text public.gin_trgm_ops);
+create index messages_searched_idx on chat.messages using gin (channel_id, searched, text public.gin_trgm_ops);
 -- No default partition: with one, Postgres cannot read the months one after another. _ensure_partition makes what is
 -- missing.
 

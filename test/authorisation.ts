@@ -793,7 +793,7 @@ export const privateFunctions = [
   'jobs._lose(jobs.runs,text)',
   'jobs._may_see(jobs.runs)',
   'jobs._finish(uuid,integer,text,jsonb)',
-  'jobs._perform(uuid,text)',
+  'jobs._perform(uuid,text,bigint)',
   'jobs._progress(uuid,integer,text,real,text)',
   'jobs._rescue(interval)',
   'jobs._send(jobs.runs,text)',
