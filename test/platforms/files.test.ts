@@ -115,7 +115,8 @@ t.test('fetched by two runs at once, it is there once, and the second copy is le
 
 t.test('what breaks off or fails for a while is fetched again (E3)', async (t) => {
   telegram.faults.set('download', [{ kind: 'cut' }, { kind: 'status', status: 502 }]);
-  telegram.faults.set('getFile', [{ kind: 'bad JSON' }, { kind: 'status', status: 500 }]);
+  const unavailable = 'Bad Request: wrong file_id or the file is temporarily unavailable';
+  telegram.faults.set('getFile', [{ kind: 'bad JSON' }, { kind: 'status', status: 400, description: unavailable }]);
   const message = await sends(553, Buffer.from(`${pdf}${'x'.repeat(100_000)}`));
   for (const tries of [1, 2, 3, 4]) {
     await eventually(`try ${tries} has failed`, async () => (await triesOf(message.id)) === tries);

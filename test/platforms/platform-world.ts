@@ -31,6 +31,10 @@ export type PlatformWorld = JobsWorld & {
   post(to: Connected, update: object, headers?: Record<string, string>): Promise<Response>;
   /** Waits until a condition holds; gives what it gave. */
   eventually<Value>(what: string, look: () => Promise<Value | undefined | false | null>): Promise<Value>;
+  /** What someone sees of the delivery of a message. */
+  deliveryOf(by: Person, message: string): Promise<Record<string, unknown>>;
+  /** The same, when it has come to a state. */
+  comesTo(by: Person, message: string, state: string): Promise<Record<string, unknown>>;
   /** Uploads a file; gives its id. */
   upload(by: Person, name: string, bytes: Uint8Array): Promise<string>;
   /** What someone sees of the files of a message. */
@@ -64,8 +68,19 @@ export async function openPlatformWorld(t: Test, own: Record<string, string> = {
     throw new Error(`It has not come about: ${what}`);
   }
 
+  async function deliveryOf({ token: by }: Person, id: string): Promise<Record<string, unknown>> {
+    const query = 'query ($id: UUID!) { message(id: $id) { delivery { state attempts failures error } } }';
+    return (await ask(query, { id }, by)).data.message.delivery;
+  }
+
   return {
     ...world,
+    deliveryOf,
+    comesTo: (by, id, state) =>
+      eventually(`${id} is ${state}`, async () => {
+        const found = await deliveryOf(by, id);
+        return found.state === state && found;
+      }),
     telegram,
     telegramToken: token,
     env,

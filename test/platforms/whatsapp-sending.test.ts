@@ -9,15 +9,8 @@ const { act, say } = actsIn(world);
 await world.start();
 const shop = await connectNumber('gina');
 
-async function delivery(id: string): Promise<Record<string, unknown>> {
-  const query = 'query ($id: UUID!) { message(id: $id) { delivery { state attempts failures error } } }';
-  return (await ask(query, { id }, shop.owner.token)).data.message.delivery;
-}
-const comesTo = (id: string, state: string) =>
-  eventually(`${id} is ${state}`, async () => {
-    const found = await delivery(id);
-    return found.state === state && found;
-  });
+const delivery = (id: string) => world.deliveryOf(shop.owner, id);
+const comesTo = (id: string, state: string) => world.comesTo(shop.owner, id, state);
 const shownTo = (to: string) => whatsapp.shown.filter((each) => each.to === to);
 const textsTo = (to: string) => shownTo(to).map(({ text }) => text?.body);
 const idOf = async (message: string): Promise<string> =>

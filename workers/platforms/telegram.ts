@@ -102,7 +102,7 @@ function told(error: unknown, token: string): Error {
     return new Refused(`Telegram answered ${code}: ${description}`, {
       retryAfter: parameters.retry_after,
       isOfCredentials: code === 401 || code === 404,
-      isFinal: code >= 400 && code < 500 && code !== 429,
+      isFinal: code >= 400 && code < 500 && code !== 429 && !/temporarily unavailable/.test(description),
     });
   }
   const cause = error instanceof HttpError ? error.error : error;
