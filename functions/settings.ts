@@ -202,6 +202,9 @@ export const settingsSchema = z.object({
   TELEGRAM_API: webAddress()
     .default('https://api.telegram.org')
     .describe('Where the Bot API of Telegram is: another one where a server of its own is run.'),
+  WHATSAPP_API: webAddress()
+    .default('https://graph.facebook.com/v25.0')
+    .describe('Where the Cloud API of WhatsApp is, its version included.'),
   PUBLIC_URL: webAddress()
     .optional()
     .describe(
