@@ -15801,11 +15801,18 @@ begin
 end;
 $$;
 
+-- Asked for again before it began, it is the same.
 create function platforms._check(integration_id uuid) returns void
 language sql volatile set search_path = ''
 as $$
   select platforms._enqueue(
     'check_integration', jsonb_build_object('integration', integration_id), 'check ' || integration_id
+  )
+  where not exists (
+    select
+    from jobs.runs as run
+    where run.state = 'queued' and run.task = 'check_integration'
+      and run.payload ->> 'integration' = _check.integration_id::text
   );
 $$;
 
@@ -16118,7 +16125,9 @@ as $$
 declare
   owner uuid;
 begin
-  if not identity._count_attempt('link:' || contact.id, 5, interval '10 minutes') then
+  -- Contacts are whoever the platform says; so the tries of all of them together are counted too.
+  if not identity._count_attempt('link:' || contact.id, 5, interval '10 minutes')
+    or not identity._count_attempt('links:' || contact.integration_id, 100, interval '10 minutes') then
     return 'Too many codes were tried; try again in ten minutes.';
   end if;
   delete from platforms.link_codes as known
@@ -16148,6 +16157,14 @@ as $$
 declare
   fresh integer;
 begin
+  -- Credentials that the platform has not confirmed prove nothing: anyone can sign with a secret of their own.
+  if not exists (
+    select
+    from platforms.integrations as known
+    where known.id = _receive.integration_id and known.status = 'connected'
+  ) then
+    return null;
+  end if;
   perform pg_advisory_xact_lock_shared(hashtextextended('inbox ' || integration_id, 0));
   insert into platforms.inbound (integration_id, external_id, body)
   select _receive.integration_id, event ->> 'id', event -> 'body'
@@ -16168,7 +16185,8 @@ begin
 end;
 $$;
 comment on function platforms._receive is
-  'Stores what a platform has told, `[{id, body}]`, and asks for a run that applies it; returns how much of it is new.';
+  'Stores what a platform has told, `[{id, body}]`, and asks for a run that applies it; returns how much of it is new,
+null where the integration is not connected.';
 
 create function platforms._open_inbox(integration_id uuid) returns void
 language plpgsql volatile set search_path = ''
@@ -16215,6 +16233,9 @@ begin
       left(told ->> 'language', 35)
     ) then
     return contact;
+  end if;
+  if contact.id is null and not identity._count_attempt('contacts:' || integration_id, 5000, interval '1 hour') then
+    raise exception using errcode = 'PT429', message = 'More than 5000 people are new in an hour.';
   end if;
   insert into platforms.contacts as known (integration_id, external_id, name, username, language)
   values (

@@ -76,7 +76,9 @@ export const pollPlatformTask: Task<z.output<typeof payload>> = {
           }
           throw error;
         }
-        if (told.length > 0) fetched += await platforms.receive(integration, told);
+        const fresh = told.length > 0 ? await platforms.receive(integration, told) : 0;
+        if (fresh === null) return { fetched };
+        fetched += fresh;
       }
       await platforms.pollAgain(integration);
       return { fetched };
