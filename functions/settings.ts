@@ -12,6 +12,7 @@ import {
   postgresUrl,
   redisUrl,
   signingKeys,
+  starredAddress,
   webAddress,
   yesOrNo,
 } from './setting-kinds.ts';
@@ -202,6 +203,10 @@ export const settingsSchema = z.object({
   TELEGRAM_API: webAddress()
     .default('https://api.telegram.org')
     .describe('Where the Bot API of Telegram is: another one where a server of its own is run.'),
+  WILDBERRIES_API: starredAddress()
+    .default('https://*.wildberries.ru')
+    .describe('Where the API of Wildberries is; * stands for the name of each of its hosts, such as content-api.'),
+  OZON_API: webAddress().default('https://api-seller.ozon.ru').describe('Where the Seller API of Ozon is.'),
   PUBLIC_URL: webAddress()
     .optional()
     .describe(

@@ -5,6 +5,7 @@ import { backupTask, proveBackupTask, pruneBackupsTask } from './backup-tasks.ts
 import { checkUploadTask, previewFileTask, removeFilesTask } from './file-tasks.ts';
 import { applyInboundTask } from './platforms/inbound.ts';
 import { sendOutboundTask } from './platforms/outbound.ts';
+import { syncShopTask } from './platforms/sync.ts';
 import { checkIntegrationTask, pollPlatformTask, resealCredentialsTask } from './platforms/upkeep.ts';
 import type { Task } from './task.ts';
 import { deliverWebhookTask } from './webhook.ts';
@@ -30,6 +31,7 @@ export const tasks: Task[] = [
   deliverWebhookTask,
   applyInboundTask,
   sendOutboundTask,
+  syncShopTask,
   checkIntegrationTask,
   pollPlatformTask,
   resealCredentialsTask,
