@@ -14,7 +14,7 @@
 --   notifications  what someone should know of; what they want to be told        (schema notifications)
 --   presence     who is there, and how long they were                              (schema presence)
 --   platforms    conversations with people on other platforms                   (schema platforms)
---   commerce     products, stocks and orders of shops on other platforms        (schema commerce)
+--   commerce     what shops on other platforms sell, have and were ordered    (schema commerce)
 --   procurement  companies, contracts, risk indicators and what they find      (schema procurement)
 --   stats        figures of each day and each minute                               (schema stats)
 --   operations   upkeep, backups, and the health of the database                   (schema operations)
@@ -17404,7 +17404,7 @@ values
 on conflict (name) do update set cron = excluded.cron, function = excluded.function;
 
 -- ============================================================================================
--- commerce: what shops on other platforms sell, have in stock, and were ordered
+-- commerce: what shops on other platforms sell, have and were ordered
 -- ============================================================================================
 -- A run (platforms.runs) walks through streams, page by page: products, stocks, orders. A page and the cursor behind
 -- it are stored in one transaction, so that whoever goes on with a run repeats or misses nothing. Where a stream was

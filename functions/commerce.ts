@@ -7,7 +7,7 @@ export type Scheme = 'fbs' | 'fbo';
 export type OrderStatus = 'new' | 'assembling' | 'delivering' | 'delivered' | 'cancelled' | 'disputed' | 'other';
 
 // All ids are the platform's. Amounts of money are decimal numbers as text, so that no digit is lost.
-export type Product = {
+type Product = {
   id: string;
   article: string;
   name: string;

@@ -9,7 +9,8 @@ const server = await openShopServer(t, () => ({ body: { fine: true } }));
 
 async function asked(fault?: Fault, signal = new AbortController().signal): Promise<unknown> {
   server.faults.set('/list', fault ? [fault] : []);
-  const { ask } = openAsk({ name: 'The shop', credentials: { api_key: secret }, signal, patience: 300 });
+  const patience = typeof fault === 'string' && /silent|drip|slow/.test(fault) ? 300 : 20_000;
+  const { ask } = openAsk({ name: 'The shop', credentials: { api_key: secret }, signal, patience });
   const question = { url: `${server.url}/list?key=${secret}`, headers: { authorization: secret }, body: {} };
   return ask(question, z.object({ fine: z.literal(true) })).catch((error) => error);
 }

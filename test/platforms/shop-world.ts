@@ -8,7 +8,7 @@ import { openWildberries, token, type Wildberries } from './wildberries-server.t
 type Row = Record<string, any>;
 type Connected = { id: string; owner: Person };
 
-export const credentialsOf: Record<string, Record<string, string>> = {
+const credentialsOf: Record<string, Record<string, string>> = {
   wildberries: { api_key: token, supplier_id: '42' },
   ozon: keys,
 };

@@ -51,7 +51,7 @@ t.test('only who answers for a shop sees what is in it; only its owner asks for 
   for (const { token } of [stranger, agent])
     t.match(await request(shop, 'FULL', token), { errors: [{ extensions: { code: 'NOT_FOUND' } }] });
   const unsigned = await ask('{ products(first: 5) { nodes { name } } }');
-  t.equal(unsigned.errors?.[0]?.extensions?.code, 'UNAUTHENTICATED');
+  t.equal(unsigned.errors?.[0]?.extensions?.code, 'FORBIDDEN');
 });
 
 t.test('there is nothing to fetch where one chats, nor from what is not connected', async (t) => {

@@ -10,7 +10,7 @@ const mostBytes = 32 * 1024 * 1024;
 const usualWait = 30;
 const longestWait = 3600;
 
-export type Question = { url: string; headers: Record<string, string>; body?: unknown };
+type Question = { url: string; headers: Record<string, string>; body?: unknown };
 
 /** Asks a question and gives what is answered. @throws Refused */
 export type Ask = <Value>(question: Question, schema: z.ZodType<Value>) => Promise<Value>;
@@ -53,7 +53,9 @@ export function openAsk({ name, credentials, signal, turn, patience = answersWit
       signal.throwIfAborted();
       if (error instanceof Refused) throw error;
       const cause = (error as { cause?: NodeJS.ErrnoException }).cause ?? (error as NodeJS.ErrnoException);
-      throw new Refused(`${name} did not answer: ${concealed(cause.code ?? cause.message)}`);
+      // Those of the web have numbers for codes.
+      const why = typeof cause.code === 'string' ? cause.code : cause.message;
+      throw new Refused(`${name} did not answer: ${concealed(why)}`);
     }
   }
 
