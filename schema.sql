@@ -17781,9 +17781,15 @@ begin
     perform platforms._end_run(run.id);
     return null;
   end if;
+  if exists (
+    select from platforms.integrations as known where known.id = run.integration_id and known.status = 'disconnected'
+  ) then
+    perform platforms._end_run(run.id, 'The integration is disconnected.');
+    return null;
+  end if;
   return jsonb_build_object(
     'run', run.id, 'opened', run.opened, 'tries', run.tries, 'integration', run.integration_id,
-    'stream', wanted, 'at', run.cursor -> 'at', 'is_full', run.kind = 'full',
+    'stream', wanted, 'at', run.cursor -> 'at',
     'share', behind::real / cardinality(streams),
     'mark', (
       select known.mark
@@ -17848,7 +17854,9 @@ language sql stable set search_path = ''
 as $$
   select known.external_id
   from commerce.variants as known
-  where known.integration_id = _variants.integration_id and known.external_id > after
+  join commerce.products as product
+    on product.integration_id = known.integration_id and product.external_id = known.product_id
+  where known.integration_id = _variants.integration_id and known.external_id > after and product.gone_at is null
   order by known.external_id
   limit most;
 $$;

@@ -68,7 +68,6 @@ export type Step = {
   stream: Stream;
   /** Where the page is; null at the beginning of the stream. */
   at: unknown;
-  isFull: boolean;
   /** Where the last walk through the stream ended; null where everything is wanted. */
   mark: unknown;
   /** How much of the run is behind it. */
@@ -91,24 +90,25 @@ export function openCommerce(client: pg.ClientBase) {
   const one = async (text: string, values: unknown[]) => (await client.query(text, values)).rows[0];
   const ids = async (text: string, values: unknown[]): Promise<string[]> =>
     (await client.query(text, values)).rows.map(({ id }) => id);
-  const stepOf = ({ step }: { step: (Omit<Step, 'isFull'> & { is_full: boolean }) | null }): Step | undefined => {
-    if (!step) return;
-    const { is_full: isFull, ...rest } = step;
-    return { ...rest, isFull };
-  };
   return {
     /** Takes a run up; nothing where it has ended. */
     async open(run: string): Promise<Step | undefined> {
-      return stepOf(await one('select commerce._open($1) as step', [run]));
+      return (await one('select commerce._open($1) as step', [run])).step ?? undefined;
     },
     /** Stores a page; gives what is next, and nothing where the run has ended or is another worker's. */
     async store({ run, opened }: Step, page: Page & Usage): Promise<Step | undefined> {
-      return stepOf(await one('select commerce._store($1, $2, $3) as step', [run, opened, storable(page)]));
+      const values = [run, opened, storable(page)];
+      return (await one('select commerce._store($1, $2, $3) as step', values)).step ?? undefined;
     },
-    async notFetched({ run, opened }: Step, failed: NotFetched, { calls, took }: Usage): Promise<Step | undefined> {
+    async notFetched(
+      { run, opened }: Step,
+      failed: NotFetched,
+      { calls, took }: Pick<Usage, 'calls' | 'took'>,
+    ): Promise<Step | undefined> {
       const { problem, retryIn, isPutOff, ends } = failed;
       const values = [run, opened, problem.replaceAll('\0', '').toWellFormed(), calls, took, retryIn, isPutOff, ends];
-      return stepOf(await one('select commerce._not_fetched($1, $2, $3, $4, $5, $6, $7, $8) as step', values));
+      const text = 'select commerce._not_fetched($1, $2, $3, $4, $5, $6, $7, $8) as step';
+      return (await one(text, values)).step ?? undefined;
     },
     /** Asks for another job that goes on with the run. */
     async goOn({ run, opened }: Step): Promise<void> {

@@ -127,6 +127,30 @@ t.test('a run whose job is gone is seen to again; one that kills whoever takes i
   t.match(await through(deadly), { status: 'failed', errors: [{ message: /came no further/ }] });
 });
 
+t.test('a shop that is disconnected is asked no more', async (t) => {
+  const ended = await connect('dina', 'ozon');
+  ozon.faults.set('/v3/product/list', ['slow']);
+  const run = (await request(ended, 'FULL')).data.requestSync.platformRun.id;
+  const asked = ozon.of('/v3/product/list').length;
+  await ozon.until('/v3/product/list', asked + 1);
+  await ask(
+    'mutation ($id: UUID!) { disconnectIntegration(input: { id: $id }) { integration { id } } }',
+    { id: ended.id },
+    ended.owner.token,
+  );
+  const calls = ozon.calls.length;
+  ozon.release();
+  t.match(await through(run), { errors: [{ message: 'The integration is disconnected.' }] });
+  t.strictSame(
+    ozon.calls.slice(calls).map(({ path }) => path),
+    ['/v3/product/info/list'],
+    'the page was ended',
+  );
+  t.strictSame(await sql('select next_sync_at from platforms.integrations where id = $1', [ended.id]), [
+    { next_sync_at: null },
+  ]);
+});
+
 t.test('a page that was asked for earlier changes nothing, nor does a worker that was overtaken', async (t) => {
   await workers.stop();
   const run = (await sql("select (platforms._begin_run($1, 'full')).id", [shop.id]))[0]?.id as string;
@@ -161,6 +185,26 @@ t.test('a page that was asked for earlier changes nothing, nor does a worker tha
   t.strictSame(await known(), ['third', 'delivered']);
   t.ok(await tell(second, '2026-01-05T00:00:00Z', 'fifth', null, 'cancelled'));
   t.strictSame(await known(), ['fifth', 'cancelled']);
+});
+
+t.test('what was asked is in the figures (F6)', async (t) => {
+  await sql('select platforms.roll_up()');
+  const { data } = await ask(
+    `query ($id: UUID!) { integration(id: $id) { metrics(first: 20, filter: { period: { eq: DAY } }) { nodes { metric count total } } } }`,
+    { id: shop.id },
+    shop.owner.token,
+  );
+  const counted = (metric: string): number =>
+    data.integration.metrics.nodes
+      .filter((each: { metric: string }) => each.metric === metric)
+      .reduce((sum: number, { count }: { count: string }) => sum + Number(count), 0);
+  const [{ runs, calls }] = (await sql(
+    "select count(*)::int as runs, sum(calls)::int as calls from platforms.runs where integration_id = $1 and status <> 'running'",
+    [shop.id],
+  )) as [{ runs: number; calls: number }];
+  t.equal(counted('API_CALLS'), calls);
+  t.equal(counted('RESPONSE_TIME'), calls);
+  t.equal(counted('SYNC_DURATION'), runs);
 });
 
 t.test('runs are limited by the hour (F7)', async (t) => {

@@ -103,12 +103,21 @@ t.test('a shop with a thousand bad items names a hundred', async (t) => {
   for (let n = 1001; n <= 1200; n += 1) wildberries.cards.delete(n);
 });
 
+t.test('a shop that is asked too often while its credentials are tried is tried later', async (t) => {
+  const busy = { status: 429, headers: { 'retry-after': '1' }, body: { code: 8, message: 'request rate limit' } };
+  ozon.faults.set('/v1/seller/info', [busy, busy, busy]);
+  const patient = await connect('paula', 'ozon');
+  const { data } = await ask('{ integrations { nodes { status statusMessage } } }', {}, patient.owner.token);
+  t.match(data.integrations.nodes, [{ status: 'CONNECTED', statusMessage: null }]);
+  t.equal(ozon.of('/v1/seller/info').length, 4);
+});
+
 t.test('wrong credentials are found when a shop is connected', async (t) => {
   const wrong = await connect('frank', 'ozon', { ...keys, api_key: 'wrong-key-of-frank' });
   const { data } = await ask('{ integrations { nodes { status statusMessage } } }', {}, wrong.owner.token);
   t.match(data.integrations.nodes, [{ status: 'ERROR', statusMessage: /^Ozon answered 403: Invalid Api-Key/ }]);
   t.match(await request(wrong, 'FULL'), { errors: [{ extensions: { code: 'CONFLICT' } }] });
-  t.equal(ozon.calls.length, 1);
+  t.equal(ozon.calls.length, 5, 'it is not asked again');
 });
 
 t.test('credentials that are taken back end the run, and the owner is told', async (t) => {

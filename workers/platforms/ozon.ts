@@ -29,7 +29,7 @@ const product = z.object({
   sku: z.int().nonnegative().nullish(),
   barcodes: z.array(z.string().max(200)).max(1000).nullish(),
   price: amount.nullish().or(z.literal('')),
-  currency_code: z.string().nullish(),
+  currency_code: z.string().max(10).nullish(),
   primary_image: z.array(z.string()).nullish(),
   updated_at: time.nullish(),
 });
@@ -44,25 +44,28 @@ const placed = z.object({
   present: count,
   reserved: count,
 });
-const posting = z.object({
-  posting_number: z.string().min(1).max(200),
-  order_number: z.string().nullish(),
-  status: z.string(),
-  created_at: time.nullish(),
-  in_process_at: time,
-  delivery_method: z.object({ warehouse_id: z.int().nullish() }).nullish(),
-  products: z
-    .array(
-      z.object({
-        sku: z.int().nullish(),
-        offer_id: z.string().nullish(),
-        name: z.string().nullish(),
-        quantity: z.int().positive().max(2_147_483_647),
-        price: z.object({ amount, currency: z.string() }).nullish(),
-      }),
-    )
-    .max(1000),
-});
+const money = z.object({ amount, currency: z.string().max(10) });
+const posting = z
+  .object({
+    posting_number: z.string().min(1).max(200),
+    order_number: z.string().nullish(),
+    status: z.string(),
+    created_at: time.nullish(),
+    in_process_at: time.nullish(),
+    delivery_method: z.object({ warehouse_id: z.int().nullish() }).nullish(),
+    products: z
+      .array(
+        z.object({
+          sku: z.int().nullish(),
+          offer_id: z.string().nullish(),
+          name: z.string().nullish(),
+          quantity: z.int().positive().max(2_147_483_647),
+          price: money.nullish(),
+        }),
+      )
+      .max(1000),
+  })
+  .refine((each) => each.created_at ?? each.in_process_at, { error: 'It does not say when it was made.' });
 const postings = z.object({
   postings: z.array(z.unknown()),
   has_next: z.boolean().nullish(),
@@ -240,7 +243,7 @@ function ordersOf(items: unknown[], scheme: Scheme): { orders: Order[]; problems
       platform_status: each.status,
       warehouse_id: each.delivery_method?.warehouse_id ? String(each.delivery_method.warehouse_id) : null,
       currency: each.products[0]?.price?.currency,
-      ordered_at: each.created_at ?? each.in_process_at,
+      ordered_at: (each.created_at ?? each.in_process_at) as string,
       items: each.products.map(({ sku, offer_id: article, name, quantity, price }) => ({
         variant: sku ? String(sku) : null,
         article,

@@ -6,7 +6,7 @@ import { patiences, waitBefore } from '../../functions/policies.ts';
 import { isPassing } from '../../functions/requests.ts';
 import type { Task, Work } from '../task.ts';
 import { Refused } from './adapter.ts';
-import { type Opened, openLink } from './link.ts';
+import { openLink } from './link.ts';
 import type { Shop } from './shop.ts';
 import { openAsk, waitFor } from './shop-api.ts';
 import { shops } from './shops.ts';
@@ -32,7 +32,6 @@ export const syncShopTask: Task<z.output<typeof payload>> = {
       let step = await commerce.open(run);
       let pages = 0;
       if (!step) return { skipped: true };
-      const opened = await openLink(platforms, step.integration, work);
       for (; step; pages += 1) {
         work.signal.throwIfAborted();
         if (Date.now() > until) {
@@ -40,7 +39,7 @@ export const syncShopTask: Task<z.output<typeof payload>> = {
           break;
         }
         work.progress(step.share, step.stream);
-        step = await walkOn(step, opened, { commerce, platforms, work });
+        step = await walkOn(step, { commerce, platforms, work });
       }
       return { pages };
     }),
@@ -49,14 +48,15 @@ export const syncShopTask: Task<z.output<typeof payload>> = {
 /** Fetches a page and stores it; gives what is next. */
 async function walkOn(
   step: Step,
-  opened: Opened | undefined,
   { commerce, platforms, work }: { commerce: Commerce; platforms: Platforms; work: Work },
 ): Promise<Step | undefined> {
   const { integration } = step;
+  // For each page: credentials may be replaced, or taken back, at any time.
+  const opened = await openLink(platforms, integration, work);
   const shop = opened && shops.get(opened.platform);
   if (!opened || !shop) {
-    const none = { problem: 'The integration is disconnected.', retryIn: null, isPutOff: false, ends: true };
-    return commerce.notFetched(step, none, { calls: 0, took: 0, asked_at: '' });
+    const none = { problem: 'There is no way to this platform.', retryIn: null, isPutOff: false, ends: true };
+    return commerce.notFetched(step, none, { calls: 0, took: 0 });
   }
   const { ask, usage } = openAsk({
     name: shop.name,

@@ -38,6 +38,8 @@ export const checkIntegrationTask: Task<z.output<typeof payload>> = {
         return found;
       } catch (error) {
         if (!(error instanceof Refused || error instanceof NoKey)) throw error;
+        // That it is asked too often says nothing of the credentials: the job is tried again later.
+        if (error instanceof Refused && error.retryAfter !== undefined) throw error;
         await platforms.checked(integration, { problem: error.message });
         return { problem: error.message };
       }
