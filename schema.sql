@@ -15639,6 +15639,8 @@ create index runs_integration_id_id_idx on platforms.runs (integration_id, id de
 -- One of a kind at a time; those that are at work.
 create unique index runs_running_key on platforms.runs (integration_id, kind) where status = 'running';
 create index runs_ended_xid_idx on platforms.runs (ended_xid);
+-- What is kept no longer.
+create index runs_finished_at_idx on platforms.runs (finished_at);
 
 create table platforms.metrics (
   integration_id uuid             not null references platforms.integrations (id) on delete cascade,
@@ -17205,6 +17207,9 @@ begin
   delete from platforms.link_codes where expires_at < now();
   get diagnostics gone = row_count;
   total := total + gone;
+  delete from platforms.runs where finished_at < now() - interval '90 days';
+  get diagnostics gone = row_count;
+  total := total + gone;
   delete from platforms.metrics
   where period = 'minute' and starts_at < now() - interval '7 days'
     or period = 'hour' and starts_at < now() - interval '90 days';
@@ -17213,7 +17218,7 @@ begin
 end;
 $$;
 comment on function platforms.expire is
-  'Removes what platforms told over a week ago, codes that have expired, and figures that are kept no longer.';
+  'Removes what platforms told over a week ago, codes that have expired, and runs and figures that are kept no longer.';
 
 -- --------------------------------------------------------------------------------------------
 -- Triggers
@@ -17821,8 +17826,11 @@ $$;
 comment on function commerce._open is
   'Takes up a run, for the workers: what is to be fetched next; null where it has ended.';
 
--- In how many seconds the platform may be asked, and when that is; its pace is used up by that.
-create function commerce._turn(integration_id uuid, out wait double precision, out at timestamptz)
+-- In how many seconds the platform may be asked, and when that is; its pace is used up by that, but where it is more
+-- than `most`: nobody waits for that.
+create function commerce._turn(
+  integration_id uuid, most double precision, out wait double precision, out at timestamptz
+)
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -17840,10 +17848,12 @@ begin
   wait := extract(epoch from platforms._wait(
     used_until, platform.calls_per_second, ceil(platform.calls_per_second)::integer
   ));
-  update platforms.inboxes as inbox
-  set calls_at = greatest(inbox.calls_at, clock_timestamp())
-    + make_interval(secs => (1 / platform.calls_per_second)::double precision)
-  where inbox.integration_id = _turn.integration_id;
+  if wait <= most then
+    update platforms.inboxes as inbox
+    set calls_at = greatest(inbox.calls_at, clock_timestamp())
+      + make_interval(secs => (1 / platform.calls_per_second)::double precision)
+    where inbox.integration_id = _turn.integration_id;
+  end if;
   at := clock_timestamp() + make_interval(secs => wait);
 end;
 $$;
@@ -17955,7 +17965,8 @@ begin
   if run.id is null then
     return null;
   end if;
-  run := platforms._note_run(run.id, 0, 0, calls, 1, took, '[]', null);
+  -- What was not even asked has not failed.
+  run := platforms._note_run(run.id, 0, 0, calls, least(calls, 1), took, '[]', null);
   -- A platform that asks to wait for ever is not waited for.
   if ends or is_put_off and run.started_at < now() - interval '1 day' then
     perform platforms._end_run(run.id, problem);

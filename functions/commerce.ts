@@ -114,9 +114,9 @@ export function openCommerce(client: pg.ClientBase) {
     async goOn({ run, opened }: Step): Promise<void> {
       await client.query('select commerce._go_on($1, $2)', [run, opened]);
     },
-    /** Takes a turn at the platform: in how many seconds it may be asked, and when that is. */
-    async turn(integration: string): Promise<{ wait: number; at: Date }> {
-      return one('select wait, at from commerce._turn($1)', [integration]);
+    /** Takes a turn at the platform: in how many seconds it may be asked, and when that is. None is taken where that is more than `most`. */
+    async turn(integration: string, most: number): Promise<{ wait: number; at: Date }> {
+      return one('select wait, at from commerce._turn($1, $2)', [integration, most]);
     },
     variants: (integration: string, after: string, most: number): Promise<string[]> =>
       ids('select known as id from commerce._variants($1, $2, $3) as known', [integration, after, most]),

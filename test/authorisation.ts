@@ -797,7 +797,7 @@ export const privateFunctions = [
   'commerce._store_stocks(platforms.runs,timestamp with time zone,jsonb,jsonb)',
   'commerce._streams(platforms.run_kind)',
   'commerce._tell(platforms.runs,jsonb)',
-  'commerce._turn(uuid)',
+  'commerce._turn(uuid,double precision)',
   'commerce._variants(uuid,text,integer)',
   'commerce.sync_due()',
   'jobs._call_of(text)',

@@ -126,6 +126,7 @@ const uses: Record<string, string | null> = {
   'platforms.runs_integration_id_id_idx': `select * from platforms.runs where integration_id = ${bot} order by id desc limit 20`,
   'platforms.runs_running_key': `select platforms._begin_run(${bot}, 'orders')`,
   'platforms.runs_ended_xid_idx': 'select platforms.roll_up()',
+  'platforms.runs_finished_at_idx': 'select platforms.expire()',
   'platforms.metrics_pkey': 'select platforms.roll_up()',
   'platforms.metrics_period_starts_at_idx': 'select platforms.expire()',
   'platforms.counted_pkey': null,
@@ -562,7 +563,7 @@ await owner.query(`
       now() - case when n % 100 = 0 then interval '1 hour' else interval '0' end, case when n = 77 then '1000000000000' else '3' end::xid8
     from place, generate_series(1, 10) as step;
   insert into platforms.runs (integration_id, kind, status, finished_at, ended_xid)
-    select integration_id, 'orders', 'success', now(), case when n = 77 then '1000000000000' else '3' end::xid8 from place, generate_series(1, 5);
+    select integration_id, 'orders', 'success', now() + n * interval '1 second', case when n = 77 then '1000000000000' else '3' end::xid8 from place, generate_series(1, 5);
   update platforms.integrations set status = 'connected', next_sync_at = now() + interval '1 day' where platform_id <> 'telegram';
   create temp table good as
     select bot.id, step from bot cross join lateral generate_series(1, case when bot.n = 77 then 2000 else 2 end) as step;

@@ -34,6 +34,30 @@ t.test('what Wildberries puts off is asked for when it said, and is no failed tr
   t.ok((again?.at ?? 0) - (refused?.at ?? 0) >= 1000, 'not before the second that it asked for');
 });
 
+t.test(
+  'a platform that asks to wait for long is not asked for anything else either, and no worker waits',
+  async (t) => {
+    wildberries.faults.set(cards, [{ status: 429, headers: { 'x-ratelimit-retry': '1800' }, body: {} }]);
+    const first = await beginning('PRODUCTS');
+    await eventually('it is put off', async () => (await standing(first))?.failures === 1);
+    const second = await beginning('ORDERS');
+    const jobOf = (run: string) =>
+      sql(
+        "select extract(epoch from run_at - now())::int as wait from jobs.runs where payload ->> 'run' = $1 and state = 'queued' and run_at > now()",
+        [run],
+      );
+    await eventually('so is the other', async () => (await jobOf(second)).length > 0);
+    for (const run of [first, second]) {
+      const [{ wait }] = (await jobOf(run)) as [{ wait: number }];
+      t.ok(wait > 1700 && wait <= 1800, `${wait} s`);
+    }
+    t.match(await standing(second), { status: 'running', calls: 0, failures: 0 });
+    await sql('update platforms.inboxes set calls_at = now()');
+    await hurry();
+    for (const run of [first, second]) t.match(await through(run), { status: 'success' });
+  },
+);
+
 t.test('what fails is asked for three times in all, then the run goes on with the rest (E3)', async (t) => {
   wildberries.faults.set(cards, [{ status: 500, body: {} }, 'page', 'cut']);
   const run = await beginning('INCREMENTAL');

@@ -31,7 +31,7 @@ t.test('a worker that is killed between two pages: the run goes on at its cursor
   first.kill('SIGKILL');
   await new Promise((resolve) => first.once('exit', resolve));
   wildberries.release();
-  await world.start();
+  const others = await world.start();
 
   const ended = await through(run);
   t.match(ended, { id: run, status: 'success', opened: 2, records_synced: 450 + 1 + 30, records_failed: 0 });
@@ -43,6 +43,21 @@ t.test('a worker that is killed between two pages: the run goes on at its cursor
   const once = await Promise.all(tables.map(async (table) => saidBy(await rows(shop, table))));
   t.match(await sync(shop, 'FULL'), { status: 'success' });
   t.strictSame(await Promise.all(tables.map(async (table) => saidBy(await rows(shop, table)))), once);
+  await others.stop();
+});
+
+t.test('a worker that stops hands its run on: what it was asking for is asked for again', async (t) => {
+  const workers = await world.start();
+  const shop = await connect('lena', 'wildberries');
+  const before = wildberries.of(cards).length;
+  wildberries.faults.set(cards, [{ body: pageOf(0) }, 'slow']);
+  const run = (await request(shop, 'PRODUCTS')).data.requestSync.platformRun.id;
+  await wildberries.until(cards, before + 2);
+  await workers.stop();
+  wildberries.release();
+  await world.start();
+  t.match(await through(run), { status: 'success', failures: 0, opened: 2 });
+  t.equal((await rows(shop, 'products')).length, 450);
 });
 
 function pageOf(from: number): object {

@@ -13,6 +13,8 @@ import { shops } from './shops.ts';
 
 // Less than the timeout of the task: it asks for another that goes on.
 const worksFor = 9 * 60_000;
+// For a turn that is later, in seconds, another job waits.
+const longestTurn = 10;
 const payload = z.strictObject({ run: z.uuid() });
 
 type Commerce = ReturnType<typeof openCommerce>;
@@ -62,7 +64,8 @@ async function walkOn(
     name: shop.name,
     ...opened.link,
     turn: async () => {
-      const { wait, at } = await commerce.turn(integration);
+      const { wait, at } = await commerce.turn(integration, longestTurn);
+      if (wait > longestTurn) throw new Refused(`${shop.name} asked to wait.`, { retryAfter: wait });
       await waitFor(wait, work.signal);
       return at;
     },
