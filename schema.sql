@@ -17690,7 +17690,8 @@ begin
       column = 'integration_id';
   end if;
   if integration.status <> 'connected' then
-    raise exception using errcode = 'PT409', message = format('The integration is %s.', integration.status),
+    raise exception using errcode = 'PT409',
+      message = format('The integration is not connected: its status is %s.', integration.status),
       hint = 'Connect it with credentials that the platform takes.';
   end if;
   select * into run
