@@ -63,7 +63,9 @@ t.test('there is nothing to fetch where one chats, nor from what is not connecte
     errors: [{ extensions: { code: 'BAD_USER_INPUT', argument: 'integrationId' } }],
   });
   await sql("update platforms.integrations set status = 'error' where id = $1", [shop.id]);
-  t.match(await request(shop, 'FULL'), { errors: [{ message: /its status is error/, extensions: { code: 'CONFLICT' } }] });
+  t.match(await request(shop, 'FULL'), {
+    errors: [{ message: /its status is error/, extensions: { code: 'CONFLICT' } }],
+  });
   await sql("update platforms.integrations set status = 'connected' where id = $1", [shop.id]);
 });
 
