@@ -18035,8 +18035,10 @@ begin
     )
     select
       run.integration_id, listed.id, left(listed.article, 500), left(listed.name, 1000), left(listed.brand, 500),
-      left(listed.category, 500), listed.price, listed.currency, left(listed.picture_url, 2000), listed.changed_at,
-      asked_at
+      left(listed.category, 500), listed.price, listed.currency,
+      -- Whatever else a platform may name would be for a browser to open.
+      case when listed.picture_url like 'https://%' then left(listed.picture_url, 2000) end,
+      listed.changed_at, asked_at
     from listed
     order by listed.id
     on conflict on constraint products_pkey do update set

@@ -61,7 +61,8 @@ t.test('the same again is the same rows', async (t) => {
 t.test('an incremental run stores what has changed', async (t) => {
   const now = new Date().toISOString();
   const before = await rows(shop, 'products');
-  ozon.sell(7, { name: 'Another name', updated_at: now });
+  const primary_image = ['javascript:alert(1)'];
+  ozon.sell(7, { name: 'Another name', updated_at: now, ...{ primary_image } });
   ozon.post('fbs', '0001-0003-1', { status: 'awaiting_deliver', changed_at: now });
   ozon.post('fbs', '0003-0001-1', { in_process_at: now, changed_at: now });
   ozon.post('fbo', '0002-0004-1', { status: 'delivered', products: [{ sku: 1_000_002, quantity: 1 }] });
@@ -82,6 +83,12 @@ t.test('an incremental run stores what has changed', async (t) => {
   t.strictSame(
     changed.map(({ name }) => name),
     ['Another name'],
+  );
+  t.match(after[0], { picture_url: 'https://cdn.test/1.jpg' });
+  t.strictSame(
+    after.filter(({ picture_url: url }) => url === null).map(({ external_id: id }) => id),
+    ['7'],
+    'what is no picture on the web is none',
   );
   const orders = new Map((await rows(shop, 'orders')).map((row) => [row.external_id, row]));
   t.match(orders.get('0001-0003-1'), { status: 'assembling' });
