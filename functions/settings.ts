@@ -203,6 +203,9 @@ export const settingsSchema = z.object({
   TELEGRAM_API: webAddress()
     .default('https://api.telegram.org')
     .describe('Where the Bot API of Telegram is: another one where a server of its own is run.'),
+  WHATSAPP_API: webAddress()
+    .default('https://graph.facebook.com/v25.0')
+    .describe('Where the Cloud API of WhatsApp is, its version included.'),
   WILDBERRIES_API: starredAddress()
     .default('https://*.wildberries.ru')
     .describe('Where the API of Wildberries is; * stands for the name of each of its hosts, such as content-api.'),
