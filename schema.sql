@@ -8998,6 +8998,7 @@ declare
   channel chat.channels;
   message chat.messages;
   read_up jsonb;  -- the last number of each sender
+  naming  uuid[];  -- messages that may name someone
   result  chat.import_result := (0, 0, '[]'::jsonb);
 begin
   -- Guards.
@@ -9038,6 +9039,7 @@ begin
         continue;
     end;
     read_up := '{}';
+    naming := '{}';
     for item in select value from jsonb_array_elements(room.items) loop
       begin
         message := chat._import_message(source, channel, item);
@@ -9048,6 +9050,9 @@ begin
           channel.last_message_id := message.id;
           channel.active_at := greatest(channel.active_at, message.sent_at);
           read_up := read_up || jsonb_build_object(message.sender_id::text, message.seq);
+          if message.text like '%@%' then
+            naming := naming || message.id;
+          end if;
           result.added := result.added + 1;
         end if;
       exception
@@ -9065,6 +9070,8 @@ begin
     set last_read_seq = spoken.value::bigint
     from jsonb_each_text(read_up) as spoken
     where member.channel_id = channel.id and member.user_id = spoken.key::uuid;
+    -- Whom they name of those who are there by now; it was said long ago, so nobody is told.
+    perform chat._note_mentions(said) from chat.messages as said where said.id = any (naming);
   end loop;
   perform set_config('plinth.importing', '', true);
   return result;
@@ -11513,34 +11520,40 @@ return array(
   order by 1
 );
 
--- What a message names now. Who was named before is not told again.
-create function chat._mention(message chat.messages) returns void
+-- What a message names now; gives who was not named before.
+create function chat._note_mentions(message chat.messages) returns uuid[]
 language plpgsql volatile set search_path = ''
 as $$
 declare
   named uuid[] := chat._resolve_mentions(message);
-  told  uuid;
+  added uuid[];
 begin
   delete from chat.mentions as known
   where known.message_id = message.id
     and not exists (
       select from unnest(named) as still (user_id) where still.user_id is not distinct from known.user_id
     );
-  for told in
-    with added as (
-      insert into chat.mentions (message_id, channel_id, seq, user_id)
-      select message.id, message.channel_id, message.seq, user_id from unnest(named) as user_id
-      on conflict on constraint mentions_message_id_user_id_key do nothing
-      returning user_id
-    )
-    select user_id from added where user_id is not null order by user_id
-  loop
-    perform events.publish(
-      'user:' || told, 'mentioned',
-      jsonb_build_object('channel_id', message.channel_id, 'message_id', message.id, 'user_id', message.sender_id)
-    );
-  end loop;
+  with noted as (
+    insert into chat.mentions (message_id, channel_id, seq, user_id)
+    select message.id, message.channel_id, message.seq, user_id from unnest(named) as user_id
+    on conflict on constraint mentions_message_id_user_id_key do nothing
+    returning user_id
+  )
+  select array_agg(user_id order by user_id) filter (where user_id is not null) into added from noted;
+  return coalesce(added, '{}');
 end;
+$$;
+
+-- Who was named before is not told again.
+create function chat._mention(message chat.messages) returns void
+language sql volatile set search_path = ''
+as $$
+  select events.publish(
+    'user:' || told, 'mentioned',
+    jsonb_build_object('channel_id', message.channel_id, 'message_id', message.id, 'user_id', message.sender_id)
+  )
+  from unnest(chat._note_mentions(message)) with ordinality as named (told, place)
+  order by place;
 $$;
 
 -- --------------------------------------------------------------------------------------------
@@ -12218,7 +12231,7 @@ $$;
 create trigger count_reactor after insert or delete on chat.reactors
   for each row execute function chat._count_reactor();
 
--- Resolved when someone says it; what is imported names nobody.
+-- Resolved when someone says it; of what is imported by the import.
 create function chat._mention_in_message() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -14571,7 +14584,8 @@ begin
 end;
 $$;
 create trigger tell_mentioned after insert on chat.mentions
-  for each row execute function notifications._tell_mentioned();
+  for each row when (current_setting('plinth.importing', true) is distinct from 'on')
+  execute function notifications._tell_mentioned();
 
 create function notifications._tell_invited() returns trigger
 language plpgsql security definer set search_path = ''

@@ -1032,6 +1032,7 @@ export const privateFunctions = [
   'chat._names_in(text)',
   'chat._resolve_mentions(chat.messages)',
   'chat._mention(chat.messages)',
+  'chat._note_mentions(chat.messages)',
   'chat._lock_for_writing(uuid)',
   'chat._lock_for_pinning(uuid)',
   'chat._check_scheduled(text,timestamp with time zone)',

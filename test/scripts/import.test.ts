@@ -15,6 +15,10 @@ const linux = path.join(fixtures, 'linux.tsv');
 const scratch = await openScratch();
 t.teardown(() => scratch.close());
 
+type Mention = { message: string; name: string };
+const byMessageAndName = (one: Mention, other: Mention): number =>
+  `${one.message} ${one.name}` < `${other.message} ${other.name}` ? -1 : 1;
+
 const hex = (number: number): string => number.toString(16).padStart(24, '0');
 
 /** A row of the archive. */
@@ -23,6 +27,23 @@ function row(
   { text = `message ${number}`, at = new Date(1_450_000_000_000 + number * 1000).toISOString() } = {},
 ) {
   return [hex(1), 'Test/Room', at, hex(2), 'someone', hex(1000 + number), text].join('\t');
+}
+
+/** Whom the messages of a file name, of those who speak in it. */
+function mentionsIn(file: string): Mention[] {
+  const rows = [
+    ...readFileSync(file, 'utf8').matchAll(
+      /^([^\t"]+)\t[^\t]+\t[^\t]+\t[^\t]+\t([^\t]+)\t([^\t]+)\t("(?:[^"]|"")*"|[^\n]*)$/gm,
+    ),
+  ];
+  const people = new Map(rows.map(([, , name = '']) => [name.toLowerCase(), name]));
+  const found = rows.flatMap(([, , author, message = '', text = '']) =>
+    [...text.matchAll(/(?<![\w.@/-])@([A-Za-z0-9][\w.-]{2,49})/g)]
+      .map(([, name = '']) => people.get(name.toLowerCase()) ?? people.get(name.toLowerCase().replace(/[.-]+$/, '')))
+      .filter((name) => name && name !== author)
+      .map((name) => JSON.stringify({ message, name })),
+  );
+  return [...new Set(found)].map((mention) => JSON.parse(mention));
 }
 
 t.test('the messages of an archive are there once, in order, however often it is imported', async (t) => {
@@ -52,6 +73,14 @@ t.test('the messages of an archive are there once, in order, however often it is
   );
   const quoted = /57dd22b7aabc89857fad1ed0\t"((?:[^"]|"")*)"/.exec(readFileSync(russian, 'utf8'))?.[1];
   t.equal(text, quoted?.replaceAll('""', '"').trim(), 'quotes and lines are as they were');
+
+  const named = `select replace(nonce, 'gitter:', '') as message, username as name
+    from chat.mentions as mention join chat.nonces using (message_id) join identity.users as person on person.id = user_id
+    order by 1, 2`;
+  const mentions = await query(DATABASE_URL, named);
+  t.strictSame(mentions, [...mentionsIn(linux), ...mentionsIn(russian)].sort(byMessageAndName));
+  t.ok(mentions.length > 10, `${mentions.length} mentions`);
+  t.strictSame(await query(DATABASE_URL, 'select from notifications.notifications'), [], 'nobody is told of the past');
 
   const again = await runScript('import', ['gitter', linux, russian], { DATABASE_URL }, cwd);
   t.match(again.stdout, /^200 rows: 0 new, 200 known, 0 rejected;/m);
