@@ -78,7 +78,7 @@ async function receive(ask: Ask, integration: string, told: Told[]): Promise<num
 }
 
 /** JSON that jsonb takes: it has no place for NUL and for halves of characters. */
-function storable(value: unknown): string {
+export function storable(value: unknown): string {
   return JSON.stringify(value, (_, each) =>
     typeof each === 'string' ? each.replaceAll('\0', '').toWellFormed() : each,
   );

@@ -12,6 +12,7 @@ import {
   postgresUrl,
   redisUrl,
   signingKeys,
+  starredAddress,
   webAddress,
   yesOrNo,
 } from './setting-kinds.ts';
@@ -205,6 +206,10 @@ export const settingsSchema = z.object({
   WHATSAPP_API: webAddress()
     .default('https://graph.facebook.com/v25.0')
     .describe('Where the Cloud API of WhatsApp is, its version included.'),
+  WILDBERRIES_API: starredAddress()
+    .default('https://*.wildberries.ru')
+    .describe('Where the API of Wildberries is; * stands for the name of each of its hosts, such as content-api.'),
+  OZON_API: webAddress().default('https://api-seller.ozon.ru').describe('Where the Seller API of Ozon is.'),
   PUBLIC_URL: webAddress()
     .optional()
     .describe(

@@ -3,6 +3,45 @@ import { mutation, query } from '../callers.ts';
 import { keyOf, oneOf, optional, orNull, pg, row, type ValueOf } from '../kinds.ts';
 import { Message } from './chat.ts';
 
+/** What a run fetches. */
+export const RunKind = oneOf('platforms.run_kind', ['full', 'incremental', 'orders', 'products']);
+export type RunKind = ValueOf<typeof RunKind>;
+
+/** At work, all fetched, some of it fetched, or nothing. */
+export const RunStatus = oneOf('platforms.run_status', ['running', 'success', 'partial', 'failed']);
+export type RunStatus = ValueOf<typeof RunStatus>;
+
+/** A fetch of the data of an integration. */
+export const PlatformRun = row('platforms.runs', {
+  /** The key. */
+  id: pg.uuid,
+  /** Of which integration. */
+  integrationId: pg.uuid,
+  /** What was to be fetched. */
+  kind: RunKind,
+  /** What came of it. */
+  status: RunStatus,
+  /** How many records were taken over. */
+  recordsSynced: pg.int4,
+  /** How many could not be. */
+  recordsFailed: pg.int4,
+  /** How often the platform was asked. */
+  calls: pg.int4,
+  /** How often it failed to answer. */
+  failures: pg.int4,
+  /** How long it took to answer, in milliseconds, together. */
+  took: pg.float8,
+  /** What went wrong: a list of `{record, message}`, 100 at most. */
+  errors: pg.jsonb,
+  /** How far it has come, for whoever goes on. */
+  cursor: orNull(pg.jsonb),
+  /** When it began. */
+  startedAt: pg.timestamptz,
+  /** When it ended; null while it is at work. */
+  finishedAt: orNull(pg.timestamptz),
+});
+export type PlatformRun = ValueOf<typeof PlatformRun>;
+
 /** Who answers the conversations of an integration beside its owner. */
 export const Agent = row('platforms.agents', {
   /** The integration. */

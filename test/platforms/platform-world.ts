@@ -43,7 +43,7 @@ export type PlatformWorld = JobsWorld & {
   said(to: { id: string }, chat: number | string): Promise<Said[]>;
 };
 
-/** A world with workers and a Telegram of its own. */
+/** A world with workers and a Telegram of its own. @param own settings beside those that it needs. */
 export async function openPlatformWorld(t: Test, own: Record<string, string> = {}): Promise<PlatformWorld> {
   const telegram = await openTelegram(t);
   const env = {
