@@ -114,7 +114,14 @@ if (url) {
   check(told === 'connection_ack,error', `it speaks graphql-transport-ws: ${told}`);
 }
 if (url) {
-  const { stdout } = spawnSync(program, [...args.slice(0, -1), 'token', 'polly'], { env, encoding: 'utf8' });
+  const run = (...task) =>
+    spawnSync(program, [...args.slice(0, -1), ...task], {
+      env,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+  run('seed');
+  const { stdout } = run('token', 'alice');
   const query =
     'mutation { connectPlatform(input: { platformId: "telegram", credentials: { bot_token: "1:smoke" }, isPolled: true }) { integration { id } } }';
   const response = await fetch(`${url}graphql`, {
