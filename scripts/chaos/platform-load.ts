@@ -15,7 +15,8 @@ export function updateOf(id: number, chat: number, text: string): object {
   return {
     update_id: id,
     message: {
-      ...{ message_id: id, date: 1_700_000_000 + id, text },
+      // In a chat no two messages have one number, whoever wrote them: those of ours begin at 1,000.
+      ...{ message_id: 1_000_000_000 + id, date: 1_700_000_000 + id, text },
       chat: { id: chat, type: 'private', ...name },
       from: { id: chat, is_bot: false, ...name },
     },
