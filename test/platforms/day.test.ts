@@ -2,6 +2,8 @@ import t from 'tap';
 import { answerTo, type Day, judgeDay } from '../../scripts/chaos/platform-judge.ts';
 import { chaosPlatforms } from '../../scripts/chaos/platforms.ts';
 
+t.setTimeout(280_000);
+
 t.test('the judge of a day finds what is wrong: everything here is planted', async (t) => {
   /** A day on which all went well: two chats, three messages each. */
   function good(): Day {
