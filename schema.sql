@@ -31,6 +31,7 @@
 -- ============================================================================================
 
 create extension if not exists pg_trgm with schema public;
+create extension if not exists btree_gin with schema public;
 
 -- Roles belong to the cluster, not to the database: another database may have made them already.
 do $$
@@ -3510,8 +3511,8 @@ $$;
 -- neither begun nor happened. Where it takes longer than a moment its worker lets it begin beside this (jobs._begin),
 -- so that everyone sees it run; so it is not the row that is locked meanwhile, but its number. False where it is to
 -- begin before it is run: it has a key, which one run holds; a user follows it, who is told of its beginning; or it
--- may not begin.
-create function jobs._perform(id uuid, worker text) returns boolean
+-- may not begin. `job` is graphile-worker's: it goes in the same transaction, for a commit less.
+create function jobs._perform(id uuid, worker text, job bigint default null) returns boolean
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -3549,6 +3550,9 @@ begin
     raise exception using errcode = 'PT409', message = 'This run is no longer of this worker.';
   end if;
   delete from jobs.cancellations as old where old.run_id = run.id;
+  if job is not null then
+    delete from graphile_worker._private_jobs as ticket where ticket.id = job and ticket.locked_by = _perform.worker;
+  end if;
   return true;
 end;
 $$;
@@ -3783,14 +3787,15 @@ begin
     from jobs.runs as run
     join jobs.tasks as task on task.name = run.task
     where run.state = 'queued' and run.created_at < now() - interval '1 second'
-      and case
-        when task.queue is null then not exists (select from graphile_worker.jobs as job where job.key = run.id::text)
-        else not exists (
-          select from pgboss.job as job
-          where job.name = task.queue and job.id = run.id
-            and (job.state < 'active' or job.state = 'active' and job.started_on > now() - interval '15 seconds')
-        )
-      end
+      -- Not by a `case`: so both are joins, whatever number of runs waits.
+      and not exists (
+        select from graphile_worker._private_jobs as job where job.key = run.id::text and task.queue is null
+      )
+      and not exists (
+        select from pgboss.job as job
+        where job.name = task.queue and job.id = run.id
+          and (job.state < 'active' or job.state = 'active' and job.started_on > now() - interval '15 seconds')
+      )
     order by run.created_at
     limit 1000
     for no key update of run skip locked
@@ -6240,7 +6245,7 @@ create index messages_sender_id_id_idx on chat.messages (sender_id, id desc);
 -- The replies to a message, in order.
 create index messages_reply_to_id_id_idx on chat.messages (reply_to_id, id) where reply_to_id is not null;
 -- Search by stems and by parts of words: one index serves either.
-create index messages_searched_idx on chat.messages using gin (searched, text public.gin_trgm_ops);
+create index messages_searched_idx on chat.messages using gin (channel_id, searched, text public.gin_trgm_ops);
 -- No default partition: with one, Postgres cannot read the months one after another. _ensure_partition makes what is
 -- missing.
 
@@ -10292,6 +10297,18 @@ return coalesce(
   (select user_bytes from files.limits)
 );
 
+-- How large a file someone may still add: 0 for none.
+create function files._room(user_id uuid) returns bigint
+language sql stable set search_path = ''
+return (
+  select case
+    when coalesce(used.files, 0) >= limits.user_files then 0
+    else greatest(least(limits.file_bytes, files._quota(_room.user_id) - coalesce(used.bytes, 0)), 0)
+  end
+  from files.limits as limits
+  left join files.usage as used on used.user_id = _room.user_id
+);
+
 create function files._too_much(message text) returns void
 language plpgsql stable set search_path = ''
 as $$
@@ -10353,12 +10370,7 @@ declare
   upload files.file_uploads := files._begin(name, bytes, false);
 begin
   return (
-    upload.id, files._new_name('content', interval '1 day'),
-    (
-      select least(limits.file_bytes, files._quota(upload.owner_id) - used.bytes)
-      from files.limits as limits, files.usage as used
-      where used.user_id = upload.owner_id
-    )
+    upload.id, files._new_name('content', interval '1 day'), files._room(upload.owner_id)
   )::files.incoming;
 end;
 $$;
@@ -10463,8 +10475,59 @@ begin
 end;
 $$;
 
--- Told by the server and by the worker: an upload has been written as `stored`, and this is what it is. Bytes that were
--- known stay where they are, and these become a leftover; two who bring them at once meet at the key of their hash.
+-- The content that has been written as `stored`. Bytes that were known stay where they are, and these become a
+-- leftover; two who bring them at once meet at the key of their hash.
+create function files._keep(stored text, sha256 bytea, bytes bigint, media_type text) returns files.contents
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  content files.contents;
+begin
+  if bytes > (select file_bytes from files.limits) then
+    perform files._too_much(format('A file has at most %s bytes.', (select file_bytes from files.limits)));
+  end if;
+  perform files._claim(_keep.stored);
+  insert into files.contents as known (sha256, stored, bytes, media_type)
+  values (_keep.sha256, _keep.stored, _keep.bytes, _keep.media_type)
+  on conflict on constraint contents_sha256_key do update set loose_since = now()
+  returning * into content;
+  if content.stored <> _keep.stored then
+    insert into files.leftovers (stored, remove_at) values (_keep.stored, now());
+  elsif content.media_type in ('image/jpeg', 'image/png', 'image/webp', 'image/gif', 'image/avif')
+    and content.bytes <= (select image_bytes from files.limits) then
+    -- Of images few are read at once: each may take much memory.
+    perform jobs.enqueue(
+      'preview_file', jsonb_build_object('content_id', content.id),
+      key => 'preview_file ' || right(content.id::text, 1)
+    );
+  end if;
+  return content;
+end;
+$$;
+
+-- A file that came by another way than an upload, under the limits of whose it is; whoever asks attaches it.
+create function files._take(
+  owner_id uuid, name text, stored text, sha256 bytea, bytes bigint, media_type text
+) returns files.files
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  upload files.file_uploads;
+begin
+  if bytes < 1 then
+    raise exception using errcode = 'PT400', message = 'The file is empty.';
+  end if;
+  if files._room(owner_id) = 0 then
+    perform files._too_much('No more files may be kept.');
+  end if;
+  upload.owner_id := _take.owner_id;
+  upload.name := files._plain_name(_take.name);
+  upload.content_id := (files._keep(_take.stored, _take.sha256, _take.bytes, _take.media_type)).id;
+  return files._make_file(upload, false);
+end;
+$$;
+
+-- Told by the server and by the worker: an upload has been written as `stored`, and this is what it is.
 create function files.received(
   upload_id uuid, stored text, sha256 bytea, bytes bigint, media_type text
 ) returns void
@@ -10482,29 +10545,12 @@ begin
   if upload.id is null then
     raise exception using errcode = 'PT409', message = 'The upload has ended.', hint = 'Begin another one.';
   end if;
-  if received.bytes > (select file_bytes from files.limits) then
-    perform files._too_much(format('A file has at most %s bytes.', (select file_bytes from files.limits)));
-  end if;
   if received.bytes < 1 or received.bytes <> upload.bytes then
     raise exception using errcode = 'PT400', column = 'bytes',
       message = format('%s bytes were announced, and %s came.', coalesce(upload.bytes, 1), received.bytes);
   end if;
 
-  perform files._claim(received.stored);
-  insert into files.contents as known (sha256, stored, bytes, media_type)
-  values (received.sha256, received.stored, received.bytes, received.media_type)
-  on conflict on constraint contents_sha256_key do update set loose_since = now()
-  returning * into content;
-  if content.stored <> received.stored then
-    insert into files.leftovers (stored, remove_at) values (received.stored, now());
-  elsif content.media_type in ('image/jpeg', 'image/png', 'image/webp', 'image/gif', 'image/avif')
-    and content.bytes <= (select image_bytes from files.limits) then
-    -- Of images few are read at once: each may take much memory.
-    perform jobs.enqueue(
-      'preview_file', jsonb_build_object('content_id', content.id), key => 'preview_file ' || right(content.id::text, 1)
-    );
-  end if;
-
+  content := files._keep(received.stored, received.sha256, received.bytes, received.media_type);
   update files.file_uploads as known set content_id = content.id where known.id = upload.id returning * into upload;
   if upload.state = 'checking' then
     file := files._make_file(upload, upload.is_public);
@@ -11272,6 +11318,7 @@ from (values
   (11, 'files.attachments',           'message_id',      'row',  null),
   (12, 'notifications.notifications', 'message_id',      'row',  null),
   (13, 'platforms.deliveries',        'message_id',      'row',  null),
+  (14, 'platforms.remote_files',      'message_id',      'row',  null),
   (null, 'chat.channels',           'last_message_id', null, 'Ids go on from it; lastMessage is null.'),
   (null, 'chat.messages',           'reply_to_id',     null, 'That it was an answer is true; replyTo is null.'),
   (null, 'chat.forwards',           'from_message_id', null, 'Who said it, and when, stays; original is null.'),
@@ -15227,11 +15274,13 @@ create table platforms.platforms (
   chat_calls_per_second numeric                   not null default 1,
   chat_burst            integer                   not null default 5,
   longest_text          integer                   not null default 4096,
+  replies_within        interval,                                -- null: one may write at any time
 
   constraint id_is_plain                check (id ~ '^[a-z][a-z0-9_]{0,49}$'),
   constraint calls_are_some_a_second    check (calls_per_second > 0 and chat_calls_per_second > 0),
   constraint burst_is_1_to_100          check (chat_burst between 1 and 100),
-  constraint texts_are_1_to_10000_long  check (longest_text between 1 and 10000)
+  constraint texts_are_1_to_10000_long  check (longest_text between 1 and 10000),
+  constraint replies_have_some_time     check (replies_within > interval '0')
 );
 comment on table  platforms.platforms                       is 'A platform that one can be connected to.';
 comment on column platforms.platforms.id                    is 'The key; the name of its adapter.';
@@ -15245,6 +15294,8 @@ comment on column platforms.platforms.calls_per_second      is 'How often it let
 comment on column platforms.platforms.chat_calls_per_second is 'How often it lets one integration send to one chat.';
 comment on column platforms.platforms.chat_burst            is 'How many it takes in a row in one chat before that.';
 comment on column platforms.platforms.longest_text          is 'The longest text that it takes in one message.';
+comment on column platforms.platforms.replies_within        is
+  'How long after they last wrote one may write freely; later only by a template. Null: at any time.';
 
 insert into platforms.platforms (
   id, name, type, region, capabilities, required_credentials, calls_per_second, chat_calls_per_second, longest_text
@@ -15255,11 +15306,23 @@ values
   ('ozon', 'Ozon', 'ecommerce', 'russia', '{orders,products,inventory}', '{client_id,api_key}', 10, 10, 10000),
   ('telegram', 'Telegram', 'messaging', 'global', '{text,inline_keyboard,media,files,voice}', '{bot_token}',
    30, 1, 4096),
-  ('whatsapp', 'WhatsApp', 'messaging', 'global', '{text,media,templates,interactive_buttons}',
-   '{access_token,phone_number_id}', 80, 10, 4096),
   -- Any system that takes and sends signed JSON.
   ('generic', 'HTTP', 'messaging', 'global', '{text,inline_keyboard,receipts}', '{url,secret}', 20, 5, 10000)
 on conflict (id) do nothing;
+
+-- app_secret is what Meta signs with: without it nothing that comes could be believed. A number sends 80 messages a
+-- second, and one in six seconds to one person, of which 45 may go at once.
+insert into platforms.platforms (
+  id, name, type, region, capabilities, required_credentials, calls_per_second, chat_calls_per_second, chat_burst,
+  longest_text, replies_within
+)
+values (
+  'whatsapp', 'WhatsApp', 'messaging', 'global', '{text,media,templates,interactive_buttons}',
+  '{access_token,phone_number_id,app_secret}', 80, 0.1667, 45, 4096, interval '24 hours'
+)
+on conflict (id) do update set
+  required_credentials = excluded.required_credentials,
+  replies_within = coalesce(platforms.replies_within, excluded.replies_within);
 
 create table platforms.integrations (
   id             uuid                         primary key default public.uuid_v7(),
@@ -15527,6 +15590,25 @@ create index external_messages_channel_id_idx on platforms.external_messages (ch
 create index external_messages_contact_id_idx on platforms.external_messages (contact_id);
 -- What platforms._roll_up has not counted yet.
 create index external_messages_xid_idx on platforms.external_messages (xid);
+
+create table platforms.remote_files (
+  id         bigint      generated always as identity primary key,
+  channel_id uuid        not null references platforms.conversations (channel_id) on delete cascade,
+  message_id uuid        not null,
+  position   smallint    not null,
+  remote     jsonb       not null,
+  attempts   integer     not null default 0,
+  due_at     timestamptz not null default now(),
+  created_at timestamptz not null default now(),
+
+  constraint a_file_is_fetched_once unique (message_id, position)
+);
+comment on table platforms.remote_files is
+  'Files of messages that are still on their platform: a row goes when its file is here, or will never be.';
+-- What is to be fetched in a conversation.
+create index remote_files_channel_id_idx on platforms.remote_files (channel_id, due_at);
+-- What runs are asked for again.
+create index remote_files_due_at_idx on platforms.remote_files (due_at);
 
 create table platforms.inbound (
   id             bigint      generated always as identity primary key,
@@ -16279,8 +16361,10 @@ begin
     meant -> 'entities', (meant ->> 'confidence')::double precision
   )
   returning * into known;
+  perform platforms._expect_files(message);
   update platforms.conversations as place set
-    heard_at = clock_timestamp(),
+    -- By the platform's clock: it may tell late, and counts from then how long one may reply.
+    heard_at = greatest(place.heard_at, least(clock_timestamp(), (told ->> 'sent_at')::timestamptz)),
     contact_id = coalesce(place.contact_id, contact.id),
     status = case when place.status = 'closed' then 'active' else place.status end,
     closed_at = null
@@ -16317,24 +16401,53 @@ begin
 end;
 $$;
 
--- What the platform says of a message that was sent there. It never goes back: read stays read.
+-- What the platform says of a message that was sent there. It never goes back: read stays read, and what was delivered
+-- has not failed. Where the platform tells which delivery it speaks of, it need not have answered the call yet, and may
+-- never answer: so what was unsure is settled, and what waited for another try is not sent again.
 create function platforms._apply_receipt(integration platforms.integrations, told jsonb) returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
+  sent     platforms.external_messages;
   delivery platforms.deliveries;
+  word     platforms.delivery_state := (told ->> 'state')::platforms.delivery_state;
 begin
+  select * into sent
+  from platforms.external_messages as known
+  where known.integration_id = integration.id and known.external_id = told ->> 'message';
+  if told ? 'delivery' then
+    select known.* into delivery
+    from platforms.deliveries as known
+    join platforms.conversations as place on place.channel_id = known.channel_id
+    where known.id = (told ->> 'delivery')::bigint and known.action = 'send' and place.integration_id = integration.id;
+  else
+    select * into delivery
+    from platforms.deliveries as known
+    where known.message_id = sent.message_id and known.action = 'send'
+    order by known.id desc
+    limit 1;
+  end if;
+  if delivery.id is null then
+    return;
+  end if;
+  -- The channel first, as everywhere.
+  perform from chat.channels as channel where channel.id = delivery.channel_id for no key update;
+  insert into platforms.external_messages (integration_id, external_id, channel_id, message_id, direction)
+  values (integration.id, told ->> 'message', delivery.channel_id, delivery.message_id, 'outbound')
+  on conflict on constraint external_messages_pkey do nothing;
   update platforms.deliveries as known set
-    state = (told ->> 'state')::platforms.delivery_state,
+    state = word,
     error = left(told ->> 'error', 1000),
-    updated_at = clock_timestamp()
-  from platforms.external_messages as sent
-  where sent.integration_id = integration.id and sent.external_id = told ->> 'message'
-    and known.message_id = sent.message_id and known.action = 'send'
-    and told ->> 'state' in ('delivered', 'read', 'failed')
-    and known.state in ('sent', 'delivered', 'unsure') and known.state::text <> told ->> 'state'
-  returning known.* into delivery;
-  if delivery.id is not null then
+    updated_at = clock_timestamp(),
+    ended_xid = coalesce(known.ended_xid, pg_current_xact_id())
+  where known.id = delivery.id and known.calls > 0 and case word
+    when 'sent' then known.state in ('queued', 'sending', 'unsure')
+    when 'delivered' then known.state in ('queued', 'sending', 'unsure', 'sent', 'failed')
+    when 'read' then known.state <> 'read'
+    when 'failed' then known.state in ('sending', 'unsure', 'sent')
+  end
+  returning * into delivery;
+  if found then
     perform platforms._tell_delivery(delivery);
   end if;
 end;
@@ -16373,6 +16486,171 @@ as $$
   set applied_at = clock_timestamp(), error = left(problem, 1000)
   where stored.id = event_id and stored.applied_at is null;
 $$;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: files that come in
+-- --------------------------------------------------------------------------------------------
+
+create function platforms._ask_to_fetch(channel_id uuid, run_at timestamptz default now(), nonce text default null)
+returns void
+language sql volatile set search_path = ''
+as $$
+  select platforms._enqueue(
+    'fetch_files', jsonb_build_object('conversation', channel_id), 'files ' || channel_id, run_at, nonce
+  );
+$$;
+
+-- Nobody waits for a file: the message is there before.
+create function platforms._expect_files(message chat.messages) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  insert into platforms.remote_files (channel_id, message_id, position, remote)
+  select message.channel_id, message.id, told.position, told.file
+  from jsonb_array_elements(message.metadata -> 'files') with ordinality as told (file, position)
+  where told.position <= files._most_files();
+  if found then
+    perform platforms._ask_to_fetch(message.channel_id);
+  end if;
+end;
+$$;
+
+-- Notes in the metadata of a message what has become of one of its files, and tells it; its channel is locked.
+create function platforms._settle_file(file platforms.remote_files, type text, said jsonb) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  delete from platforms.remote_files as known where known.id = file.id;
+  update chat.messages as message
+  set metadata = jsonb_set(
+    message.metadata, array['files', (file.position - 1)::text],
+    coalesce(message.metadata #> array['files', (file.position - 1)::text], '{}') || said
+  )
+  where message.id = file.message_id and message.deleted_at is null;
+  if found then
+    perform chat._tell(file.channel_id, type, jsonb_build_object('message_id', file.message_id) || said);
+  end if;
+end;
+$$;
+
+-- What is to be fetched next in a conversation, and where to; {wait} seconds where it is too early; null where there is
+-- nothing. Runs of one conversation never overlap, so that whoever was at a file is gone.
+create function platforms._claim_file(channel_id uuid) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  channel     uuid := _claim_file.channel_id;
+  file        platforms.remote_files;
+  integration platforms.integrations;
+  room        bigint;
+begin
+  perform from chat.channels as known where known.id = channel for no key update;
+  select owned.* into integration
+  from platforms.conversations as place
+  join platforms.integrations as owned on owned.id = place.integration_id
+  where place.channel_id = channel;
+  loop
+    select * into file
+    from platforms.remote_files as known
+    where known.channel_id = channel
+    order by known.due_at, known.id
+    limit 1
+    for update;
+    if file.id is null then
+      return null;
+    end if;
+    if file.due_at > clock_timestamp() then
+      return jsonb_build_object('wait', extract(epoch from file.due_at - clock_timestamp()));
+    end if;
+    room := files._room(integration.user_id);
+    if file.attempts >= 8 or file.created_at < now() - interval '7 days' then
+      perform platforms._settle_file(file, 'file_missing', '{"problem": "It could not be fetched."}');
+    elsif (file.remote ->> 'bytes')::bigint > room then
+      perform platforms._settle_file(file, 'file_missing', jsonb_build_object(
+        'problem', format('It has %s bytes, and %s may be kept.', file.remote ->> 'bytes', room)
+      ));
+    elsif not exists (
+      select from chat.messages as message where message.id = file.message_id and message.deleted_at is null
+    ) then
+      delete from platforms.remote_files as known where known.id = file.id;
+    else
+      exit;
+    end if;
+  end loop;
+  update platforms.remote_files as known set attempts = known.attempts + 1
+  where known.id = file.id
+  returning * into file;
+  return jsonb_build_object(
+    'id', file.id, 'tries', file.attempts, 'most_tries', 8, 'integration', integration.id, 'file', file.remote,
+    'stored', files._new_name('content', interval '1 day'), 'most', room
+  );
+end;
+$$;
+comment on function platforms._claim_file is 'The next file to fetch in a conversation, for the workers.';
+
+-- What was fetched is the integration's owner's, and seen by who sees the message. Fetched twice, the second is left to
+-- be cleaned away.
+create function platforms._fetched(
+  file_id bigint, name text, stored text, sha256 bytea, bytes bigint, media_type text
+) returns boolean
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  file platforms.remote_files;
+  kept files.files;
+begin
+  perform from chat.channels as channel
+  where channel.id = (select known.channel_id from platforms.remote_files as known where known.id = file_id)
+  for no key update;
+  select * into file from platforms.remote_files as known where known.id = file_id for update;
+  perform from chat.messages as message where message.id = file.message_id and message.deleted_at is null for update;
+  if not found then
+    delete from platforms.remote_files as known where known.id = file.id;
+    return false;
+  end if;
+  select made.* into kept
+  from platforms.conversations as place
+  join platforms.integrations as integration on integration.id = place.integration_id
+  cross join lateral files._take(
+    integration.user_id, _fetched.name, _fetched.stored, _fetched.sha256, _fetched.bytes, _fetched.media_type
+  ) as made
+  where place.channel_id = file.channel_id;
+  update files.files as known set loose_since = null where known.id = kept.id;
+  insert into files.attachments (message_id, position, file_id, channel_id)
+  values (file.message_id, file.position, kept.id, file.channel_id);
+  perform platforms._settle_file(file, 'file_attached', jsonb_build_object('file_id', kept.id));
+  return true;
+end;
+$$;
+comment on function platforms._fetched is 'Attaches a file that was fetched to its message; false where it has it.';
+
+-- `retry_in` seconds; null where it is not tried again. What was put off is no try.
+create function platforms._not_fetched(
+  file_id bigint, problem text, retry_in double precision, is_put_off boolean
+) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  file platforms.remote_files;
+begin
+  perform from chat.channels as channel
+  where channel.id = (select known.channel_id from platforms.remote_files as known where known.id = file_id)
+  for no key update;
+  select * into file from platforms.remote_files as known where known.id = file_id for update;
+  if file.id is null then
+    return;
+  end if;
+  if retry_in is null then
+    perform platforms._settle_file(file, 'file_missing', jsonb_build_object('problem', left(problem, 500)));
+  else
+    update platforms.remote_files as known
+    set due_at = clock_timestamp() + make_interval(secs => retry_in), attempts = known.attempts - is_put_off::integer
+    where known.id = file.id;
+  end if;
+end;
+$$;
+comment on function platforms._not_fetched is
+  'Notes that a file could not be fetched, and whether it is tried again; where not, the message says why.';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: the state of a conversation
@@ -16660,6 +16938,62 @@ as $$
   );
 $$;
 
+-- A computed field: Conversation.repliesUntil.
+create function platforms.replies_until(conversation platforms.conversations) returns timestamptz
+language sql stable
+begin atomic
+  select coalesce(conversation.heard_at, conversation.created_at) + platform.replies_within
+  from platforms.integrations as integration
+  join platforms.platforms as platform on platform.id = integration.platform_id
+  where integration.id = conversation.integration_id;
+end;
+comment on function platforms.replies_until is
+  'Until when one may write freely there; later only by a template. Null: at any time.';
+
+-- Why a conversation does not take a message now; null where it does.
+create function platforms._refusal(conversation platforms.conversations, message chat.messages) returns text
+language sql stable set search_path = ''
+as $$
+  select format(
+    '%s takes only templates later than %s hours after they last wrote.', platform.name,
+    round(extract(epoch from platform.replies_within) / 3600, 1)::float
+  )
+  from platforms.integrations as integration
+  join platforms.platforms as platform on platform.id = integration.platform_id
+  where integration.id = conversation.integration_id and not (message.metadata ? 'template')
+    and platforms.replies_until(conversation) < clock_timestamp();
+$$;
+
+create function platforms._require_reply(conversation platforms.conversations, message chat.messages) returns void
+language plpgsql stable set search_path = ''
+as $$
+declare
+  refusal text := platforms._refusal(conversation, message);
+begin
+  if refusal is not null then
+    raise exception using errcode = 'PT409', message = refusal, column = 'metadata', constraint = 'replies_within',
+      hint = 'Put the name, the language and the components of an approved template into metadata.template.';
+  end if;
+end;
+$$;
+
+-- A template of a platform that has them: what was approved there, and what is put into it.
+create function platforms._check_template(template jsonb) returns void
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if coalesce(
+    jsonb_typeof(template -> 'name') = 'string' and template ->> 'name' ~ '^[a-z0-9_]+$'
+    and jsonb_typeof(template -> 'language') = 'string' and template ->> 'language' ~ '^[A-Za-z]{2,3}(_[A-Za-z]{2,4})?$'
+    and coalesce(jsonb_typeof(template -> 'components'), 'array') = 'array', false
+  ) then
+    return;
+  end if;
+  raise exception using errcode = 'PT400', column = 'metadata',
+    message = 'A template has a name, a language such as en_US, and a list of components.';
+end;
+$$;
+
 create function platforms._ask_to_send(channel_id uuid, run_at timestamptz default now(), nonce text default null)
 returns void
 language sql volatile set search_path = ''
@@ -16758,6 +17092,11 @@ begin
     perform platforms._end(delivery, 'failed', 'The integration is disconnected.');
     return jsonb_build_object('wait', 0);
   end if;
+  -- It has waited for too long.
+  if delivery.action = 'send' and platforms._refusal(conversation, message) is not null then
+    perform platforms._end(delivery, 'failed', platforms._refusal(conversation, message));
+    return jsonb_build_object('wait', 0);
+  end if;
   select inbox.calls_at into used_until
   from platforms.inboxes as inbox
   where inbox.integration_id = integration.id
@@ -16786,6 +17125,7 @@ begin
     'id', delivery.id, 'action', delivery.action, 'attempt', delivery.calls, 'tries', delivery.attempts,
     'integration', integration.id, 'platform', platform.id, 'chat', conversation.chat_id,
     'message', delivery.message_id, 'text', message.text, 'buttons', message.metadata -> 'buttons',
+    'template', message.metadata -> 'template',
     'external', (
       select coalesce(jsonb_agg(sent.external_id order by sent.external_id), '[]')
       from platforms.external_messages as sent
@@ -16836,8 +17176,10 @@ begin
   perform from chat.channels as channel
   where channel.id = (select known.channel_id from platforms.deliveries as known where known.id = delivery_id)
   for no key update;
+  -- A receipt may have come before the answer.
   update platforms.deliveries as known set took = known.took + _answered.took
-  where known.id = delivery_id and known.calls = attempt and known.state in ('sending', 'unsure')
+  where known.id = delivery_id and known.calls = attempt
+    and known.state in ('sending', 'unsure', 'sent', 'delivered', 'read')
   returning * into delivery;
   return delivery;
 end;
@@ -16858,22 +17200,25 @@ begin
   from unnest(external_ids) as external_id
   join platforms.conversations as place on place.channel_id = delivery.channel_id
   on conflict on constraint external_messages_pkey do nothing;
-  perform platforms._end(delivery, 'sent');
+  if delivery.state in ('sending', 'unsure') then
+    perform platforms._end(delivery, 'sent');
+  end if;
 end;
 $$;
 comment on function platforms._sent is 'Notes that the platform has taken a message, and under which ids.';
 
--- What the platform has put off is no try. `retry_in` seconds; null where it is not tried again.
+-- What the platform has put off is no try; `is_of_chat` where it did so to this conversation alone. `retry_in` seconds;
+-- null where it is not tried again.
 create function platforms._not_sent(
   delivery_id bigint, attempt integer, problem text, took double precision, retry_in double precision,
-  is_put_off boolean, is_unsure boolean
+  is_put_off boolean, is_unsure boolean, is_of_chat boolean default false
 ) returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
   delivery platforms.deliveries := platforms._answered(delivery_id, attempt, took);
 begin
-  if delivery.id is null or delivery.state = 'unsure' then
+  if delivery.id is null or delivery.state <> 'sending' then
     return;
   end if;
   update platforms.deliveries as known set
@@ -16885,7 +17230,7 @@ begin
     updated_at = clock_timestamp()
   where known.id = delivery.id
   returning * into delivery;
-  if is_put_off then
+  if is_put_off and not is_of_chat then
     -- It said so to the whole integration: nothing is sent before.
     update platforms.inboxes as inbox
     set calls_at = greatest(inbox.calls_at, delivery.due_at + interval '1 second')
@@ -16920,6 +17265,9 @@ begin
   if delivery.state not in ('failed', 'unsure') then
     raise exception using errcode = 'PT409', message = format('It is %s.', delivery.state);
   end if;
+  perform platforms._require_reply(place, message)
+  from platforms.conversations as place
+  where place.channel_id = delivery.channel_id;
   perform platforms._deliver(delivery.channel_id, message.id, 'send');
   select * into delivery
   from platforms.deliveries as known
@@ -16949,6 +17297,7 @@ begin
     join platforms.conversations as conversation
       on conversation.contact_id = contact.id and conversation.chat_id = contact.external_id
     where contact.user_id = tell_user.user_id
+      and coalesce(platforms.replies_until(conversation) > clock_timestamp(), true)
     order by conversation.channel_id
   loop
     perform platforms._say(place, tell_user.text);
@@ -16958,7 +17307,7 @@ begin
 end;
 $$;
 comment on function platforms.tell_user is
-  'Sends a user a text wherever they have linked an account; returns in how many conversations.';
+  'Sends a user a text wherever they have linked an account and may be written to; returns in how many conversations.';
 
 -- The latest word on a message that was said here. A computed field: Message.delivery.
 create function platforms.delivery(message chat.messages) returns setof platforms.deliveries
@@ -17183,6 +17532,19 @@ begin
     perform platforms._ask_to_send(each, nonce => format('again %s %s', each, slot));
     asked := asked + 1;
   end loop;
+  for each in
+    select distinct late.channel_id
+    from (
+      select known.channel_id
+      from platforms.remote_files as known
+      where known.due_at < now() - interval '5 minutes'
+      order by known.due_at
+      limit 1000
+    ) as late
+  loop
+    perform platforms._ask_to_fetch(each, nonce => format('again %s %s', each, slot));
+    asked := asked + 1;
+  end loop;
   return asked;
 end;
 $$;
@@ -17221,25 +17583,30 @@ create function platforms._send_message() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  message chat.messages;
-  longest integer;
-  name    text;
+  message      chat.messages;
+  conversation platforms.conversations;
+  platform     platforms.platforms;
 begin
   select * into message from chat.messages as said where said.id = new.last_message_id;
   if message.sender_id is null and message.kind <> 'bot' then
     return null;
   end if;
-  select platform.longest_text, platform.name into longest, name
-  from platforms.conversations as place
-  join platforms.integrations as integration on integration.id = place.integration_id
-  join platforms.platforms as platform on platform.id = integration.platform_id
-  where place.channel_id = new.id;
-  if char_length(message.text) > longest then
+  select * into conversation from platforms.conversations as place where place.channel_id = new.id;
+  select known.* into platform
+  from platforms.integrations as integration
+  join platforms.platforms as known on known.id = integration.platform_id
+  where integration.id = conversation.integration_id;
+  if char_length(message.text) > platform.longest_text then
     raise exception using errcode = 'PT400', column = 'text',
-      message = format('%s takes messages of up to %s characters.', name, longest);
+      message = format('%s takes messages of up to %s characters.', platform.name, platform.longest_text);
   end if;
-  update platforms.conversations as place set status = 'active', closed_at = null
-  where place.channel_id = new.id and place.status = 'closed';
+  if message.metadata ? 'template' and 'templates' = any (platform.capabilities) then
+    perform platforms._check_template(message.metadata -> 'template');
+  end if;
+  perform platforms._require_reply(conversation, message);
+  if conversation.status = 'closed' then
+    update platforms.conversations as place set status = 'active', closed_at = null where place.channel_id = new.id;
+  end if;
   perform platforms._deliver(new.id, message.id, 'send');
   return null;
 end;
@@ -17338,6 +17705,7 @@ alter table platforms.sealed_credentials enable row level security;
 alter table platforms.link_codes enable row level security;
 alter table platforms.inbound enable row level security;
 alter table platforms.inboxes enable row level security;
+alter table platforms.remote_files enable row level security;
 alter table platforms.counted enable row level security;
 
 -- --------------------------------------------------------------------------------------------
@@ -17364,6 +17732,7 @@ grant execute on function platforms.set_conversation_state to member;
 grant execute on function platforms.set_transition, platforms.remove_transition to member;
 grant execute on function platforms.resend_message, platforms.delivery, platforms.contact to member;
 grant execute on function platforms.intent to member;
+grant execute on function platforms.replies_until to member;
 grant execute on function platforms.tell_user to service;
 
 -- --------------------------------------------------------------------------------------------
@@ -17374,14 +17743,16 @@ insert into jobs.queues (name, retries, retry_delay, retry_delay_max, expires_af
 values
   ('inbound', 30, '1 second', '1 minute', '15 minutes', '1 day', 4),
   ('outbound', 30, '1 second', '1 minute', '15 minutes', '1 day', 8),
-  ('polling', 5, '1 second', '1 minute', '15 minutes', '1 day', 10)
+  ('polling', 5, '1 second', '1 minute', '15 minutes', '1 day', 10),
+  ('media', 30, '1 second', '1 minute', '15 minutes', '1 day', 4)
 on conflict (name) do nothing;
 
 insert into jobs.tasks (name, description, queue, timeout, kept)
 values
   ('apply_inbound', 'Applies what a platform has told (docs/platforms.md).', 'inbound', '10 minutes', '1 day'),
   ('send_outbound', 'Sends what was said in a conversation to its platform.', 'outbound', '10 minutes', '1 day'),
-  ('poll_platform', 'Fetches what has come where a platform cannot reach us.', 'polling', '10 minutes', '1 day')
+  ('poll_platform', 'Fetches what has come where a platform cannot reach us.', 'polling', '10 minutes', '1 day'),
+  ('fetch_files', 'Fetches the files of messages from their platform.', 'media', '10 minutes', '1 day')
 on conflict (name) do update set description = excluded.description;
 
 insert into jobs.tasks (name, description, runs_alone, timeout)

@@ -54,6 +54,8 @@ export type Ticket = {
   /** Where its engine says it. */
   task: string | undefined;
   hasKey: boolean;
+  /** The id of graphile-worker's job. */
+  job?: string;
   queue?: string;
   payload?: object;
 };
@@ -96,9 +98,9 @@ export function openJobs(pool: pg.Pool) {
      *
      * @returns false where it is to begin before it is run.
      */
-    async perform(client: pg.ClientBase, { id }: Ticket, worker: string): Promise<boolean> {
-      const text = 'select jobs._perform($1, $2) as done';
-      const { rows } = await client.query<{ done: boolean }>({ name: 'perform', text, values: [id, worker] });
+    async perform(client: pg.ClientBase, { id, job }: Ticket, worker: string): Promise<boolean> {
+      const text = 'select jobs._perform($1, $2, $3) as done';
+      const { rows } = await client.query<{ done: boolean }>({ name: 'perform', text, values: [id, worker, job] });
       return rows[0]?.done ?? false;
     },
     /** Runs the function of a run that has begun, and says that it is done, in one transaction; on a connection that can be cancelled. */

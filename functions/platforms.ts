@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { Taken } from './intake.ts';
 import type { Sealed } from './sealing.ts';
 
 /** An integration as an adapter needs it, its credentials encrypted. */
@@ -23,6 +24,8 @@ export type Outgoing = {
   text: string | null;
   /** Rows of buttons below it, as the message's metadata has them. */
   buttons: unknown;
+  /** What was approved there, to be sent in place of the text: `{name, language, components}`. */
+  template: unknown;
   /** The ids that it has there; none until it is sent. */
   external: string[];
   reply_to: string | null;
@@ -31,8 +34,30 @@ export type Outgoing = {
   heard_at: string | null;
 };
 
-/** How a call ended that did not go well. */
-export type Failed = { problem: string; took: number; retryIn: number | null; isPutOff: boolean; isUnsure: boolean };
+/** How a call ended that did not go well; `isOfChat` where only this conversation was put off. */
+export type Failed = {
+  problem: string;
+  took: number;
+  retryIn: number | null;
+  isPutOff: boolean;
+  isOfChat: boolean;
+  isUnsure: boolean;
+};
+
+/** A file of a message, still on the platform. */
+export type RemoteFile = { id: string; kind: string; name?: string; media_type?: string; bytes?: number };
+
+/** A file that is to be fetched, under which name it is to be stored, and how large it may be. */
+export type Wanted = {
+  id: string;
+  /** How often it was tried, this one included, and how often it may be. */
+  tries: number;
+  most_tries: number;
+  integration: string;
+  file: RemoteFile;
+  stored: string;
+  most: number;
+};
 
 type Ask = (query: pg.QueryConfig) => Promise<pg.QueryResult>;
 
@@ -97,9 +122,9 @@ export function openPlatforms(client: pg.ClientBase) {
       await client.query('select platforms._sent($1, $2, $3, $4)', [id, attempt, externalIds, took]);
     },
     async notSent({ id, attempt }: Outgoing, failed: Failed): Promise<void> {
-      const { problem, took, retryIn, isPutOff, isUnsure } = failed;
-      await client.query('select platforms._not_sent($1, $2, $3, $4, $5, $6, $7)', [
-        ...[id, attempt, problem, took, retryIn, isPutOff, isUnsure],
+      const { problem, took, retryIn, isPutOff, isUnsure, isOfChat } = failed;
+      await client.query('select platforms._not_sent($1, $2, $3, $4, $5, $6, $7, $8)', [
+        ...[id, attempt, problem, took, retryIn, isPutOff, isUnsure, isOfChat],
       ]);
     },
     async askToSend(conversation: string, seconds: number): Promise<void> {
@@ -107,6 +132,24 @@ export function openPlatforms(client: pg.ClientBase) {
         conversation,
         seconds,
       ]);
+    },
+
+    /** The file that is to be fetched next, or in how many seconds; nothing where none is. */
+    async claimFile(conversation: string): Promise<Wanted | { wait: number } | null> {
+      return (await one('select platforms._claim_file($1) as next', [conversation])).next;
+    },
+    /** @returns whether it is attached now; not where it was before, or its message is gone. */
+    async fetched({ id, stored }: Wanted, name: string, { sha256, bytes, mediaType }: Taken): Promise<boolean> {
+      const text = 'select platforms._fetched($1, $2, $3, $4, $5, $6) as done';
+      return (await one(text, [id, name, stored, Buffer.from(sha256, 'hex'), bytes, mediaType])).done;
+    },
+    /** @param retryIn seconds; null where it is not tried again. */
+    async notFetched({ id }: Wanted, problem: string, retryIn: number | null, isPutOff: boolean): Promise<void> {
+      await client.query('select platforms._not_fetched($1, $2, $3, $4)', [id, problem, retryIn, isPutOff]);
+    },
+    async askToFetch(conversation: string, seconds: number): Promise<void> {
+      const text = 'select platforms._ask_to_fetch($1, now() + make_interval(secs => $2))';
+      await client.query(text, [conversation, seconds]);
     },
 
     async checked(

@@ -224,6 +224,9 @@ export const settingsSchema = z.object({
   INTENT_TIMEOUT_MS: integer(50, 30_000)
     .default(2000)
     .describe('How long messages wait for the service of INTENT_URL, all that come together; then they go on without.'),
+  WHATSAPP_API: webAddress()
+    .default('https://graph.facebook.com/v25.0')
+    .describe('Where the Cloud API of WhatsApp is, its version included.'),
   PUBLIC_URL: webAddress()
     .optional()
     .describe(

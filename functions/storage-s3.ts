@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AwsClient, AwsV4Signer } from 'aws4fetch';
 import { Refusal } from './refusal.ts';
 import { checkName, NotStored, type Patience, type Storage, type Stored } from './storage.ts';
+import { within } from './within.ts';
 
 /** Where an S3 is, for us and for clients, and by which key. */
 export type S3 = {
@@ -193,33 +194,6 @@ export function s3Storage(
       return String(signed.url);
     },
   };
-}
-
-/**
- * Ends what takes too long, or is called off. Not by the signal alone: Node's fetch holds its own weakly, and after a garbage collection
- * hears nothing any more (nodejs/node#55428).
- */
-function within<Result>(
-  milliseconds: number,
-  signal: AbortSignal | undefined,
-  act: (signal: AbortSignal) => Promise<Result>,
-): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const control = new AbortController();
-    const end = (reason: unknown): void => {
-      control.abort(reason);
-      reject(reason);
-    };
-    const calledOff = (): void => end(signal?.reason);
-    const timer = setTimeout(() => end(new Error(`no answer within ${milliseconds / 1000} s`)), milliseconds);
-    signal?.addEventListener('abort', calledOff, { once: true });
-    act(control.signal)
-      .then(resolve, reject)
-      .finally(() => {
-        clearTimeout(timer);
-        signal?.removeEventListener('abort', calledOff);
-      });
-  });
 }
 
 /** Cuts a stream into parts, of which one is held in memory. */

@@ -3,6 +3,7 @@ import { retirePartitions } from '../functions/partitions.ts';
 import { exportAccountTask, pruneExportsTask } from './account-export.ts';
 import { backupTask, proveBackupTask, pruneBackupsTask } from './backup-tasks.ts';
 import { checkUploadTask, previewFileTask, removeFilesTask } from './file-tasks.ts';
+import { fetchFilesTask } from './platforms/files.ts';
 import { applyInboundTask } from './platforms/inbound.ts';
 import { sendOutboundTask } from './platforms/outbound.ts';
 import { checkIntegrationTask, pollPlatformTask, resealCredentialsTask } from './platforms/upkeep.ts';
@@ -30,6 +31,7 @@ export const tasks: Task[] = [
   deliverWebhookTask,
   applyInboundTask,
   sendOutboundTask,
+  fetchFilesTask,
   checkIntegrationTask,
   pollPlatformTask,
   resealCredentialsTask,

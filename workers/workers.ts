@@ -23,6 +23,7 @@ const beatEvery = 2000;
 // Many beats missed: the rest of the minute is for beginning again.
 const silentFor = '25 seconds';
 const followEvery = 1000;
+const handOverEvery = 5000;
 const measureEvery = 60_000;
 const stopsWithin = 7000;
 
@@ -166,9 +167,11 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
         await jobs.fire(schedule.name, [], undefined, (error as Error).message);
       }
     }
-    await jobs.handOver();
     if (queues) throw queues.error;
   }
+
+  // Each run that waits is looked at: some 40 µs each.
+  const handOver = async (): Promise<void> => void (await jobs.handOver());
 
   const hostMetrics = openHostMetrics(settings.plinthData);
   const measure = async (): Promise<void> => jobs.recordMetrics(hostname(), await hostMetrics());
@@ -183,11 +186,13 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
   const repeated: (() => Promise<void>)[] = [];
   try {
     await follow();
+    await handOver();
   } catch (error) {
     await shutDown();
     throw error;
   }
   repeated.push(repeat(beatEvery, beat, log), repeat(followEvery, follow, log));
+  repeated.push(repeat(handOverEvery, handOver, log));
   repeated.push(repeat(followEvery, watch, log), repeat(measureEvery, measure, log));
   log.info({ worker: name, concurrency }, 'jobs are taken');
 

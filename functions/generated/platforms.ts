@@ -240,6 +240,11 @@ export const removeTransition = mutation('platforms.remove_transition', {
   trigger: pg.text,
 });
 
+/** Until when one may write freely there; later only by a template. Null: at any time. */
+export const repliesUntil = query('platforms.replies_until', {
+  conversation: keyOf(Conversation, 'channelId'),
+}, orNull(pg.timestamptz));
+
 /** Sends a message again that the platform did not take, or may not have taken. */
 export const resendMessage = mutation('platforms.resend_message', { messageId: pg.uuid }, Delivery);
 
@@ -273,7 +278,7 @@ export const setTransition = mutation('platforms.set_transition', {
   sure: optional(pg.float8),
 }, Transition);
 
-/** Sends a user a text wherever they have linked an account; returns in how many conversations. */
+/** Sends a user a text wherever they have linked an account and may be written to; returns in how many conversations. */
 export const tellUser = mutation('platforms.tell_user', { userId: pg.uuid, text: pg.text }, orNull(pg.int4));
 
 /** Ends that an account on a platform is known as the caller's. */

@@ -101,5 +101,5 @@ update chat.channels as channel set last_message_id = said.id
 from chat.messages as said
 where said.channel_id = channel.id and said.seq = channel.last_seq and channel.last_message_id is null;
 
-create index messages_searched_idx on chat.messages using gin (searched, text public.gin_trgm_ops);
+create index messages_searched_idx on chat.messages using gin (channel_id, searched, text public.gin_trgm_ops);
 reset session_replication_role;

@@ -39,5 +39,5 @@ cross join (select array_agg(id) as ids from identity.users) as person
 join sentences as said on said.n = 1 + abs(hashint8(each.n)::bigint) % 100000;
 
 create index messages_sender_id_id_idx on chat.messages (sender_id, id desc);
-create index messages_searched_idx on chat.messages using gin (searched, text public.gin_trgm_ops);
+create index messages_searched_idx on chat.messages using gin (channel_id, searched, text public.gin_trgm_ops);
 reset session_replication_role;

@@ -8,8 +8,11 @@ import { setTimeout as wait } from 'node:timers/promises';
 // biome-ignore lint/suspicious/noExplicitAny: the parameters of whatever method was called
 type Parameters = Record<string, any>;
 
-/** A call that came: with the files of a form by name. */
+/** A call that came: with the files of a form in the places that name them. */
 type Called = { method: string; token: string; parameters: Parameters; at: number };
+
+/** A file of a form. */
+export type Sent = { name: string; type: string; bytes: Buffer };
 
 /** What it does in place of answering, once. `lost` does what is asked and does not say so. */
 export type Fault =
@@ -26,6 +29,8 @@ export type TelegramServer = {
   faults: Map<string, Fault[]>;
   /** What getUpdates gives, until it is confirmed. */
   updates: object[];
+  /** What getFile finds, by its id. */
+  files: Map<string, { path: string; bytes: Buffer }>;
   /** Waits until so many calls of a method have come. */
   until(method: string, count: number): Promise<Called[]>;
   /** Lets those go on that are slow. */
@@ -47,12 +52,14 @@ export async function openTelegram(
   const shown: TelegramServer['shown'] = [];
   const faults = new Map<string, Fault[]>();
   const updates: object[] = [];
+  const files: TelegramServer['files'] = new Map();
   const held: (() => void)[] = [];
   let polling = 0;
 
   const server = createServer(async (request, response) => {
-    const [, given = '', method = ''] = /^\/bot([^/]+)\/(\w+)$/.exec(request.url ?? '') ?? [];
-    const parameters = await parametersOf(request);
+    const [, isFile, given = '', named = ''] = /^(\/file)?\/bot([^/]+)\/(.+)$/.exec(request.url ?? '') ?? [];
+    const method = isFile ? 'download' : named;
+    const parameters = isFile ? { path: named } : await parametersOf(request);
     calls.push({ method, token: given, parameters, at: Date.now() });
     if (given !== token) return answer(response, 401, { ok: false, error_code: 401, description: 'Unauthorized' });
     const fault = faults.get(method)?.shift() ?? choose(method, parameters);
@@ -64,19 +71,39 @@ export async function openTelegram(
       return answer(response, status, { ok: false, error_code: status, description, ...limits });
     }
     if (fault?.kind === 'page') return response.writeHead(fault.status).end('<html>Bad Gateway</html>');
+    if (isFile) return download(response, named, fault);
     if (fault?.kind === 'cut') return request.socket.destroy();
     const result = await perform(method, parameters);
+    if (result instanceof Error) {
+      return answer(response, 400, { ok: false, error_code: 400, description: result.message });
+    }
     if (fault?.kind === 'lost') return request.socket.destroy();
     if (fault?.kind === 'bad JSON') return response.writeHead(200).end('{"ok":true,"result":{');
     answer(response, 200, { ok: true, result });
   });
 
+  function download(response: ServerResponse, path: string, fault: Fault | undefined): void {
+    const bytes = [...files.values()].find((file) => file.path === path)?.bytes;
+    if (!bytes) {
+      answer(response, 404, { ok: false, error_code: 404, description: 'Not Found' });
+      return;
+    }
+    response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': bytes.length });
+    if (fault?.kind === 'cut') response.write(bytes.subarray(0, bytes.length / 2), () => response.destroy());
+    else response.end(bytes);
+  }
+
   async function perform(method: string, parameters: Parameters): Promise<unknown> {
     const { chat_id: chat, message_id: id } = parameters;
     if (method === 'getMe') return { id: 110201543, is_bot: true, first_name: 'Harbour', username: 'harbour_bot' };
     if (method === 'getUpdates') return waitForUpdates(parameters);
+    if (method === 'getFile') {
+      const found = files.get(parameters.file_id);
+      const told = { file_id: parameters.file_id, file_unique_id: 'u', file_size: found?.bytes.length };
+      return found ? { ...told, file_path: found.path } : new Error('Bad Request: invalid file_id');
+    }
     if (/^send/.test(method)) {
-      const parts = method === 'sendMediaGroup' ? JSON.parse(parameters.media) : [parameters];
+      const parts = method === 'sendMediaGroup' ? parameters.media : [parameters];
       const sent = parts.map((part: Parameters) => {
         const message = { ...part, method, chat: String(chat), message_id: shown.length + 1000 };
         shown.push(message);
@@ -119,6 +146,7 @@ export async function openTelegram(
     shown,
     faults,
     updates,
+    files,
     of,
     async until(method, count) {
       for (let waited = 0; of(method).length < count; waited += 20) {
@@ -144,9 +172,23 @@ async function parametersOf(request: IncomingMessage): Promise<Parameters> {
   const type = request.headers['content-type'] ?? '';
   if (!type.startsWith('multipart/')) return body.length > 0 ? JSON.parse(body.toString()) : {};
   const form = await new Response(body, { headers: { 'content-type': type } }).formData();
-  return Object.fromEntries(
-    await Promise.all(
-      [...form].map(async ([name, value]) => [name, typeof value === 'string' ? value : await value.text()]),
-    ),
-  );
+  const files = new Map<string, Sent>();
+  for (const [name, value] of form) {
+    if (typeof value === 'string') continue;
+    files.set(`attach://${name}`, {
+      name: value.name,
+      type: value.type,
+      bytes: Buffer.from(await value.arrayBuffer()),
+    });
+  }
+  const texts = [...form].filter((field): field is [string, string] => typeof field[1] === 'string');
+  return Object.fromEntries(texts.map(([name, text]) => [name, placed(name === 'media' ? JSON.parse(text) : text)]));
+
+  // biome-ignore lint/suspicious/noExplicitAny: a value of whatever parameter
+  function placed(value: any): any {
+    if (Array.isArray(value)) return value.map(placed);
+    if (typeof value === 'object')
+      return Object.fromEntries(Object.entries(value).map(([at, each]) => [at, placed(each)]));
+    return files.get(value) ?? value;
+  }
 }

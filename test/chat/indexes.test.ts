@@ -108,6 +108,11 @@ const uses: Record<string, string | null> = {
   'platforms.external_messages_channel_id_idx': `delete from platforms.conversations where channel_id = ${place}`,
   'platforms.external_messages_contact_id_idx': `delete from platforms.contacts where external_id = 'c77'`,
   'platforms.external_messages_xid_idx': 'select platforms.roll_up()',
+  'platforms.remote_files_pkey': "select platforms._not_fetched(77, 'x', 1, false)",
+  'platforms.a_file_is_fetched_once':
+    "delete from platforms.remote_files where message_id = '00000000-0000-7000-8000-000000000077'",
+  'platforms.remote_files_channel_id_idx': `select platforms._claim_file(${place})`,
+  'platforms.remote_files_due_at_idx': 'select platforms.ask_again()',
   'platforms.inbound_pkey': 'select platforms._set_aside(77, null)',
   'platforms.an_event_is_stored_once': `select platforms._receive(${bot}, '[{"id": "told", "body": {}}]')`,
   'platforms.inbound_waiting_idx': `select * from platforms._waiting(${bot}, 10)`,
@@ -546,6 +551,9 @@ await owner.query(`
     select gen_random_uuid(), channel_id, 'send', case when step = 1 then 'queued' else 'sent' end::platforms.delivery_state,
       now() - case when n % 100 = 0 then interval '1 hour' else interval '0' end, case when n = 77 then '1000000000000' else '3' end::xid8
     from place, generate_series(1, 10) as step;
+  insert into platforms.remote_files (message_id, channel_id, position, remote, due_at)
+    select gen_random_uuid(), channel_id, 1, '{}', now() + case when n % 100 = 0 then -interval '1 hour' else interval '1 hour' end
+    from place, generate_series(1, 3);
   insert into platforms.runs (integration_id, kind, status, finished_at, ended_xid)
     select integration_id, 'orders', 'success', now(), case when n = 77 then '1000000000000' else '3' end::xid8 from place, generate_series(1, 5);
   insert into platforms.metrics (integration_id, metric, period, starts_at, count, total)

@@ -19,21 +19,8 @@ async function conversation(chat: number): Promise<string> {
   return heard?.channel_id as string;
 }
 
-async function delivery(id: string): Promise<Record<string, unknown>> {
-  const answer = await ask(
-    'query ($id: UUID!) { message(id: $id) { delivery { state attempts failures error } } }',
-    { id },
-    bot.owner.token,
-  );
-  return answer.data.message.delivery;
-}
-
-const comesTo = (id: string, state: string) =>
-  eventually(`${id} is ${state}`, async () => {
-    const found = await delivery(id);
-    return found.state === state && found;
-  });
-
+const delivery = (id: string) => world.deliveryOf(bot.owner, id);
+const comesTo = (id: string, state: string) => world.comesTo(bot.owner, id, state);
 const shownIn = (chat: number) => telegram.shown.filter((each) => each.chat === String(chat)).map(({ text }) => text);
 
 /** What waits for its next try need not. */

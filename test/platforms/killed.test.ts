@@ -5,7 +5,7 @@ import { actsIn } from '../accounts/acts.ts';
 import { openPlatformWorld, writes } from './platform-world.ts';
 
 const world = await openPlatformWorld(t);
-const { connect, eventually, post, said, sql, telegram } = world;
+const { connect, eventually, filesOf, post, said, sql, telegram } = world;
 const { say } = actsIn(world);
 
 /** A worker in a process of its own, which can be killed. */
@@ -51,4 +51,25 @@ t.test('a worker that is killed while it sends: nothing is sent twice, nothing a
     );
   await eventually('both are settled', async () => (await states()).join() === 'unsure,sent');
   t.equal((await said(bot, 901)).filter(({ direction }) => direction === 'inbound').length, 2);
+});
+
+t.test('a worker that is killed while it fetches a file: the file is there, once', async (t) => {
+  const bytes = Buffer.from('%PDF-1.4\nof a worker that was killed\n');
+  telegram.files.set('killed', { path: 'documents/file_9.pdf', bytes });
+  const bot = await connect('otto');
+  telegram.faults.set('download', [{ kind: 'slow' }]);
+  const first = startProcess();
+  const document = { file_id: 'killed', file_unique_id: 'k', file_name: 'contract.pdf' };
+  await post(bot, writes(902, '', { text: undefined, document }));
+  await telegram.until('download', 1);
+  first.kill('SIGKILL');
+  await new Promise((resolve) => first.once('exit', resolve));
+  await world.start();
+  const message = await eventually('it is there', async () => {
+    const [row] = await said(bot, 902);
+    return row?.metadata.files[0].file_id && row;
+  });
+  telegram.release();
+  t.match(await filesOf(bot.owner, message.id), [{ name: 'contract.pdf', mediaType: 'application/pdf' }]);
+  t.equal((await sql('select from platforms.remote_files')).length, 0);
 });

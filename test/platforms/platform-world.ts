@@ -5,10 +5,16 @@ import { openSealing } from '../../functions/sealing.ts';
 import { openTelegram, type TelegramServer, token } from '../../scripts/chaos/telegram.ts';
 import { tasks } from '../../workers/tasks.ts';
 import type { Workers } from '../../workers/workers.ts';
+import { temporaryFolder } from '../running-plinth.ts';
 import { type JobsWorld, openJobsWorld } from '../workers/jobs-world.ts';
 import type { Person } from '../world.ts';
 
-type Connected = { id: string; owner: Person; secret: string };
+export type Connected = { id: string; owner: Person; secret: string };
+
+// biome-ignore lint/suspicious/noExplicitAny: a row of messages, and how it is known on the platform
+type Said = Record<string, any>;
+
+type SeenFile = { id: string; name: string; mediaType: string; url: string; owner: { username: string } };
 
 export type PlatformWorld = JobsWorld & {
   telegram: TelegramServer;
@@ -16,23 +22,36 @@ export type PlatformWorld = JobsWorld & {
   env: Record<string, string>;
   /** Workers with the tasks of Plinth. */
   start(env?: Record<string, string>): Promise<Workers>;
-  /** A user with a bot, known to be right. */
-  connect(username: string, options?: { isPolled?: boolean }): Promise<Connected>;
+  /** A user with a bot, or what else the credentials are of, known to be right. */
+  connect(
+    username: string,
+    options?: { isPolled?: boolean; platform?: string; credentials?: object },
+  ): Promise<Connected>;
   /** Posts an update to the webhook of an integration, as Telegram does. */
   post(to: Connected, update: object, headers?: Record<string, string>): Promise<Response>;
   /** Waits until a condition holds; gives what it gave. */
   eventually<Value>(what: string, look: () => Promise<Value | undefined | false | null>): Promise<Value>;
+  /** What someone sees of the delivery of a message. */
+  deliveryOf(by: Person, message: string): Promise<Record<string, unknown>>;
+  /** The same, when it has come to a state. */
+  comesTo(by: Person, message: string, state: string): Promise<Record<string, unknown>>;
+  /** Uploads a file; gives its id. */
+  upload(by: Person, name: string, bytes: Uint8Array): Promise<string>;
+  /** What someone sees of the files of a message. */
+  filesOf(by: Person, message: string): Promise<SeenFile[]>;
   /** What is said in the conversation with a chat. */
-  said(to: Connected, chat: number): Promise<Record<string, unknown>[]>;
+  said(to: { id: string }, chat: number | string): Promise<Said[]>;
 };
 
 /** A world with workers and a Telegram of its own. */
-export async function openPlatformWorld(t: Test): Promise<PlatformWorld> {
+export async function openPlatformWorld(t: Test, own: Record<string, string> = {}): Promise<PlatformWorld> {
   const telegram = await openTelegram(t);
   const env = {
     CREDENTIALS_KEY: randomBytes(32).toString('base64url'),
     TELEGRAM_API: telegram.url,
     PUBLIC_URL: 'https://plinth.test',
+    FILE_STORAGE: temporaryFolder(t),
+    ...own,
   };
   const world = await openJobsWorld(t, { env });
   const { ask, person, sql } = world;
@@ -49,20 +68,31 @@ export async function openPlatformWorld(t: Test): Promise<PlatformWorld> {
     throw new Error(`It has not come about: ${what}`);
   }
 
+  async function deliveryOf({ token: by }: Person, id: string): Promise<Record<string, unknown>> {
+    const query = 'query ($id: UUID!) { message(id: $id) { delivery { state attempts failures error } } }';
+    return (await ask(query, { id }, by)).data.message.delivery;
+  }
+
   return {
     ...world,
+    deliveryOf,
+    comesTo: (by, id, state) =>
+      eventually(`${id} is ${state}`, async () => {
+        const found = await deliveryOf(by, id);
+        return found.state === state && found;
+      }),
     telegram,
     telegramToken: token,
     env,
     eventually,
     start: (own = {}) => world.work(tasks, { ...env, ...own }),
-    async connect(username, { isPolled = false } = {}) {
+    async connect(username, { isPolled = false, platform = 'telegram', credentials = { bot_token: token } } = {}) {
       const owner = await person(username);
       const answer = await ask(
-        `mutation ($credentials: JSON!, $isPolled: Boolean) {
-          connectPlatform(input: { platformId: "telegram", credentials: $credentials, isPolled: $isPolled }) { integration { id status } }
+        `mutation ($platform: String!, $credentials: JSON!, $isPolled: Boolean) {
+          connectPlatform(input: { platformId: $platform, credentials: $credentials, isPolled: $isPolled }) { integration { id status } }
         }`,
-        { credentials: { bot_token: token }, isPolled },
+        { platform, credentials, isPolled },
         owner.token,
       );
       if (answer.errors) throw new Error(JSON.stringify(answer.errors));
@@ -78,6 +108,26 @@ export async function openPlatformWorld(t: Test): Promise<PlatformWorld> {
       const sealing = await openSealing([new Uint8Array(Buffer.from(env.CREDENTIALS_KEY, 'base64url'))]);
       const { webhook_secret: secret } = await sealing.open(held as Parameters<typeof sealing.open>[0]);
       return { id, owner, secret: secret as string };
+    },
+    async upload({ token: by }, name, bytes) {
+      const query = 'mutation ($file: Upload!) { uploadFile(input: { file: $file }) { file { id } } }';
+      const form = new FormData();
+      form.set('operations', JSON.stringify({ query, variables: { file: null } }));
+      form.set('map', JSON.stringify({ 0: ['variables.file'] }));
+      form.set('0', new Blob([bytes as BlobPart]), name);
+      const headers = { authorization: `Bearer ${by}` };
+      const answer = await fetch(`${world.server.url}graphql`, { method: 'POST', body: form, headers });
+      const { data, errors } = (await answer.json()) as Awaited<ReturnType<typeof ask>>;
+      if (errors) throw new Error(JSON.stringify(errors));
+      return data.uploadFile.file.id;
+    },
+    async filesOf({ token: by }, id) {
+      const { data } = await ask(
+        `query ($id: UUID!) { message(id: $id) { files(first: 10) { nodes { id name mediaType url owner { username } } } } }`,
+        { id },
+        by,
+      );
+      return data.message?.files.nodes ?? [];
     },
     post: ({ id, secret }, update, headers = {}) =>
       fetch(`${world.server.url}webhooks/telegram/${id}`, {

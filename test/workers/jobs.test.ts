@@ -96,11 +96,12 @@ t.test('D8 runs of a task that runs alone, and of one key, never overlap', async
   t.match(await ended(await enqueue('note', { payload: { n: 2000 }, key: 'k'.repeat(200) })), { state: 'succeeded' });
 });
 
-// From here on they wait for seconds, each for things of its own: at once.
+// From here on they wait for seconds, each for things of its own: at once. Options are made for each: tap keeps what came
+// of a test in them, and with one object for all tells the same of all.
 t.jobs = 9;
-const beside = { buffered: true };
+const beside = () => ({ buffered: true });
 
-t.test('a queue tries again, and counts; what fails for good goes to its dead letter', beside, async (t) => {
+t.test('a queue tries again, and counts; what fails for good goes to its dead letter', beside(), async (t) => {
   const id = await enqueue('fed', { payload: { failures: 1, n: 5 } });
   t.match(await ended(id), { state: 'succeeded', attempt: 2, max_attempts: 2, error: 'Not yet.', result: { n: 5 } });
   const lost = await enqueue('fed', { payload: { failures: 9, n: 6 } });
@@ -111,7 +112,7 @@ t.test('a queue tries again, and counts; what fails for good goes to its dead le
   t.match(await ended(lost), { state: 'failed', attempt: 2 });
 });
 
-t.test('a policy of a queue holds for what SQL asks for', beside, async (t) => {
+t.test('a policy of a queue holds for what SQL asks for', beside(), async (t) => {
   await sql("select jobs.pause('one')");
   await sleep(1500);
   const first = await enqueue('one', { payload: { n: 2000 } });
@@ -121,7 +122,7 @@ t.test('a policy of a queue holds for what SQL asks for', beside, async (t) => {
   t.match(await ended(await enqueue('one', { payload: { n: 2002 } })), { state: 'succeeded' });
 });
 
-t.test('a paused task waits from that moment, whatever workers have taken, and goes on', beside, async (t) => {
+t.test('a paused task waits from that moment, whatever workers have taken, and goes on', beside(), async (t) => {
   await sql("select jobs.pause('note')");
   const id = await enqueue('note', { payload: { n: 3000 } });
   await sleep(1500);
@@ -131,7 +132,7 @@ t.test('a paused task waits from that moment, whatever workers have taken, and g
 });
 
 for (const task of ['slow', 'sleeps']) {
-  t.test(`what runs is cancelled: ${task}`, beside, async (t) => {
+  t.test(`what runs is cancelled: ${task}`, beside(), async (t) => {
     const id = await enqueue(task);
     await ended(id, ['running']);
     await sql('select jobs.cancel($1)', [id]);
@@ -143,14 +144,14 @@ for (const task of ['slow', 'sleeps']) {
   });
 }
 
-t.test('what waits is cancelled at once', beside, async (t) => {
+t.test('what waits is cancelled at once', beside(), async (t) => {
   const id = await enqueue('note', { payload: { n: 4000 }, run_at: new Date(Date.now() + 1500) });
   t.match(await sql('select (jobs.cancel($1)).state', [id]), [{ state: 'cancelled' }]);
   await sleep(3000);
   t.same(await sql('select n from work.done where n = 4000'), []);
 });
 
-t.test('a schedule changed in SQL is in force within seconds, and each time is asked for once', beside, async (t) => {
+t.test('a schedule changed in SQL is in force within seconds, and each time is asked for once', beside(), async (t) => {
   await world.work(tasks);
   await sql(`insert into jobs.schedules (name, cron, function) values ('every second', '* * * * * *', 'work.nothing')`);
   await sleep(5000);
@@ -162,7 +163,7 @@ t.test('a schedule changed in SQL is in force within seconds, and each time is a
   t.ok(runs.every(({ state }) => state === 'succeeded'));
 });
 
-t.test('times that were missed are made up for as far as the schedule says', beside, async (t) => {
+t.test('times that were missed are made up for as far as the schedule says', beside(), async (t) => {
   await sql(`insert into jobs.schedules (name, cron, function, backfill, next_at) values
     ('made up for', '0 * * * *', 'work.nothing', '3 hours', date_trunc('hour', now()) - interval '10 hours'),
     ('only the last', '0 * * * *', 'work.nothing', '0', date_trunc('hour', now()) - interval '10 hours')`);
@@ -175,7 +176,7 @@ t.test('times that were missed are made up for as far as the schedule says', bes
   ]);
 });
 
-t.test('a schedule that cannot be read says so', beside, async (t) => {
+t.test('a schedule that cannot be read says so', beside(), async (t) => {
   await sql(`insert into jobs.schedules (name, cron, time_zone, function) values
     ('unread', '0 25 * * *', 'UTC', 'work.nothing'), ('never', '0 3 30 2 *', 'Europe/Berlin', 'work.nothing')`);
   await sleep(2500);

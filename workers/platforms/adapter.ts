@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { Outgoing, Told } from '../../functions/platforms.ts';
+import type { Outgoing, RemoteFile, Told } from '../../functions/platforms.ts';
 import type { Credentials } from '../../functions/sealing.ts';
 import type { Settings } from '../../functions/settings.ts';
 
@@ -16,8 +16,12 @@ export type Arrived = {
 /** Whom an update is from. */
 export type Author = { id: string; name: string; username?: string | undefined; language?: string | undefined };
 
-/** A file of a message, still on the platform. */
-export type RemoteFile = { id: string; kind: string; name?: string; media_type?: string; bytes?: number };
+/** The bytes of a file of a message, as the platform sends them. */
+type Fetched = {
+  from: AsyncIterable<Uint8Array>;
+  /** What it is called, where the platform says so only now. */
+  name?: string;
+};
 
 /** What has happened, in our words: what platforms._apply takes. Ids are the platform's, unique within the integration. */
 export type Update =
@@ -39,7 +43,14 @@ export type Update =
       files?: RemoteFile[];
       pressed?: string;
     }
-  | { kind: 'receipt'; message: string; state: 'delivered' | 'read' | 'failed'; error?: string };
+  | {
+      kind: 'receipt';
+      message: string;
+      state: 'sent' | 'delivered' | 'read' | 'failed';
+      /** The id of the delivery, where the platform gives back what was sent along. */
+      delivery?: string;
+      error?: string;
+    };
 
 /** What an adapter works with. */
 export type Link = {
@@ -63,7 +74,7 @@ export type Adapter = {
   /** Answers a request that only asks whether we are there; most platforms have none. It has been verified. */
   greet?(arrived: Arrived, credentials: Credentials): string | undefined;
   /** Takes the body of a request apart into what is stored once each. @throws where it is none of theirs */
-  receive(body: unknown): Told[];
+  receive(body: unknown, credentials: Credentials): Told[];
   /** What a stored body says; nothing where it concerns nobody. @throws where it cannot be read: it is set aside then. */
   parse(body: unknown): Update[];
   /**
@@ -72,6 +83,12 @@ export type Adapter = {
    * @throws Refused where the platform said no, or was not reached; anything else means that it may have done it.
    */
   send(outgoing: Outgoing, link: Link): Promise<string[]>;
+  /**
+   * Asks for the bytes of a file of a message. Once begun, they may end with any error: they are asked for again.
+   *
+   * @throws Refused, final where the file is gone or will never be handed over.
+   */
+  fetch?(file: RemoteFile, link: Link): Promise<Fetched>;
   /** Tells the platform that a press was seen, where it waits for that. Nothing depends on it. */
   acknowledge?(body: unknown, link: Link): Promise<void>;
   /**
@@ -97,6 +114,8 @@ export class Refused extends Error {
   readonly isFinal: boolean;
   /** Whether the credentials are at fault: nothing will be taken with them. */
   readonly isOfCredentials: boolean;
+  /** Whether only this chat is to wait, where it may be asked again later. */
+  readonly isOfChat: boolean;
 
   constructor(
     message: string,
@@ -104,12 +123,14 @@ export class Refused extends Error {
       retryAfter,
       isFinal = false,
       isOfCredentials = false,
-    }: { retryAfter?: number | undefined; isFinal?: boolean; isOfCredentials?: boolean } = {},
+      isOfChat = false,
+    }: { retryAfter?: number | undefined; isFinal?: boolean; isOfCredentials?: boolean; isOfChat?: boolean } = {},
   ) {
     super(message);
     this.name = 'Refused';
     this.retryAfter = retryAfter;
     this.isFinal = isFinal || isOfCredentials;
     this.isOfCredentials = isOfCredentials;
+    this.isOfChat = isOfChat;
   }
 }

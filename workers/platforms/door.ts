@@ -32,7 +32,7 @@ export function openDoor(keys: Uint8Array[] | undefined): Door {
     if (arrived.method !== 'POST') return { status: 405, body: 'Send it by POST.' };
     let told: ReturnType<typeof adapter.receive>;
     try {
-      told = adapter.receive(JSON.parse(arrived.body));
+      told = adapter.receive(JSON.parse(arrived.body), credentials);
     } catch {
       return { status: 400, body: 'That is nothing that the platform sends.' };
     }

@@ -77,6 +77,7 @@ async function noteFailed(
   const retryIn = mayRetry ? (refused?.retryAfter ?? waitBefore(outgoing.tries, patiences.api) / 1000) : null;
   const { integration, action, tries } = outgoing;
   log.warn({ integration, action, tries, retryIn, error: error.message }, 'a platform did not take a message');
-  await platforms.notSent(outgoing, { problem: error.message, took, retryIn, isPutOff, isUnsure });
+  const isOfChat = refused?.isOfChat === true;
+  await platforms.notSent(outgoing, { problem: error.message, took, retryIn, isPutOff, isUnsure, isOfChat });
   if (refused?.isOfCredentials) await platforms.checked(integration, { problem: error.message });
 }

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { Api, GrammyError, HttpError, InputFile } from 'grammy';
 import type {
   CallbackQuery,
@@ -8,9 +9,10 @@ import type {
   Update as TelegramUpdate,
   User,
 } from 'grammy/types';
-import type { Outgoing, Told } from '../../functions/platforms.ts';
+import type { Outgoing, RemoteFile, Told } from '../../functions/platforms.ts';
 import type { Credentials } from '../../functions/sealing.ts';
-import { type Adapter, type Author, type Link, Refused, type RemoteFile, type Update } from './adapter.ts';
+import { type Adapter, type Author, type Link, Refused, type Update } from './adapter.ts';
+import { answerOf, bodyOf, unreachable } from './http.ts';
 import { isSame } from './same.ts';
 
 const waitsFor = 10;
@@ -35,6 +37,14 @@ export const telegram: Adapter = {
   async send(outgoing, link) {
     const api = apiOf(link);
     return asked(link, () => sendBy(api, outgoing, link));
+  },
+
+  async fetch({ id }, link) {
+    const { file_path: place } = await asked(link, () => apiOf(link).getFile(id, signalOf(link)));
+    if (!place) throw new Refused('Telegram does not hand this file over.', { isFinal: true });
+    const address = `${rootOf(link)}/file/bot${link.credentials.bot_token}/${place}`;
+    const response = await asked(link, () => answerOf(address, {}, waitsFor * 1000, link.signal));
+    return { from: bodyOf(response, 'Telegram'), name: path.posix.basename(place) };
   },
 
   async acknowledge(body, link) {
@@ -62,9 +72,13 @@ export const telegram: Adapter = {
   },
 };
 
-function apiOf({ credentials, settings }: Link, timeoutSeconds = waitsFor): Api {
-  const apiRoot = settings.telegramApi.replace(/\/+$/, '');
-  return new Api((credentials as Credentials & { bot_token: string }).bot_token, { apiRoot, timeoutSeconds });
+function rootOf({ settings }: Link): string {
+  return settings.telegramApi.replace(/\/+$/, '');
+}
+
+function apiOf(link: Link, timeoutSeconds = waitsFor): Api {
+  const { bot_token: token } = link.credentials as Credentials & { bot_token: string };
+  return new Api(token, { apiRoot: rootOf(link), timeoutSeconds });
 }
 
 // grammY takes the signal of a library of its own, which has the same form.
@@ -88,16 +102,13 @@ function told(error: unknown, token: string): Error {
     return new Refused(`Telegram answered ${code}: ${description}`, {
       retryAfter: parameters.retry_after,
       isOfCredentials: code === 401 || code === 404,
-      isFinal: code >= 400 && code < 500 && code !== 429,
+      isFinal: code >= 400 && code < 500 && code !== 429 && !/temporarily unavailable/.test(description),
     });
   }
-  const cause = (error instanceof HttpError ? error.error : error) as NodeJS.ErrnoException;
-  const code = cause?.code ?? (cause?.cause as NodeJS.ErrnoException | undefined)?.code;
-  // No connection came about, so nothing was sent.
-  if (code && /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)$/.test(code)) {
-    return new Refused(`Telegram cannot be reached: ${code}`);
-  }
-  return new Error(`Telegram did not answer: ${String(cause?.message ?? error).replaceAll(token, '…')}`);
+  const cause = error instanceof HttpError ? error.error : error;
+  const code = unreachable(cause);
+  if (code) return new Refused(`Telegram cannot be reached: ${code}`);
+  return new Error(`Telegram did not answer: ${String((cause as Error)?.message ?? error).replaceAll(token, '…')}`);
 }
 
 function toldOf(update: TelegramUpdate): Told {
