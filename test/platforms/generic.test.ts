@@ -9,9 +9,17 @@ import { openPlatformWorld } from './platform-world.ts';
 
 // The other system is a server that does what docs/platforms.md says of one: it checks signatures, and knows ids.
 
-type Said = { id: string; kind: string; chat?: string; message: string; text?: string; webhook?: string };
+type Said = {
+  id: string;
+  kind: string;
+  chat?: string;
+  message: string;
+  delivery: string;
+  text?: string;
+  webhook?: string;
+};
 type Bot = { id: string; owner: Person };
-type Fault = { status: number; headers?: Record<string, string> } | 'lost' | 'cut';
+type Fault = { status: number; headers?: Record<string, string> } | 'lost' | 'cut' | 'early';
 
 const secret = 'a secret of some length';
 const world = await openPlatformWorld(t);
@@ -39,6 +47,11 @@ const other = createServer(async (request, response) => {
   if (typeof fault === 'object') return response.writeHead(fault.status, fault.headers).end('no');
   if (id === said.id) taken.set(said.id, said);
   if (fault === 'lost') return request.socket.destroy();
+  if (fault === 'early') {
+    const { message, delivery: known } = said;
+    await tell(bot, { id: `early ${id}`, kind: 'receipt', message, delivery: known, state: 'delivered' });
+    await comesTo(message, 'DELIVERED');
+  }
   response.writeHead(200).end('x'.repeat(100_000));
 });
 other.listen(0, '127.0.0.1');
@@ -165,6 +178,14 @@ t.test('a message comes in, an answer goes out, receipts come back (F4)', async 
   await eventually('it is gone there', async () => [...taken.values()].some(({ kind }) => kind === 'delete'));
   const changes = [...taken.values()].filter(({ message, kind }) => message === id && kind !== 'send');
   t.ok(changes.every(({ id: own }) => own.startsWith(`${id}:`)));
+});
+
+t.test('a receipt that overtakes the answer counts, where it names the delivery', async (t) => {
+  const channel = await open(bot, 'c6');
+  faults.push('early');
+  const id = await say(bot.owner, channel, 'quickly');
+  await comesTo(await say(bot.owner, channel, 'and next'), 'SENT');
+  t.match(await delivery(id), { state: 'DELIVERED', attempts: 1 });
 });
 
 t.test('what is not signed by the other system, or was long ago, is turned away', async (t) => {
