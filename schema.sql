@@ -15320,7 +15320,9 @@ values
    1.5, 1.5, 10000),
   ('ozon', 'Ozon', 'ecommerce', 'russia', '{orders,products,inventory}', '{client_id,api_key}', 10, 10, 10000),
   ('telegram', 'Telegram', 'messaging', 'global', '{text,inline_keyboard,media,files,voice}', '{bot_token}',
-   30, 1, 4096)
+   30, 1, 4096),
+  -- Any system that takes and sends signed JSON.
+  ('generic', 'HTTP', 'messaging', 'global', '{text,inline_keyboard,receipts}', '{url,secret}', 20, 5, 10000)
 on conflict (id) do nothing;
 
 -- app_secret is what Meta signs with: without it nothing that comes could be believed. A number sends 80 messages a
@@ -15461,6 +15463,17 @@ comment on type   platforms.link_code            is 'A code that links an accoun
 comment on column platforms.link_code.code       is 'To be sent there as `/connect CODE`: shown this once.';
 comment on column platforms.link_code.expires_at is 'Until when.';
 
+create type platforms.message_intent as (
+  name       text,
+  entities   jsonb,
+  confidence double precision
+);
+comment on type   platforms.message_intent            is
+  'What someone wants by a message, as the service of INTENT_URL says.';
+comment on column platforms.message_intent.name       is 'The intent, such as `order_status`.';
+comment on column platforms.message_intent.entities   is 'What was found in the text, by name.';
+comment on column platforms.message_intent.confidence is 'How sure the service is, from 0 to 1.';
+
 create table platforms.conversations (
   channel_id     uuid                          primary key references chat.channels (id) on delete cascade,
   integration_id uuid                          not null references platforms.integrations (id) on delete cascade,
@@ -15529,8 +15542,10 @@ create table platforms.transitions (
   next_state     text    not null,
   reply          text,                                         -- null: nothing is answered
   escalates      boolean not null default false,
+  sure           double precision not null default 0.7,
 
   primary key (integration_id, state, trigger),
+  constraint sure_is_0_to_1                 check (sure between 0 and 1),
   constraint states_are_1_to_100_characters check (
     char_length(state) between 1 and 100 and char_length(next_state) between 1 and 100
   ),
@@ -15542,10 +15557,12 @@ comment on table platforms.transitions is
 comment on column platforms.transitions.integration_id is 'The integration.';
 comment on column platforms.transitions.state          is 'In which state.';
 comment on column platforms.transitions.trigger is
-  'What they write or press, in lower case; `*` for anything else.';
+  'What they write or press, in lower case; `intent:` and an intent for what they want by it; `*` for anything else.';
 comment on column platforms.transitions.next_state     is 'The state that it leads to.';
 comment on column platforms.transitions.reply          is 'What is answered; null for nothing.';
 comment on column platforms.transitions.escalates      is 'Whether a person is to take over.';
+comment on column platforms.transitions.sure is
+  'Where the trigger is an intent: the least confidence that counts, from 0 to 1.';
 
 create table platforms.external_messages (
   integration_id uuid                not null references platforms.integrations (id) on delete cascade,
@@ -15556,9 +15573,17 @@ create table platforms.external_messages (
   direction      platforms.direction not null,
   at             timestamptz         not null default clock_timestamp(),
   xid            xid8                not null default pg_current_xact_id(),
+  intent         text,                                         -- null: not asked, or not known
+  entities       jsonb,                                        -- null: no intent
+  confidence     double precision,                             -- null: no intent
 
   primary key (integration_id, external_id),  -- delivered twice, stored once
-  constraint external_id_is_1_to_300_characters check (char_length(external_id) between 1 and 300)
+  constraint external_id_is_1_to_300_characters check (char_length(external_id) between 1 and 300),
+  constraint intent_is_1_to_100_characters      check (char_length(intent) between 1 and 100),
+  constraint entities_are_an_object             check (jsonb_typeof(entities) = 'object'),
+  constraint entities_are_at_most_16_kb         check (pg_column_size(entities) <= 16384),
+  constraint confidence_is_0_to_1               check (confidence between 0 and 1),
+  constraint an_intent_comes_with_both          check (num_nulls(intent, entities, confidence) in (0, 3))
 );
 comment on table  platforms.external_messages                is
   'The id that a message has on its platform.';
@@ -15573,6 +15598,10 @@ comment on column platforms.external_messages.xid            is
   'What it is counted by.
 
 @hide';
+comment on column platforms.external_messages.intent is
+  'What they want, as the service of INTENT_URL says; null where it was not asked, or does not know.';
+comment on column platforms.external_messages.entities       is 'What the service has found in the text, by name.';
+comment on column platforms.external_messages.confidence     is 'How sure of its intent the service is, from 0 to 1.';
 create index external_messages_message_id_idx on platforms.external_messages (message_id);
 create index external_messages_channel_id_idx on platforms.external_messages (channel_id);
 create index external_messages_contact_id_idx on platforms.external_messages (contact_id);
@@ -16346,6 +16375,8 @@ declare
   channel      chat.channels;
   message      chat.messages;
   said         text := coalesce(left(nullif(told ->> 'text', ''), 10000), '[…]');
+  -- What is too large to keep is no reason to lose the message.
+  meant        jsonb := case when pg_column_size(told -> 'intent' -> 'entities') <= 16384 then told -> 'intent' end;
   answer       text;
 begin
   select * into known
@@ -16376,8 +16407,14 @@ begin
     )),
     clock_timestamp()
   );
-  insert into platforms.external_messages (integration_id, external_id, channel_id, message_id, contact_id, direction)
-  values (integration.id, told ->> 'message', channel.id, message.id, contact.id, 'inbound');
+  insert into platforms.external_messages (
+    integration_id, external_id, channel_id, message_id, contact_id, direction, intent, entities, confidence
+  )
+  values (
+    integration.id, told ->> 'message', channel.id, message.id, contact.id, 'inbound', meant ->> 'name',
+    meant -> 'entities', (meant ->> 'confidence')::double precision
+  )
+  returning * into known;
   perform platforms._expect_files(message);
   update platforms.conversations as place set
     -- By the platform's clock: it may tell late, and counts from then how long one may reply.
@@ -16390,7 +16427,7 @@ begin
   if answer is not null then
     perform platforms._say(channel.id, answer);
   elsif conversation.status = 'active' and told ->> 'kind' in ('message', 'press') then
-    perform platforms._step(conversation, coalesce(told ->> 'pressed', said));
+    perform platforms._step(conversation, coalesce(told ->> 'pressed', said), known.intent, known.confidence);
   end if;
 end;
 $$;
@@ -16825,7 +16862,7 @@ comment on function platforms.set_conversation_state is
 
 create function platforms.set_transition(
   integration_id uuid, state text, trigger text, next_state text, reply text default null,
-  escalates boolean default false
+  escalates boolean default false, sure double precision default 0.7
 ) returns platforms.transitions
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -16836,20 +16873,21 @@ begin
   if (select count(*) from platforms.transitions as known where known.integration_id = integration.id) >= 1000 then
     raise exception using errcode = 'PT409', message = 'An integration has 1,000 transitions at most.';
   end if;
-  insert into platforms.transitions as known (integration_id, state, trigger, next_state, reply, escalates)
+  insert into platforms.transitions as known (integration_id, state, trigger, next_state, reply, escalates, sure)
   values (
     integration.id, set_transition.state, lower(trim(set_transition.trigger)), set_transition.next_state,
-    set_transition.reply, coalesce(set_transition.escalates, false)
+    set_transition.reply, coalesce(set_transition.escalates, false), coalesce(set_transition.sure, 0.7)
   )
   on conflict on constraint transitions_pkey do update
-    set next_state = excluded.next_state, reply = excluded.reply, escalates = excluded.escalates
+    set next_state = excluded.next_state, reply = excluded.reply, escalates = excluded.escalates, sure = excluded.sure
   returning * into made;
   return made;
 end;
 $$;
 comment on function platforms.set_transition is
-  'Says what follows where someone writes or presses `trigger` (`*`: anything else) in a state: the next state, what is
-answered, and whether a person is to take over.
+  'Says what follows where someone writes or presses `trigger` in a state: the next state, what is answered, and whether
+a person is to take over. `intent:order_status` is what they want by it, where the service of INTENT_URL is at least as
+`sure`; `*` is anything else.
 
 @notNull';
 
@@ -16869,8 +16907,11 @@ end;
 $$;
 comment on function platforms.remove_transition is 'Takes a transition away.';
 
--- One step of the state machine, on what they wrote or pressed. Nobody's, where a person answers.
-create function platforms._step(conversation platforms.conversations, heard text) returns void
+-- One step of the state machine, on what they wrote or pressed; else on what they want by it. Nobody's, where a person
+-- answers.
+create function platforms._step(
+  conversation platforms.conversations, heard text, intent text, confidence double precision
+) returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -16882,8 +16923,11 @@ begin
   select * into transition
   from platforms.transitions as known
   where known.integration_id = conversation.integration_id and known.state = conversation.state
-    and known.trigger in (lower(trim(heard)), '*')
-  order by known.trigger = '*'
+    and case
+      when known.trigger like 'intent:%' then known.trigger = 'intent:' || intent and confidence >= known.sure
+      else known.trigger in (lower(trim(heard)), '*')
+    end
+  order by known.trigger = '*', known.trigger like 'intent:%'
   limit 1;
   if transition.integration_id is null then
     return;
@@ -17134,7 +17178,8 @@ begin
   return jsonb_build_object(
     'id', delivery.id, 'action', delivery.action, 'attempt', delivery.calls, 'tries', delivery.attempts,
     'integration', integration.id, 'platform', platform.id, 'chat', conversation.chat_id,
-    'text', message.text, 'buttons', message.metadata -> 'buttons', 'template', message.metadata -> 'template',
+    'message', delivery.message_id, 'text', message.text, 'buttons', message.metadata -> 'buttons',
+    'template', message.metadata -> 'template',
     'external', (
       select coalesce(jsonb_agg(sent.external_id order by sent.external_id), '[]')
       from platforms.external_messages as sent
@@ -17341,6 +17386,18 @@ begin atomic
   limit 1;
 end;
 comment on function platforms.contact is 'Who wrote it on another platform; null for what was said here.';
+
+-- A computed field: Message.intent.
+create function platforms.intent(message chat.messages) returns platforms.message_intent
+language sql stable
+begin atomic
+  select row(told.intent, told.entities, told.confidence)::platforms.message_intent
+  from platforms.external_messages as told
+  where told.message_id = message.id and told.intent is not null
+  limit 1;
+end;
+comment on function platforms.intent is
+  'What they want by it, as the service of INTENT_URL says; null where it was not asked, or does not know.';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: runs that fetch data
@@ -17752,8 +17809,10 @@ alter table platforms.counted enable row level security;
 grant select on platforms.platforms, platforms.integrations, platforms.agents, platforms.contacts to member;
 grant select on platforms.transitions, platforms.conversations, platforms.runs, platforms.metrics to member;
 grant select on platforms.deliveries, platforms._served to member;
--- For Message.contact; how it is counted is nobody's.
-grant select (integration_id, external_id, channel_id, message_id, contact_id, direction, at)
+-- For Message.contact and Message.intent; how it is counted is nobody's.
+grant select (
+  integration_id, external_id, channel_id, message_id, contact_id, direction, at, intent, entities, confidence
+)
   on platforms.external_messages to member;
 
 revoke execute on all functions in schema platforms from public;
@@ -17766,6 +17825,7 @@ grant execute on function platforms.assign_conversation, platforms.set_conversat
 grant execute on function platforms.set_conversation_state to member;
 grant execute on function platforms.set_transition, platforms.remove_transition to member;
 grant execute on function platforms.resend_message, platforms.delivery, platforms.contact to member;
+grant execute on function platforms.intent to member;
 grant execute on function platforms.replies_until to member;
 grant execute on function platforms.tell_user to service;
 

@@ -19,6 +19,8 @@ export type Outgoing = {
   integration: string;
   platform: string;
   chat: string;
+  /** The message, by our id: the same whenever it is sent again. */
+  message: string;
   text: string | null;
   /** Rows of buttons below it, as the message's metadata has them. */
   buttons: unknown;

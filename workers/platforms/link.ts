@@ -1,4 +1,5 @@
-import { asOwner, connected } from '../../functions/connection.ts';
+import type pg from 'pg';
+import { asOwner, openPool } from '../../functions/connection.ts';
 import { openPlatforms, type Platforms } from '../../functions/platforms.ts';
 import { openSealing } from '../../functions/sealing.ts';
 import { openStorage } from '../../functions/storage.ts';
@@ -12,12 +13,31 @@ export type Opened = { platform: string; link: Link; isPolled: boolean };
 /** The same, where one chats there: and how. */
 export type Linked = Opened & { adapter: Adapter };
 
-/** Does something with the section `platforms`, on a connection of its own. */
-export function withPlatforms<Result>(
+// As many as the queues inbound and outbound run at once, and some for the rest. They are gone when nobody has used them for a while.
+const connections = 20;
+const pools = new Map<string, pg.Pool>();
+
+/**
+ * Does something with the section `platforms`, on a connection that is kept for the next: on a new one Postgres reads and plans each
+ * function anew, which takes ten times as long as what they do.
+ */
+export async function withPlatforms<Result>(
   { databaseUrl }: Pick<Work, 'databaseUrl'>,
   work: (platforms: Platforms) => Promise<Result>,
 ): Promise<Result> {
-  return connected(asOwner(databaseUrl), (client) => work(openPlatforms(client)));
+  const known = pools.get(databaseUrl);
+  const pool = known ?? openPool({ connectionString: asOwner(databaseUrl), max: connections, allowExitOnIdle: true });
+  pools.set(databaseUrl, pool);
+  const client = await pool.connect();
+  let failed = true;
+  try {
+    const result = await work(openPlatforms(client));
+    failed = false;
+    return result;
+  } finally {
+    // Of one on which something failed nobody knows what state it is in.
+    client.release(failed);
+  }
 }
 
 /**
