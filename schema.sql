@@ -3783,6 +3783,15 @@ declare
   was_taken boolean;
   given     integer := 0;
 begin
+  -- What ended, and its worker died before pg-boss was told: those of its key would wait until the job expires. One that
+  -- failed expires at once, for the sake of its dead letter.
+  update pgboss.job as told
+  set state = case run.state when 'failed' then told.state else 'completed' end,
+    completed_on = case run.state when 'failed' then told.completed_on else now() end,
+    expire_seconds = case run.state when 'failed' then 1 else told.expire_seconds end
+  from jobs.runs as run
+  where told.state = 'active' and told.group_id is not null and told.started_on < now() - interval '15 seconds'
+    and run.id = told.id and run.finished_at < now() - interval '15 seconds';
   for waiting in
     select run.*
     from jobs.runs as run
