@@ -228,7 +228,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'procurement._analysed': {
     readers: ['member', 'service'],
     columns:
-      'id fiscal_year source_code source_ref root_id parent_id version number subject category type_code status_code region_code plan_id customer_bin supplier_bin signed_on starts_on ends_on has_advance plan_sum plan_sum_vat contract_sum contract_sum_vat actual_sum actual_sum_vat first_paid_on discount changed_xid obstacle',
+      'id fiscal_year source_code source_ref root_id parent_id version number subject category type_code status_code region_code plan_id customer_bin supplier_bin signed_on starts_on ends_on has_advance plan_sum plan_sum_vat contract_sum contract_sum_vat actual_sum actual_sum_vat first_paid_on discount is_root changed_xid pair_changed_xid obstacle',
   },
   'procurement.companies': { readers: ['member', 'service'], columns: 'bin name region_code address head' },
   'procurement.contract_acts': {
@@ -244,7 +244,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'procurement.contracts': {
     readers: ['member', 'service'],
     columns:
-      'id fiscal_year source_code source_ref root_id parent_id version number subject category type_code status_code region_code plan_id customer_bin supplier_bin signed_on starts_on ends_on has_advance plan_sum plan_sum_vat contract_sum contract_sum_vat actual_sum actual_sum_vat first_paid_on discount changed_xid',
+      'id fiscal_year source_code source_ref root_id parent_id version number subject category type_code status_code region_code plan_id customer_bin supplier_bin signed_on starts_on ends_on has_advance plan_sum plan_sum_vat contract_sum contract_sum_vat actual_sum actual_sum_vat first_paid_on discount is_root changed_xid pair_changed_xid',
   },
   'procurement.departures': { readers: [], columns: '' },
   'procurement.findings': {
@@ -905,14 +905,13 @@ export const privateFunctions = [
   'chat._keep_to_organization()',
   'chat._keep_private()',
   'chat._keep_department()',
-  'procurement._changed_companies(uuid[])',
+  'procurement._changed_companies(uuid[],pg_snapshot)',
   'procurement._changed_roots(pg_snapshot)',
   'procurement._check_thresholds(procurement.indicators,jsonb)',
   'procurement._count_companies(procurement.imports,text)',
   'procurement._count_version()',
   'procurement._date(text)',
   'procurement._ensure_year(integer)',
-  'procurement._growth(uuid[])',
   'procurement._grown(jsonb,uuid[],boolean,text,text)',
   'procurement._id(text,procurement.record_kind,text)',
   'procurement._judge(procurement.indicator_runs,procurement.indicators,jsonb,uuid[],text[])',

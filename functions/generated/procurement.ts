@@ -63,6 +63,8 @@ export const Contract = row('procurement.contracts', {
    * where they are not both known and over zero.
    */
   discount: orNull(pg.float8),
+  /** Whether it is the first version. */
+  isRoot: pg.bool,
 });
 export type Contract = ValueOf<typeof Contract>;
 
