@@ -12441,19 +12441,36 @@ comment on constraint organization_retentions_organization_id_fkey on accounts.o
 create table accounts.exports (
   id          uuid        primary key default public.uuid_v7(),
   user_id     uuid        not null references identity.users (id) on delete cascade,
+  kind        text        not null default 'account',
+  format      text        not null default 'jsonl',
+  criteria    jsonb       not null default '{}',
+  nonce       text,                                         -- null: it was asked for without a name
   run_id      uuid        references jobs.runs (id) on delete set null,  -- null: its run was cleaned away
   created_at  timestamptz not null default now(),
   finished_at timestamptz,                                  -- null: not finished
   file        text,                                         -- null: not finished
   bytes       bigint,                                       -- null: not finished
-  expires_at  timestamptz not null default now() + interval '7 days'
+  row_count   bigint,                                       -- null: not finished, or not counted
+  expires_at  timestamptz not null default now() + interval '7 days',
+
+  constraint kind_is_a_plain_name              check (kind ~ '^[a-z][a-z_]{0,30}$'),
+  constraint format_is_a_plain_name            check (format ~ '^[a-z]{1,10}$'),
+  constraint criteria_are_an_object_of_at_most_4_kb check (
+    jsonb_typeof(criteria) = 'object' and pg_column_size(criteria) <= 4096
+  ),
+  constraint nonce_has_1_to_100_characters     check (char_length(nonce) between 1 and 100)
 );
 comment on table  accounts.exports             is
-  'A file with all that Plinth keeps of a user, made at their wish.
+  'A file that is made at the wish of a user: of all that Plinth keeps of them, or of what they may see.
 
 @order id desc';
 comment on column accounts.exports.id          is 'The key; rises with time.';
-comment on column accounts.exports.user_id     is 'Whose data it is.';
+comment on column accounts.exports.user_id     is 'Who asked for it.';
+comment on column accounts.exports.kind        is
+  'What it is of: `account` is all that is kept of the user (`requestExport`).';
+comment on column accounts.exports.format      is 'How it is written: `jsonl`, `csv` or `xlsx`.';
+comment on column accounts.exports.criteria    is 'Which rows it has, where not all.';
+comment on column accounts.exports.nonce       is 'The name that the client gave it: asked for again, it is the same.';
 comment on column accounts.exports.run_id      is 'The job that makes it: follow it by `runEvents`.';
 comment on column accounts.exports.created_at  is 'When it was asked for.';
 comment on column accounts.exports.finished_at is 'When it was finished; null until then.';
@@ -12462,8 +12479,10 @@ comment on column accounts.exports.file        is
 
 @hide';
 comment on column accounts.exports.bytes       is 'Its size; null until it is finished.';
+comment on column accounts.exports.row_count   is 'How many rows it has; null until it is finished.';
 comment on column accounts.exports.expires_at  is 'When it is removed.';
 create index exports_user_id_id_idx on accounts.exports (user_id, id desc);
+create unique index exports_user_id_nonce_key on accounts.exports (user_id, nonce) where nonce is not null;
 create index exports_run_id_idx on accounts.exports (run_id);
 create index exports_expires_at_idx on accounts.exports (expires_at);
 
@@ -12481,7 +12500,7 @@ create type accounts.export_link as (
 );
 comment on type   accounts.export_link            is 'Where an export is downloaded, by whoever has the link.';
 comment on column accounts.export_link.path       is 'The path on this server: `/exports/…`.';
-comment on column accounts.export_link.expires_at is 'Until when it is good: for an hour.';
+comment on column accounts.export_link.expires_at is 'Until when it is good.';
 
 -- --------------------------------------------------------------------------------------------
 -- Views: what an export has
@@ -12527,7 +12546,7 @@ from (values
   (31, 'files.file_uploads',          'owner_id',       'file_upload',             'incoming content_id', null),
   (32, 'webhooks.webhooks',           'owner_id',       'webhook',                 '', null),
   (33, 'jobs.runs',                   'asked_by',       'run',                     'worker nonce key event_seq', null),
-  (34, 'accounts.exports',            'user_id',        'export',                  'file', null),
+  (34, 'accounts.exports',            'user_id',        'export',                  'file nonce', null),
   (35, 'accounts.acts',               'user_id',        'impersonation',           'address', null),
   (36, 'chat.drafts',                 'user_id',        'draft',                   '', null),
   (37, 'chat.scheduled_messages',     'user_id',        'scheduled_message',       'run_id', null),
@@ -13248,7 +13267,7 @@ begin
     select
     from accounts.exports as known
     join jobs.runs as run on run.id = known.run_id and run.finished_at is null
-    where known.user_id = caller and known.finished_at is null
+    where known.user_id = caller and known.kind = 'account' and known.finished_at is null
   ) then
     raise exception using errcode = 'PT409', message = 'An export is being made already.';
   end if;
@@ -13269,13 +13288,28 @@ comment on function accounts.request_export is
 
 @notNull';
 
+-- A new link to an export; the one before is good no longer.
+create function accounts._link_export(export_id uuid, good_for interval) returns accounts.export_link
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  token text := identity._new_token();
+  link  accounts.export_link;
+begin
+  insert into accounts.export_links as known (export_id, token_hash, expires_at)
+  values (_link_export.export_id, identity._token_hash(token), now() + good_for)
+  on conflict on constraint export_links_pkey do update
+  set token_hash = excluded.token_hash, expires_at = excluded.expires_at
+  returning '/exports/' || token, known.expires_at into link;
+  return link;
+end;
+$$;
+
 create function accounts.create_export_link(id uuid) returns accounts.export_link
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   caller uuid := identity._require_own_session();
-  token  text := identity._new_token();
-  link   accounts.export_link;
 begin
   if not exists (
     select
@@ -13286,12 +13320,7 @@ begin
     raise exception using errcode = 'PT404', message = 'There is no such export, or it is not finished.',
       column = 'id';
   end if;
-  insert into accounts.export_links as known (export_id, token_hash)
-  values (create_export_link.id, identity._token_hash(token))
-  on conflict on constraint export_links_pkey do update
-  set token_hash = excluded.token_hash, expires_at = excluded.expires_at
-  returning '/exports/' || token, known.expires_at into link;
-  return link;
+  return accounts._link_export(create_export_link.id, interval '1 hour');
 end;
 $$;
 comment on function accounts.create_export_link is
@@ -13442,28 +13471,34 @@ begin
 end;
 $$;
 
-create function accounts._export_finished(export_id uuid, file text, bytes bigint) returns void
+create function accounts._export_finished(export_id uuid, file text, bytes bigint, row_count bigint default null)
+returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
   owner uuid;
 begin
   update accounts.exports as made
-  set finished_at = now(), file = _export_finished.file, bytes = _export_finished.bytes
+  set finished_at = now(), file = _export_finished.file, bytes = _export_finished.bytes,
+    row_count = _export_finished.row_count
   where made.id = _export_finished.export_id
   returning made.user_id into owner;
+  -- Its user may have gone meanwhile: then the file goes, too.
+  if owner is null then
+    return;
+  end if;
   perform events.publish(
     'user:' || owner, 'export_finished', jsonb_build_object('export_id', export_id, 'user_id', owner)
   );
 end;
 $$;
 
--- Forgets what has expired; gives the files that are to stay.
-create function accounts._kept_export_files() returns setof text
+-- Forgets what has expired; gives the others, also those that are being made.
+create function accounts._kept_exports() returns setof uuid
 language sql volatile set search_path = ''
 as $$
   delete from accounts.exports as made where made.expires_at < now();
-  select made.file from accounts.exports as made where made.file is not null;
+  select made.id from accounts.exports as made;
 $$;
 
 -- --------------------------------------------------------------------------------------------
@@ -17366,6 +17401,13 @@ comment on type procurement.outcome is
 create type procurement.record_kind as enum ('company', 'plan', 'contract', 'unit', 'payment', 'act');
 comment on type procurement.record_kind is 'What a record of a source is about.';
 
+create type procurement.export_kind as enum ('contracts', 'findings');
+comment on type procurement.export_kind is 'What an export has a row of.';
+
+create type procurement.export_format as enum ('xlsx', 'csv', 'jsonl');
+comment on type procurement.export_format is
+  'How an export is written: a workbook, or compressed text with commas or with an object a line.';
+
 create type procurement.total_key as enum ('year', 'region', 'category', 'status', 'type');
 comment on type procurement.total_key is 'What contracts are added up by.';
 
@@ -19562,6 +19604,207 @@ end;
 comment on function procurement.contract_totals is
   'Contracts that indicators look at, added up by year, region, category, status or type.';
 
+-- --------------------------------------------------------------------------------------------
+-- Functions: exports
+-- --------------------------------------------------------------------------------------------
+-- Who asks gets a row of accounts.exports at once; a worker writes the file, as that user. docs/procurement.md.
+
+-- In plain SQL, so that the cursor of the worker reads row by row. With the caller's rights.
+create function procurement._exported_contracts(criteria jsonb) returns table (
+  source text, ref text, number text, version integer, fiscal_year integer, region text, region_name text,
+  category text, subject text, type text, status integer, status_title text, customer_bin text, customer_name text,
+  supplier_bin text, supplier_name text, signed_on date, starts_on date, ends_on date, has_advance boolean,
+  plan_sum numeric, plan_sum_vat numeric, contract_sum numeric, contract_sum_vat numeric, actual_sum numeric,
+  actual_sum_vat numeric, discount double precision, first_paid_on date, flagged_by text
+)
+language sql stable
+begin atomic
+  select
+    contract.source_code, contract.source_ref, contract.number, contract.version, contract.fiscal_year,
+    contract.region_code, region.name, contract.category, contract.subject, contract.type_code, contract.status_code,
+    status.title, contract.customer_bin, customer.name, contract.supplier_bin, supplier.name, contract.signed_on,
+    contract.starts_on, contract.ends_on, contract.has_advance, contract.plan_sum, contract.plan_sum_vat,
+    contract.contract_sum, contract.contract_sum_vat, contract.actual_sum, contract.actual_sum_vat, contract.discount,
+    contract.first_paid_on,
+    (
+      select string_agg(finding.indicator_code, ', ' order by finding.indicator_code)
+      from procurement.findings as finding
+      where finding.contract_id = contract.root_id and finding.outcome = 'flagged'
+    )
+  from procurement.contracts as contract
+  left join procurement.regions as region on region.code = contract.region_code
+  left join procurement.contract_statuses as status on status.code = contract.status_code
+  left join procurement.companies as customer on customer.bin = contract.customer_bin
+  left join procurement.companies as supplier on supplier.bin = contract.supplier_bin
+  where (criteria ->> 'fiscal_year' is null or contract.fiscal_year = (criteria ->> 'fiscal_year')::integer)
+    and (criteria ->> 'region_code' is null or contract.region_code = criteria ->> 'region_code')
+    and (criteria ->> 'category' is null or contract.category = criteria ->> 'category')
+    and (criteria ->> 'type_code' is null or contract.type_code = criteria ->> 'type_code')
+    and (criteria ->> 'status_code' is null or contract.status_code = (criteria ->> 'status_code')::integer)
+    and (criteria ->> 'customer_bin' is null or contract.customer_bin = criteria ->> 'customer_bin')
+    and (criteria ->> 'supplier_bin' is null or contract.supplier_bin = criteria ->> 'supplier_bin')
+    and (criteria ->> 'signed_from' is null or contract.signed_on >= (criteria ->> 'signed_from')::date)
+    and (criteria ->> 'signed_until' is null or contract.signed_on <= (criteria ->> 'signed_until')::date)
+    and (
+      criteria ->> 'indicator_code' is null
+      or contract.root_id in (
+        select finding.contract_id
+        from procurement.findings as finding
+        where finding.indicator_code = criteria ->> 'indicator_code' and finding.outcome = 'flagged'
+      )
+    )
+  order by contract.fiscal_year, contract.signed_on, contract.id;
+end;
+
+create function procurement._exported_findings(criteria jsonb) returns table (
+  indicator text, indicator_name text, outcome text, value double precision, reason text, regions text,
+  customer_bin text, customer_name text, supplier_bin text, supplier_name text, source text, ref text, number text,
+  fiscal_year integer, category text, subject text, type text, status integer, signed_on date, plan_sum numeric,
+  plan_sum_vat numeric, contract_sum numeric, contract_sum_vat numeric, found_at timestamptz
+)
+language sql stable
+begin atomic
+  select
+    finding.indicator_code, indicator.name, finding.outcome::text, finding.value, finding.reason,
+    array_to_string(finding.region_codes, ', '), finding.customer_bin, customer.name, finding.supplier_bin,
+    supplier.name, contract.source_code, contract.source_ref, contract.number, finding.fiscal_year, contract.category,
+    contract.subject, contract.type_code, contract.status_code, contract.signed_on, contract.plan_sum,
+    contract.plan_sum_vat, contract.contract_sum, contract.contract_sum_vat, run.started_at
+  from procurement.findings as finding
+  join procurement.indicators as indicator on indicator.code = finding.indicator_code
+  left join procurement.indicator_runs as run on run.id = finding.run_id
+  left join procurement.contracts as contract
+    on contract.id = finding.contract_id and contract.fiscal_year = finding.fiscal_year
+  left join procurement.companies as customer on customer.bin = finding.customer_bin
+  left join procurement.companies as supplier on supplier.bin = finding.supplier_bin
+  where (criteria ->> 'fiscal_year' is null or finding.fiscal_year = (criteria ->> 'fiscal_year')::integer)
+    and (criteria ->> 'region_code' is null or finding.region_codes @> array[criteria ->> 'region_code'])
+    and (criteria ->> 'category' is null or contract.category = criteria ->> 'category')
+    and (criteria ->> 'type_code' is null or contract.type_code = criteria ->> 'type_code')
+    and (criteria ->> 'status_code' is null or contract.status_code = (criteria ->> 'status_code')::integer)
+    and (criteria ->> 'customer_bin' is null or finding.customer_bin = criteria ->> 'customer_bin')
+    and (criteria ->> 'supplier_bin' is null or finding.supplier_bin = criteria ->> 'supplier_bin')
+    and (criteria ->> 'signed_from' is null or contract.signed_on >= (criteria ->> 'signed_from')::date)
+    and (criteria ->> 'signed_until' is null or contract.signed_on <= (criteria ->> 'signed_until')::date)
+    and (criteria ->> 'indicator_code' is null or finding.indicator_code = criteria ->> 'indicator_code')
+  order by finding.indicator_code, finding.value desc nulls last, finding.id;
+end;
+
+create function procurement.request_contract_export(
+  kind procurement.export_kind default 'contracts', format procurement.export_format default 'xlsx',
+  fiscal_year integer default null, region_code text default null, category text default null,
+  type_code text default null, status_code integer default null, customer_bin text default null,
+  supplier_bin text default null, signed_from date default null, signed_until date default null,
+  indicator_code text default null, nonce text default null
+) returns accounts.exports
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  caller uuid := identity._require_own_session();
+  chosen jsonb := jsonb_strip_nulls(jsonb_build_object(
+    'fiscal_year', request_contract_export.fiscal_year, 'region_code', request_contract_export.region_code,
+    'category', request_contract_export.category, 'type_code', request_contract_export.type_code,
+    'status_code', request_contract_export.status_code, 'customer_bin', request_contract_export.customer_bin,
+    'supplier_bin', request_contract_export.supplier_bin, 'signed_from', signed_from, 'signed_until', signed_until,
+    'indicator_code', request_contract_export.indicator_code
+  ));
+  made   accounts.exports;
+begin
+  -- Who asks twice at once waits here, and gets what the first asking made.
+  perform from identity.accounts as account where account.user_id = caller for no key update;
+  select known.* into made
+  from accounts.exports as known
+  left join jobs.runs as run on run.id = known.run_id and run.finished_at is null
+  where known.user_id = caller and (
+    known.nonce = request_contract_export.nonce
+    or known.finished_at is null and run.id is not null
+      and (known.kind, known.format, known.criteria)
+        = (request_contract_export.kind::text, request_contract_export.format::text, chosen)
+  )
+  order by known.id
+  limit 1;
+  if made.id is not null then
+    return made;
+  end if;
+  if not identity._count_attempt('contract export:user:' || caller, 50, interval '1 day') then
+    perform public.refuse('PT429', 'Fifty exports of contracts a day are made; try again tomorrow.');
+    return null;
+  end if;
+  insert into accounts.exports (user_id, kind, format, criteria, nonce)
+  values (
+    caller, request_contract_export.kind::text, request_contract_export.format::text, chosen,
+    request_contract_export.nonce
+  )
+  returning * into made;
+  update accounts.exports as known
+  set run_id = (
+    jobs.enqueue(
+      'export_contracts', jsonb_build_object('export', made.id), key => 'export of contracts for ' || caller
+    )
+  ).id
+  where known.id = made.id
+  returning * into made;
+  return made;
+end;
+$$;
+comment on function procurement.request_contract_export is
+  'Asks for a file with the contracts, or the findings, that the caller may see; its job makes it, and `runEvents` tells
+how far it is. Asked for again with the same `nonce`, or as long as the same is being made, it is the first one. Fifty a
+day. It is downloaded by `createExportLink`.
+
+@notNull';
+
+-- As whom the rows are read: a user who may still sign in. Nothing where it is made already, or was taken back.
+create function procurement._export_to_make(export_id uuid) returns table (
+  kind text, format text, criteria jsonb, user_id uuid, username text, role text, asked_at text
+)
+language sql stable set search_path = ''
+as $$
+  select
+    made.kind, made.format, made.criteria, made.user_id, person.username,
+    case when account.is_operator then 'operator' else 'member' end,
+    to_char(made.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+  from accounts.exports as made
+  join identity.accounts as account on account.user_id = made.user_id and account.status = 'active'
+  join identity.users as person on person.id = made.user_id
+  where made.id = _export_to_make.export_id and made.finished_at is null and made.expires_at > now();
+$$;
+
+-- Told once, in one transaction with the word that it is finished.
+create function procurement._export_made(
+  export_id uuid, file text, bytes bigint, row_count bigint, address text default null
+) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  made accounts.exports;
+  link accounts.export_link;
+  said text;
+begin
+  select * into made
+  from accounts.exports as known
+  where known.id = _export_made.export_id and known.finished_at is null
+  for no key update;
+  if made.id is null then
+    return;
+  end if;
+  link := accounts._link_export(made.id, interval '1 day');
+  said := format(
+    'Your export of %s (%s rows, %s) is ready. Until %s UTC it is at %s', made.kind, _export_made.row_count,
+    made.format, to_char(link.expires_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI'),
+    rtrim(coalesce(_export_made.address, ''), '/') || link.path
+  );
+  perform platforms.tell_user(made.user_id, said);
+  perform accounts._export_finished(made.id, _export_made.file, _export_made.bytes, _export_made.row_count);
+  perform notifications._notify(
+    made.user_id, 'system_alert', title => 'Your export is ready', text => said,
+    data => jsonb_build_object('export_id', made.id, 'path', link.path, 'expires_at', link.expires_at),
+    key => 'export:' || made.id
+  );
+end;
+$$;
+
 create function procurement.listen_to_region(region_code text) returns setof events.position
 language plpgsql stable security definer rows 1 set search_path = ''
 as $$
@@ -19663,6 +19906,47 @@ create trigger note_changed_payments after update on procurement.payments
 create trigger note_removed_payments after delete on procurement.payments
   referencing old table as was_paid for each statement execute function procurement._note_payments();
 
+-- An export that failed for good, whatever ended it: its user hears of it as they would have of its end.
+create function procurement._tell_export_failed() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  made accounts.exports;
+  said text;
+begin
+  select * into made
+  from accounts.exports as known
+  where known.id = (new.payload ->> 'export')::uuid and known.finished_at is null;
+  if made.id is null then
+    return null;
+  end if;
+  said := format(
+    'Your export of %s could not be made. Ask for it again; if it fails again, tell who runs this.', made.kind
+  );
+  perform platforms.tell_user(made.user_id, said);
+  perform notifications._notify(
+    made.user_id, 'system_alert', title => 'Your export failed', text => said,
+    data => jsonb_build_object('export_id', made.id), key => 'export failed:' || made.id
+  );
+  return null;
+end;
+$$;
+create trigger tell_export_failed after update of state on jobs.runs
+  for each row when (new.state = 'failed' and old.state <> 'failed' and new.task = 'export_contracts')
+  execute function procurement._tell_export_failed();
+
+-- What a user may see no longer they cannot download either, nor get from a worker that has begun with it.
+create function procurement._forget_exports() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  delete from accounts.exports as made where made.user_id = old.user_id and made.kind in ('contracts', 'findings');
+  return null;
+end;
+$$;
+create trigger forget_exports after delete on procurement.region_grants
+  for each row execute function procurement._forget_exports();
+
 create function procurement._count_version() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -19762,6 +20046,8 @@ grant select on
 to operator, service;
 revoke execute on all functions in schema procurement from public;
 grant execute on function procurement._granted_regions to member;
+grant execute on function procurement._exported_contracts, procurement._exported_findings to member;
+grant execute on function procurement.request_contract_export to member;
 grant execute on function
   procurement.versions, procurement.root, procurement.payments, procurement.units, procurement.acts, procurement.plan,
   procurement.findings, procurement.contract, procurement.indicator, procurement.run, procurement.customer,
@@ -19804,6 +20090,9 @@ set name = excluded.name, formula = excluded.formula, reads = excluded.reads, fu
 insert into jobs.tasks (name, description, function, runs_alone)
 values ('run indicators', 'Asks the indicators of contracts that have changed.', 'procurement.judge_changes', true)
 on conflict (name) do update set description = excluded.description, function = excluded.function;
+insert into jobs.tasks (name, description, max_attempts, timeout)
+values ('export_contracts', 'Writes a file of contracts or findings that a user asked for.', 4, '2 hours')
+on conflict (name) do update set description = excluded.description;
 insert into jobs.schedules (name, cron, task)
 values ('run indicators', '*/10 * * * *', 'run indicators')
 on conflict (name) do nothing;

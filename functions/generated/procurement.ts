@@ -1,6 +1,7 @@
 // Made from schema.sql by `npm run generate`.
 import { mutation, query } from '../callers.ts';
 import { arrayOf, keyOf, oneOf, optional, orNull, pg, row, setOf, type ValueOf } from '../kinds.ts';
+import { Export } from './accounts.ts';
 
 /** A contract, or a version of one. */
 export const Contract = row('procurement.contracts', {
@@ -314,6 +315,14 @@ export const Plan = row('procurement.plans', {
 });
 export type Plan = ValueOf<typeof Plan>;
 
+/** What an export has a row of. */
+export const ExportKind = oneOf('procurement.export_kind', ['contracts', 'findings']);
+export type ExportKind = ValueOf<typeof ExportKind>;
+
+/** How an export is written: a workbook, or compressed text with commas or with an object a line. */
+export const ExportFormat = oneOf('procurement.export_format', ['xlsx', 'csv', 'jsonl']);
+export type ExportFormat = ValueOf<typeof ExportFormat>;
+
 /** When indicators judged. */
 export const IndicatorRun = row('procurement.indicator_runs', {
   /** The key. */
@@ -426,6 +435,27 @@ export const rejectRecord = mutation('procurement.reject_record', {
   line: pg.int8,
   reason: pg.text,
 });
+
+/**
+ * Asks for a file with the contracts, or the findings, that the caller may see; its job makes it, and `runEvents` tells
+ * how far it is. Asked for again with the same `nonce`, or as long as the same is being made, it is the first one. Fifty a
+ * day. It is downloaded by `createExportLink`.
+ */
+export const requestContractExport = mutation('procurement.request_contract_export', {
+  kind: optional(ExportKind),
+  format: optional(ExportFormat),
+  fiscalYear: optional(pg.int4),
+  regionCode: optional(pg.text),
+  category: optional(pg.text),
+  typeCode: optional(pg.text),
+  statusCode: optional(pg.int4),
+  customerBin: optional(pg.text),
+  supplierBin: optional(pg.text),
+  signedFrom: optional(pg.date),
+  signedUntil: optional(pg.date),
+  indicatorCode: optional(pg.text),
+  nonce: optional(pg.text),
+}, Export);
 
 /** Takes a region from a user, who is shown and told of it no more; false where they did not have it. */
 export const revokeRegion = mutation('procurement.revoke_region', { userId: pg.uuid, regionCode: pg.text }, pg.bool);

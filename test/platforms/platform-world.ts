@@ -26,13 +26,18 @@ export type PlatformWorld = JobsWorld & {
   said(to: Connected, chat: number): Promise<Record<string, unknown>[]>;
 };
 
-/** A world with workers and a Telegram of its own. */
-export async function openPlatformWorld(t: Test): Promise<PlatformWorld> {
+/**
+ * A world with workers and a Telegram of its own.
+ *
+ * @param own settings beside those that platforms need.
+ */
+export async function openPlatformWorld(t: Test, own: Record<string, string> = {}): Promise<PlatformWorld> {
   const telegram = await openTelegram(t);
   const env = {
     CREDENTIALS_KEY: randomBytes(32).toString('base64url'),
     TELEGRAM_API: telegram.url,
     PUBLIC_URL: 'https://plinth.test',
+    ...own,
   };
   const world = await openJobsWorld(t, { env });
   const { ask, person, sql } = world;
