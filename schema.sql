@@ -17500,6 +17500,7 @@ create table procurement.sources (
   name            text    not null,
   names_companies boolean not null default true,
   bin_pattern     text    not null default '^[0-9]{12}$',
+  is_linked       boolean not null default false,
 
   constraint code_is_a_plain_name               check (code ~ '^[a-z][a-z0-9-]{0,30}$'),
   constraint name_has_1_to_200_characters       check (name ~ '\S' and char_length(name) <= 200),
@@ -17511,6 +17512,9 @@ comment on column procurement.sources.name            is 'What it is called.';
 comment on column procurement.sources.names_companies is
   'Whether it tells who buys and who sells; only then is a contract without them left out by the indicators.';
 comment on column procurement.sources.bin_pattern     is 'What the BIN of a company looks like there.';
+comment on column procurement.sources.is_linked       is
+  'Whether its contracts leave it to others what was planned (the plans of their units) and where they belong (the
+customer).';
 
 create table procurement.regions (
   code text primary key,
@@ -17829,6 +17833,8 @@ comment on column procurement.contract_units.unit_sum      is 'What one costs, w
 comment on column procurement.contract_units.total_sum     is 'What all cost, without VAT; null where not told.';
 comment on column procurement.contract_units.total_sum_vat is 'What all cost, with VAT; null where not told.';
 create index contract_units_contract_id_idx on procurement.contract_units (contract_id);
+-- What of a plan is bought by which contracts: their planned sums change with it.
+create index contract_units_plan_id_idx on procurement.contract_units (plan_id);
 
 create table procurement.payments (
   id          uuid    primary key,
@@ -17872,6 +17878,7 @@ create table procurement.imports (
   name        text        not null,
   fingerprint text        not null,
   position    bigint      not null default 0,
+  cursor      text,                                                  -- null: the position says where it is
   added       bigint      not null default 0,
   changed     bigint      not null default 0,
   known       bigint      not null default 0,
@@ -17880,7 +17887,8 @@ create table procurement.imports (
   finished_at timestamptz,                                           -- null: it runs, or was stopped
 
   constraint name_has_1_to_500_characters        check (char_length(name) between 1 and 500),
-  constraint fingerprint_has_1_to_200_characters check (char_length(fingerprint) between 1 and 200)
+  constraint fingerprint_has_1_to_200_characters check (char_length(fingerprint) between 1 and 200),
+  constraint cursor_has_1_to_200_characters      check (char_length(cursor) between 1 and 200)
 );
 comment on table  procurement.imports             is 'What was imported, and how far: what was stopped goes on there.';
 comment on column procurement.imports.id          is 'The key.';
@@ -17888,6 +17896,7 @@ comment on column procurement.imports.source_code is 'The source.';
 comment on column procurement.imports.name        is 'The file, or the address.';
 comment on column procurement.imports.fingerprint is 'What tells one file and its mapping from another.';
 comment on column procurement.imports.position    is 'How many of its rows (or pages) are done.';
+comment on column procurement.imports.cursor      is 'What the source calls the place of its next page.';
 comment on column procurement.imports.added       is 'Records that were new.';
 comment on column procurement.imports.changed     is 'Records that changed what was known.';
 comment on column procurement.imports.known       is 'Records that said what was known.';
@@ -18244,23 +18253,24 @@ $$;
 
 create function procurement.begin_import(
   source_code text, name text, fingerprint text, source_name text default null, names_companies boolean default true,
-  bin_pattern text default '^[0-9]{12}$'
+  bin_pattern text default '^[0-9]{12}$', is_linked boolean default false
 ) returns procurement.imports
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   import procurement.imports;
 begin
-  insert into procurement.sources as known (code, name, names_companies, bin_pattern)
+  insert into procurement.sources as known (code, name, names_companies, bin_pattern, is_linked)
   values (
     begin_import.source_code, coalesce(source_name, begin_import.source_code), begin_import.names_companies,
-    begin_import.bin_pattern
+    begin_import.bin_pattern, begin_import.is_linked
   )
   on conflict on constraint sources_pkey do update
   set name = coalesce(source_name, known.name), names_companies = excluded.names_companies,
-    bin_pattern = excluded.bin_pattern
-  where (known.name, known.names_companies, known.bin_pattern)
-    is distinct from (coalesce(source_name, known.name), excluded.names_companies, excluded.bin_pattern);
+    bin_pattern = excluded.bin_pattern, is_linked = excluded.is_linked
+  where (known.name, known.names_companies, known.bin_pattern, known.is_linked) is distinct from (
+    coalesce(source_name, known.name), excluded.names_companies, excluded.bin_pattern, excluded.is_linked
+  );
 
   -- One that was stopped goes on. The row lock makes two of one file take turns.
   select * into import
@@ -18316,7 +18326,9 @@ begin
     said.bin, left(said.name, 1000), region.code, left(said.address, 1000), left(said.head, 500)
   from said
   left join procurement.regions as region on region.code = said.region_code
-  order by said.bin, said.region_code nulls last, said.name nulls last, said.line desc
+  -- Who tells more of it comes first: a contract tells but a name.
+  order by
+    said.bin, said.region_code is null, said.head is null, said.address is null, said.name is null, said.line desc
   on conflict on constraint companies_pkey do update
   set name = coalesce(excluded.name, known.name), region_code = coalesce(excluded.region_code, known.region_code),
     address = coalesce(excluded.address, known.address), head = coalesce(excluded.head, known.head)
@@ -18329,7 +18341,7 @@ $$;
 
 -- One statement: what is wrong goes to the rejects, of several records of one contract the last counts, and only what
 -- differs is written.
-create function procurement._merge_contracts(import procurement.imports, bin_pattern text)
+create function procurement._merge_contracts(import procurement.imports, bin_pattern text, is_linked boolean)
 returns procurement.import_result
 language plpgsql volatile set search_path = ''
 as $$
@@ -18432,6 +18444,14 @@ begin
     using taken
     where gone.id = taken.id and gone.fiscal_year <> taken.year
     returning gone.id
+  ), settled as (
+    -- What others say of a contract of a linked source stays (procurement._link_contracts).
+    select
+      taken.*, coalesce(taken.region, case when is_linked then linked.region_code end) as region_code,
+      case when is_linked then linked.plan_sum else procurement._number(taken.plan_sum) end as planned
+    from taken
+    left join procurement.contracts as linked
+      on is_linked and linked.id = taken.id and linked.fiscal_year = taken.year
   ), written as (
     insert into procurement.contracts as known (
       id, fiscal_year, source_code, source_ref, root_id, parent_id, version, number, subject, category, type_code,
@@ -18440,17 +18460,17 @@ begin
     )
     select
       id, year::integer, import.source_code, ref, root_id, parent_id, coalesce(version, '1')::integer, number, subject,
-      category, type, status_code, region, procurement._id(import.source_code, 'plan', plan), customer_bin,
+      category, type, status_code, region_code, procurement._id(import.source_code, 'plan', plan), customer_bin,
       supplier_bin, procurement._date(signed_on), procurement._date(starts_on), procurement._date(ends_on),
-      coalesce(procurement._truth(has_advance), false), procurement._number(plan_sum),
-      procurement._number(plan_sum_vat), procurement._number(contract_sum), procurement._number(contract_sum_vat),
+      coalesce(procurement._truth(has_advance), false), planned, procurement._number(plan_sum_vat),
+      procurement._number(contract_sum), procurement._number(contract_sum_vat),
       procurement._number(actual_sum), procurement._number(actual_sum_vat),
       (
         select min(payment.paid_on)
         from procurement.payments as payment
-        where payment.contract_id = taken.id and not payment.is_advance
+        where payment.contract_id = settled.id and not payment.is_advance
       )
-    from taken
+    from settled
     on conflict (id, fiscal_year) do update
     set
       source_ref = excluded.source_ref, root_id = excluded.root_id, parent_id = excluded.parent_id,
@@ -18482,6 +18502,53 @@ begin
   from (select id not in (select id from known) as is_new from written) as counted;
   return result;
 end;
+$$;
+
+-- The contracts of a linked source that a batch tells something of: what was planned is the sum of their units' plans,
+-- as soon as all are known, and they belong where their customer does.
+create function procurement._link_contracts(import procurement.imports) returns void
+language sql volatile set search_path = ''
+as $$
+  with told as materialized (
+    select staged.kind, staged.record
+    from procurement.staged_records as staged
+    where staged.import_id = import.id
+  ), touched as materialized (
+    select procurement._id(import.source_code, 'contract', told.record ->> 'ref') as id
+    from told where told.kind = 'contract'
+    union
+    select procurement._id(import.source_code, 'contract', told.record ->> 'contract')
+    from told where told.kind = 'unit'
+    union
+    select unit.contract_id
+    from told
+    join procurement.contract_units as unit
+      on unit.plan_id = procurement._id(import.source_code, 'plan', told.record ->> 'ref')
+    where told.kind = 'plan'
+    union
+    select contract.id
+    from told
+    join procurement.contracts as contract on contract.customer_bin = told.record ->> 'bin'
+    where told.kind = 'company'
+  ), linked as (
+    select
+      contract.id, contract.fiscal_year, planned.plan_sum,
+      coalesce(company.region_code, contract.region_code) as region_code
+    from touched
+    join procurement.contracts as contract on contract.id = touched.id and contract.source_code = import.source_code
+    left join procurement.companies as company on company.bin = contract.customer_bin
+    cross join lateral (
+      select case when count(*) = count(plan.plan_sum) then sum(plan.plan_sum) end as plan_sum
+      from procurement.contract_units as unit
+      left join procurement.plans as plan on plan.id = unit.plan_id
+      where unit.contract_id = contract.id
+    ) as planned
+  )
+  update procurement.contracts as contract
+  set plan_sum = linked.plan_sum, region_code = linked.region_code
+  from linked
+  where contract.id = linked.id and contract.fiscal_year = linked.fiscal_year
+    and (contract.plan_sum, contract.region_code) is distinct from (linked.plan_sum, linked.region_code);
 $$;
 
 create function procurement._merge_plans(import procurement.imports, bin_pattern text)
@@ -18765,12 +18832,13 @@ begin
 end;
 $$;
 
-create function procurement.merge_staged(import_id bigint, "position" bigint) returns procurement.import_result
+create function procurement.merge_staged(import_id bigint, "position" bigint, cursor text default null)
+returns procurement.import_result
 language plpgsql volatile security definer set search_path = '' set jit = off
 as $$
 declare
   import  procurement.imports;
-  pattern text;
+  origin  procurement.sources;
   part    procurement.import_result;
   result  procurement.import_result := (0, 0, 0, 0, 0);
 begin
@@ -18780,7 +18848,7 @@ begin
   end if;
   -- Imports of one source take turns: their batches may name the same contracts and companies in another order.
   perform pg_advisory_xact_lock(hashtext('procurement.merge_staged'));
-  select source.bin_pattern into pattern from procurement.sources as source where source.code = import.source_code;
+  select * into origin from procurement.sources as source where source.code = import.source_code;
 
   insert into procurement.regions (code, name)
   select distinct on (staged.record ->> 'region')
@@ -18789,11 +18857,12 @@ begin
   where staged.import_id = import.id and staged.record ->> 'region' ~ '^[A-Za-z0-9-]{1,20}$'
   order by staged.record ->> 'region', staged.line
   on conflict on constraint regions_pkey do nothing;
-  perform procurement._merge_companies(import, pattern);
+  perform procurement._merge_companies(import, origin.bin_pattern);
   for part in
-    select merged.* from procurement._count_companies(import, pattern) as merged
-    union all select merged.* from procurement._merge_plans(import, pattern) as merged
-    union all select merged.* from procurement._merge_contracts(import, pattern) as merged
+    select merged.* from procurement._count_companies(import, origin.bin_pattern) as merged
+    union all select merged.* from procurement._merge_plans(import, origin.bin_pattern) as merged
+    union all
+    select merged.* from procurement._merge_contracts(import, origin.bin_pattern, origin.is_linked) as merged
     union all select merged.* from procurement._merge_units(import) as merged
     union all select merged.* from procurement._merge_payments(import) as merged
     union all select merged.* from procurement._merge_acts(import) as merged
@@ -18803,10 +18872,14 @@ begin
       result.rejected + part.rejected
     );
   end loop;
+  if origin.is_linked then
+    perform procurement._link_contracts(import);
+  end if;
   delete from procurement.staged_records as staged where staged.import_id = import.id;
   update procurement.imports as known
   set
-    "position" = merge_staged.position, added = known.added + result.added, changed = known.changed + result.changed,
+    "position" = merge_staged.position, cursor = merge_staged.cursor, added = known.added + result.added,
+    changed = known.changed + result.changed,
     known = known.known + result.known, rejected = known.rejected + result.rejected
   where known.id = import.id;
   return result;

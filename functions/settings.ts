@@ -202,6 +202,10 @@ export const settingsSchema = z.object({
   TELEGRAM_API: webAddress()
     .default('https://api.telegram.org')
     .describe('Where the Bot API of Telegram is: another one where a server of its own is run.'),
+  GOSZAKUP_API: webAddress()
+    .default('https://ows.goszakup.gov.kz')
+    .describe('Where the unified services of goszakup.gov.kz (OWS v3) are, from which contracts are imported.'),
+  GOSZAKUP_TOKEN: z.string().min(1).optional().describe('The token to them. It is good for a year.'),
   PUBLIC_URL: webAddress()
     .optional()
     .describe(

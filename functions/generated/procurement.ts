@@ -96,6 +96,8 @@ export const Import = row('procurement.imports', {
   fingerprint: pg.text,
   /** How many of its rows (or pages) are done. */
   position: pg.int8,
+  /** What the source calls the place of its next page. */
+  cursor: orNull(pg.text),
   /** Records that were new. */
   added: pg.int8,
   /** Records that changed what was known. */
@@ -374,6 +376,7 @@ export const beginImport = mutation('procurement.begin_import', {
   sourceName: optional(pg.text),
   namesCompanies: optional(pg.bool),
   binPattern: optional(pg.text),
+  isLinked: optional(pg.bool),
 }, orNull(Import));
 
 /** The contract; null where the finding is of a pair. */
@@ -416,6 +419,7 @@ export const indicator = query('procurement.indicator', { finding: keyOf(Finding
 export const mergeStaged = mutation('procurement.merge_staged', {
   importId: pg.int8,
   position: pg.int8,
+  cursor: optional(pg.text),
 }, orNull(ImportResult));
 
 /** The regions that the caller may look at. */
