@@ -35,7 +35,7 @@ export async function noteExportMade(
   await client.query('select procurement._export_made($1, $2, $3, $4, $5)', [id, file, bytes, rows, address ?? null]);
 }
 
-const atOnce = 1000;
+const atOnce = 200;
 
 /**
  * Reads the rows of an export as its user sees them, by a cursor, within one snapshot.

@@ -10,7 +10,8 @@ import { startsFormula } from './lines.ts';
 const mostRows = 1_048_576;
 /** The most characters that a cell takes. */
 const mostCharacters = 32_767;
-const block = 65_536;
+/** How many rows are handed on at once: some 64 kB, so that the compressor is not called for each. */
+const atOnce = 50;
 
 /** What cells look like: places in cellXfs of styles.xml. */
 const style = { plain: 0, header: 1, date: 2, sum: 3, number: 4, moment: 5, defused: 6 };
@@ -33,7 +34,7 @@ export function writeXlsx(
 ): Readable {
   const zip = new ZipFile();
   const output = zip.outputStream as PassThrough;
-  const rows = eachRow(pages);
+  const rows = openRows(pages);
   const perSheet = rowsPerSheet - 1;
   const count = Math.max(1, Math.ceil(total / perSheet));
   const names = Array.from({ length: count }, (_, index) => (index === 0 ? name : `${name} ${index + 1}`));
@@ -48,12 +49,12 @@ export function writeXlsx(
   // Whoever takes the file may go away before its end.
   output.on('close', () => {
     source?.destroy();
-    void rows.return(undefined);
+    void rows.close();
   });
 
   for (const [index] of names.entries()) {
     const here = Math.min(perSheet, total - index * perSheet);
-    add(`xl/worksheets/sheet${index + 1}.xml`, () => inBlocks(sheet(columns, rows, here)));
+    add(`xl/worksheets/sheet${index + 1}.xml`, () => sheet(columns, rows, here));
   }
   add(`xl/worksheets/sheet${count + 1}.xml`, () => [aboutSheet(about)]);
   const filters = names.map(
@@ -77,30 +78,50 @@ export function writeXlsx(
   return output;
 }
 
-async function* eachRow(pages: AsyncIterable<Value[][]>): AsyncGenerator<Value[]> {
-  for await (const page of pages) yield* page;
+type Rows = { take(most: number): Promise<Value[][]>; close(): Promise<unknown> };
+
+/** Gives the rows of pages some at a time; none after the last. */
+function openRows(pages: AsyncGenerator<Value[][]>): Rows {
+  let page: Value[][] = [];
+  let at = 0;
+  return {
+    async take(most) {
+      while (at >= page.length) {
+        const { value, done } = await pages.next();
+        if (done) return [];
+        page = value;
+        at = 0;
+      }
+      at += most;
+      return page.slice(at - most, at);
+    },
+    close: () => pages.return(undefined),
+  };
 }
 
 /** The next so many rows as a sheet. The rows go on where they were for the sheet that follows. */
-async function* sheet(columns: Column[], rows: AsyncGenerator<Value[]>, count: number): AsyncGenerator<string> {
+async function* sheet(columns: Column[], rows: Rows, count: number): AsyncGenerator<string> {
   const widths = columns.map(
     ({ kind, name }, index) =>
       `<col min="${index + 1}" max="${index + 1}" width="${Math.max(name.length + 4, widthOf[kind])}" customWidth="1"/>`,
   );
   const corner = `${letters(columns.length - 1)}${count + 1}`;
   yield `${head}<worksheet xmlns="${main}"><dimension ref="A1:${corner}"/><sheetViews><sheetView workbookViewId="0"><pane ySplit="1" topLeftCell="A2" activePane="bottomLeft" state="frozen"/></sheetView></sheetViews><cols>${widths.join('')}</cols><sheetData>`;
-  yield row(
-    1,
-    columns.map(({ name }, index) => textCell(`${letters(index)}1`, titleOf(name), style.header)),
-  );
+  yield row(1, columns.map(({ name }, index) => textCell(`${letters(index)}1`, titleOf(name), style.header)).join(''));
   const places = columns.map((_, index) => letters(index));
-  for (let number = 2; number <= count + 1; number += 1) {
-    const { value, done } = await rows.next();
-    if (done) throw new Error(`There are only ${number - 2} rows of ${count}.`);
-    yield row(
-      number,
-      columns.map(({ kind }, index) => cell(`${places[index]}${number}`, kind, value[index] ?? null)),
-    );
+  for (let done = 0; done < count; ) {
+    const next = await rows.take(Math.min(atOnce, count - done));
+    if (next.length === 0) throw new Error(`There are only ${done} rows of ${count}.`);
+    let text = '';
+    for (const values of next) {
+      done += 1;
+      const number = done + 1;
+      let cells = '';
+      for (const [index, { kind }] of columns.entries())
+        cells += cell(`${places[index]}${number}`, kind, values[index] ?? null);
+      text += row(number, cells);
+    }
+    yield text;
   }
   yield `</sheetData><autoFilter ref="A1:${corner}"/></worksheet>`;
 }
@@ -117,27 +138,18 @@ const widthOf: Record<Column['kind'], number> = {
 
 function aboutSheet(about: [string, string][]): string {
   const rows = about.map(([name, value], index) =>
-    row(index + 1, [
-      textCell(`A${index + 1}`, name, style.header),
-      textCell(`B${index + 1}`, value, startsFormula(value) ? style.defused : style.plain),
-    ]),
+    row(
+      index + 1,
+      [
+        textCell(`A${index + 1}`, name, style.header),
+        textCell(`B${index + 1}`, value, startsFormula(value) ? style.defused : style.plain),
+      ].join(''),
+    ),
   );
   return `${head}<worksheet xmlns="${main}"><cols><col min="1" max="1" width="20" customWidth="1"/><col min="2" max="2" width="60" customWidth="1"/></cols><sheetData>${rows.join('')}</sheetData></worksheet>`;
 }
 
-/** Joins what is small, so that the compressor is not called for each row. */
-async function* inBlocks(parts: AsyncIterable<string>): AsyncGenerator<string> {
-  let held = '';
-  for await (const part of parts) {
-    held += part;
-    if (held.length < block) continue;
-    yield held;
-    held = '';
-  }
-  if (held) yield held;
-}
-
-const row = (number: number, cells: string[]): string => `<row r="${number}">${cells.join('')}</row>`;
+const row = (number: number, cells: string): string => `<row r="${number}">${cells}</row>`;
 
 function cell(place: string, kind: Column['kind'], value: Value): string {
   if (value === null) return '';
