@@ -34,6 +34,9 @@ export async function benchInbound(ground: Ground, quick: boolean, report: Repor
     const [server] = places.servers;
     const bots: Bot[] = [];
     for (const name of ['anna', 'boris', 'clara', 'dora']) bots.push(await places.connect(name, 'bench'));
+    // There is no Telegram that could confirm them.
+    await ground.owner.query("delete from jobs.runs where task = 'check_integration'");
+    await ground.owner.query("update platforms.integrations set status = 'connected'");
 
     const tell = async (to: Bot[], messages: number): Promise<{ times: number[]; seconds: number }> => {
       const times: number[] = [];

@@ -108,6 +108,7 @@ export async function chaosPlatforms({
     const crew = startWorkers(places.env);
     closing.unshift(crew.close);
     const bot = await places.connect('harbour', token);
+    await connected(postgres, bot);
     const urls = places.servers.map(({ url }) => `${url}${bot.path}`);
     const began = performance.now();
     const load = tellAll({ messages, urls, bot, random: seeded(seed), fail: (what) => wrong.push(what) });
@@ -251,6 +252,17 @@ function tellAll({
     return { texts, times, ...counted };
   });
   return { done, posted: () => posted };
+}
+
+/** Waits until Telegram has confirmed the bot: what comes before is turned away. */
+async function connected({ url }: Postgres, { integration }: Bot): Promise<void> {
+  const status = 'select status from platforms.integrations where id = $1';
+  for (let waited = 0; waited < 60_000; waited += 100) {
+    const { rows } = await withOwner(url, (owner) => owner.query(status, [integration]));
+    if (rows[0]?.status === 'connected') return;
+    await sleep(100);
+  }
+  throw new Error('The bot has not been confirmed.');
 }
 
 async function left(postgres: Postgres, from: string): Promise<number> {
