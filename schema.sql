@@ -6848,6 +6848,15 @@ create function chat._has_file(message chat.messages) returns boolean
 language sql immutable
 return message.kind in ('image', 'file');
 
+-- That of a bot does not say it.
+create function chat._bot_has_file(message_id uuid) returns boolean
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return exists (select from files.attachments as known where known.message_id = _bot_has_file.message_id);
+end;
+$$;
+
 -- With the owner's rights: under row level security Postgres may not use these indexes for a caller's own condition.
 -- What the caller may read is therefore a condition here.
 --
@@ -6899,7 +6908,10 @@ begin
         and (earliest is null or message.id >= earliest)
         and (latest is null or message.id < latest)
         and (thread_id is null or message.id = thread_id or message.reply_to_id = thread_id)
-        and (has_file is null or chat._has_file(message) = has_file)
+        and (
+          has_file is null
+          or (chat._has_file(message) or message.kind = 'bot' and chat._bot_has_file(message.id)) = has_file
+        )
         and message.deleted_at is null
       order by message.id desc
       limit 200
@@ -6924,7 +6936,10 @@ begin
       and (earliest is null or message.id >= earliest)
       and (latest is null or message.id < latest)
       and (thread_id is null or message.id = thread_id or message.reply_to_id = thread_id)
-      and (has_file is null or chat._has_file(message) = has_file)
+      and (
+        has_file is null
+        or (chat._has_file(message) or message.kind = 'bot' and chat._bot_has_file(message.id)) = has_file
+      )
       and message.deleted_at is null
     order by message.id desc
     limit 200 - found_by_words;
@@ -11720,7 +11735,12 @@ begin
 
   sent := chat.send_message(
     forward_message.channel_id, said.text, forward_message.nonce,
-    kind => case when said.kind in ('system', 'bot') then 'text' else said.kind end, metadata => said.metadata
+    kind => case
+      when said.kind = 'bot' and chat._bot_has_file(said.id) then 'file'
+      when said.kind in ('system', 'bot') then 'text'
+      else said.kind
+    end,
+    metadata => said.metadata
   );
   -- Of one that was deleted this moment there are none left to send; then this is not sent either.
   its := array(
@@ -11729,7 +11749,7 @@ begin
     where attached.message_id = said.id
     order by attached.position
   );
-  if its = '{}' and said.kind in ('image', 'file') and exists (
+  if its = '{}' and said.kind in ('image', 'file', 'bot') and exists (
     select from chat.messages as known where known.id = said.id and known.deleted_at is not null
   ) then
     raise exception using errcode = 'PT404', message = 'There is no such message.', column = 'message_id';
@@ -11999,6 +12019,7 @@ declare
   scheduled chat.scheduled_messages;
   sent      chat.messages;
   asked_by  text := current_setting('plinth.user_id', true);
+  scopes    text := current_setting('plinth.scopes', true);
   reason    text;
 begin
   select * into scheduled
@@ -12011,6 +12032,10 @@ begin
 
   begin
     perform set_config('plinth.user_id', scheduled.user_id::text, true);
+    -- A bot's is a bot's, and does nothing but speak.
+    perform set_config('plinth.scopes', case when exists (
+      select from identity.bots as bot where bot.user_id = scheduled.user_id
+    ) then 'bot send' else '' end, true);
     if not exists (
       select from identity.accounts as account where account.user_id = scheduled.user_id and account.status = 'active'
     ) then
@@ -12035,6 +12060,7 @@ begin
     perform chat._tell_scheduled(scheduled, 'scheduled_message_refused', jsonb_build_object('reason', reason));
   end if;
   perform set_config('plinth.user_id', coalesce(asked_by, ''), true);
+  perform set_config('plinth.scopes', coalesce(scopes, ''), true);
   return jsonb_build_object('message_id', sent.id, 'refusal', reason);
 end;
 $$;
@@ -13593,8 +13619,36 @@ create trigger require_scope before insert or delete on chat.channels
 create trigger require_scope_to_change before update of name, description, is_public, owner_id, closed_at
   on chat.channels
   for each row when (current_setting('plinth.scopes', true) <> '') execute function accounts._require_scope('manage');
+-- Who speaks changes no settings: what is counted beside them is left out.
+create trigger require_scope_to_change before update of
+    max_members, requires_approval, members_may_invite, lowest_writer, slow_mode_seconds, password_hash
+  on chat.rooms
+  for each row when (current_setting('plinth.scopes', true) <> '') execute function accounts._require_scope('manage');
+-- What is said later is said all the same.
+create trigger require_scope before insert on chat.scheduled_messages
+  for each row when (current_setting('plinth.scopes', true) <> '') execute function accounts._require_scope('send');
+create trigger require_scope_to_change before update of text, send_at on chat.scheduled_messages
+  for each row when (current_setting('plinth.scopes', true) <> '') execute function accounts._require_scope('send');
+do $$
+declare
+  governed regclass;
+begin
+  foreach governed in array array[
+    'chat.member_permissions', 'chat.room_mutes', 'chat.room_bans', 'chat.room_invitations', 'chat.room_links',
+    'chat.join_requests', 'chat.organization_rooms', 'accounts.retentions', 'accounts.organization_retentions',
+    'organizations.organizations', 'organizations.roles', 'organizations.departments', 'organizations.positions',
+    'organizations.memberships', 'organizations.proxies', 'organizations.invitations'
+  ]::regclass[] loop
+    execute format(
+      'create trigger require_scope before insert or update or delete on %s
+      for each row when (current_setting(''plinth.scopes'', true) <> '''')
+      execute function accounts._require_scope(''manage'')', governed
+    );
+  end loop;
+end;
+$$;
 
--- What a bot says is shown as a bot's.
+-- What a bot says is shown as a bot's, whatever kind it calls it.
 create function accounts._mark_bot_message() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -13604,7 +13658,7 @@ begin
 end;
 $$;
 create trigger mark_bot_message before insert on chat.messages
-  for each row when (current_setting('plinth.scopes', true) <> '' and new.kind = 'text')
+  for each row when (current_setting('plinth.scopes', true) <> '' and new.kind <> 'system')
   execute function accounts._mark_bot_message();
 
 -- Their files go with the next pruning.

@@ -876,6 +876,7 @@ export const privateFunctions = [
   'chat._search_vector(text,text)',
   'chat._search_query(text)',
   'chat._has_file(chat.messages)',
+  'chat._bot_has_file(uuid)',
   'chat._lock_channel(uuid)',
   'chat._caller_role(uuid)',
   'chat._join(chat.channels,uuid,chat.member_role)',
