@@ -8490,8 +8490,12 @@ begin
   perform chat._tell(
     _tell_moderated.channel_id, 'member_' || what,
     jsonb_build_object('user_id', _tell_moderated.user_id, 'ends_at', _tell_moderated.ends_at),
-    -- Who listens to a public room without being in it hears no more.
-    case when what = 'banned' then _tell_moderated.user_id end
+    -- Who listens to a public room without being in it hears no more; where they have bots, all are asked again.
+    case when what = 'banned' then case
+      when exists (select from identity.bots as bot where bot.owner_id = _tell_moderated.user_id)
+        then '00000000-0000-0000-0000-000000000000'
+      else _tell_moderated.user_id
+    end end
   );
   perform events.publish(
     'user:' || _tell_moderated.user_id, 'membership_' || what,

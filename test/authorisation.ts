@@ -65,7 +65,10 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
     columns:
       'id kind name description is_public owner_id last_seq last_message_id event_seq active_at closed_at created_at external_ref has_bans',
   },
-  'chat.members': { readers: ['member'], columns: 'channel_id user_id role joined_at joined_seq last_read_seq has_spoken' },
+  'chat.members': {
+    readers: ['member'],
+    columns: 'channel_id user_id role joined_at joined_seq last_read_seq has_spoken',
+  },
   'chat.messages': {
     readers: ['member'],
     columns:

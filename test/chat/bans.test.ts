@@ -110,7 +110,17 @@ t.test('C3 nor is it seen, nor read by a bot of theirs, which goes with them', a
   await done(boss, 'addMember', { channelId: id, userId: inside.id });
   const seen = async (by: Person) => Number((await read(by, id)).messages.totalCount);
   for (const each of [guest, inside, outside]) t.equal(await seen(each), 1);
+  const query = 'subscription($id: UUID!) { messageEvents(channelId: $id) { message { text } } }';
+  const [ofBot, staying] = [outside, boss].map((by) =>
+    listen(t, server.url, { query, variables: { id }, token: by.token }),
+  ) as [ReturnType<typeof listen>, ReturnType<typeof listen>];
+  const speak = () => act(boss, 'sendMessage', { channelId: id, text: 'said' });
+  for (const ear of [ofBot, staying]) await wake(ear, speak);
   await done(boss, 'banFromRoom', { channelId: id, userId: guest.id });
+  t.match((await ofBot.rest()).find(({ errors }) => errors)?.errors, [{ extensions: { code: 'NOT_FOUND' } }]);
+  await staying.nothing();
+  t.ok((await wake(staying, speak)).data, 'who stays hears on');
+  await owner.query("delete from chat.messages where channel_id = $1 and text = 'said'", [id]);
   for (const each of [guest, inside, outside]) {
     t.equal(await seen(each), 0, each.username);
     t.equal((await read(each, id)).channel, null);
@@ -118,7 +128,11 @@ t.test('C3 nor is it seen, nor read by a bot of theirs, which goes with them', a
   }
   t.strictSame(codes([await act(boss, 'addMember', { channelId: id, userId: outside.id })]), ['FORBIDDEN']);
   const why = await ask('{ me { roomBans { nodes { name channel { name } } } } }', {}, guest.token);
-  t.strictSame(why.data.me.roomBans.nodes, [{ name: 'the square', channel: null }], 'they know of what they are banned');
+  t.strictSame(
+    why.data.me.roomBans.nodes,
+    [{ name: 'the square', channel: null }],
+    'they know of what they are banned',
+  );
   await done(boss, 'unbanFromRoom', { channelId: id, userId: guest.id });
   t.equal(await seen(outside), 1, 'and lifted it is for all');
 });

@@ -84,10 +84,9 @@ t.test('S4 what leaves rows behind, or tells others, is counted: bots, rooms and
   const { rows } = await owner.query('select count from identity.attempts where subject = $1', [`room:${jon.id}`]);
   t.strictSame(rows, [{ count: 1 }]);
   await done(jon, 'leaveChannel', { channelId });
-  const left = await owner.query(
-    'select owner_id, closed_at is not null as closed from chat.channels where id = $1',
-    [channelId],
-  );
+  const left = await owner.query('select owner_id, closed_at is not null as closed from chat.channels where id = $1', [
+    channelId,
+  ]);
   t.strictSame(left.rows, [{ owner_id: null, closed: true }], 'a room that everyone has left is closed');
 
   const asked = await room(kim, { isPublic: true });
