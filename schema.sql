@@ -338,6 +338,7 @@ create table identity.users (
   updated_at   timestamptz not null default now(),
   external_ref text,                            -- null: made here; else source and its id, gitter:55b9…
   searched     text        not null generated always as (lower(display_name || ' ' || username)) stored,
+  hides_seen   boolean     not null default false,  -- kept by presence: what hides when they were seen orders nothing
 
   constraint username_is_3_to_50_plain_characters      check (username ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{2,49}$'),
   constraint display_name_is_2_to_100_characters       check (char_length(display_name) between 2 and 100),
@@ -366,6 +367,9 @@ comment on column identity.users.created_at   is 'When they signed up.';
 comment on column identity.users.updated_at   is 'When this profile last changed.';
 comment on column identity.users.external_ref is 'Where they were imported from, and their id there; null otherwise.';
 comment on column identity.users.searched     is 'What search_users looks in.
+
+@hide';
+comment on column identity.users.hides_seen   is 'Whether not everyone may see when they were last active.
 
 @hide';
 
@@ -655,6 +659,15 @@ begin
 end;
 $$;
 comment on function identity.require_user_id is 'The signed-in user; an error where nobody is.';
+
+-- Who answers for the caller where that is a bot: what keeps a person out keeps their bots out. Null for people:
+-- they cost no look-up.
+create function identity._answered_by() returns uuid
+language sql stable security definer set search_path = ''
+return case when current_setting('plinth.scopes', true) <> '' then (
+  select bot.owner_id from identity.bots as bot where bot.user_id = identity.current_user_id()
+) end;
+comment on function identity._answered_by is 'Whose bot the caller is; null for people.';
 
 -- What only the user may do, not an operator who acts as them, nor a bot.
 create function identity._require_own_session() returns uuid
@@ -1511,6 +1524,10 @@ begin
   if (select count(*) from identity.bots as mine where mine.owner_id = caller) >= 20 then
     raise exception using errcode = 'PT409', message = 'A user has 20 bots at most.';
   end if;
+  -- What is removed leaves the row of a user.
+  if not identity._count_attempt('bot:' || caller, 40, interval '1 day') then
+    raise exception using errcode = 'PT429', message = 'Nobody makes more than 40 bots a day; try again later.';
+  end if;
   insert into identity.users (username, display_name) values (create_bot.username, create_bot.display_name)
   returning * into bot;
   insert into identity.accounts (user_id) values (bot.id);
@@ -1767,7 +1784,8 @@ $$;
 comment on function identity.remove_account is
   'Removes the caller''s account and everything personal in it. What they wrote to others stays, without their name.';
 
--- Best match first, then whoever was seen last. A part of a word counts most, then a stem, then a likeness (a typo).
+-- Best match first, then whoever was seen last, of those who show it. A part of a word counts most, then a stem, then a
+-- likeness (a typo).
 create function identity.search_users(query text) returns setof identity.users
 language sql stable security definer rows 50
 set search_path = '' set pg_trgm.word_similarity_threshold = 0.45 set plan_cache_mode = force_custom_plan
@@ -1790,7 +1808,7 @@ as $$
     (person.searched like wanted.part) desc,
     (to_tsvector('russian', person.searched) @@ wanted.stems) desc,
     public.word_similarity(wanted.words, person.searched) desc,
-    person.last_seen_at desc nulls last,
+    case when not person.hides_seen then person.last_seen_at end desc nulls last,
     person.id
   limit 200;
 $$;
@@ -1887,6 +1905,7 @@ grant execute on function identity.request_email_change, identity.request_phone_
 grant execute on function identity.confirm_change to member;
 grant execute on function identity.update_profile, identity.update_account to member;
 grant execute on function identity.remove_account, identity.search_users, identity.user_by_username to member;
+grant execute on function identity._answered_by to member;
 
 -- ============================================================================================
 -- events: what has happened, in a log; who may listen
@@ -6139,6 +6158,7 @@ create table chat.channels (
   closed_at       timestamptz,                              -- null: open
   created_at      timestamptz       not null default now(),
   external_ref    text              unique,                 -- null: made here; else source and its id, gitter:5592…
+  has_bans        boolean           not null default false, -- that someone was banned once
 
   constraint room_has_a_name_of_1_to_100_characters    check (kind <> 'room' or char_length(name) between 1 and 100),
   constraint room_has_a_name                           check (kind <> 'room' or name is not null),
@@ -6166,6 +6186,7 @@ comment on column chat.channels.active_at       is 'When the last message was se
 comment on column chat.channels.closed_at       is 'When it was closed for new messages; null while it is open.';
 comment on column chat.channels.created_at      is 'When it was made.';
 comment on column chat.channels.external_ref    is 'Where it was imported from, and its id there; null otherwise.';
+comment on column chat.channels.has_bans        is '@hide';
 -- The rooms that anyone may find, the newest first.
 create index channels_public_idx on chat.channels (id desc) where is_public;
 -- Whose rooms, the newest first.
@@ -6191,6 +6212,7 @@ create table chat.members (
   joined_at     timestamptz      not null default now(),
   joined_seq    bigint           not null default 0,
   last_read_seq bigint,                                     -- null: never read; nothing before joining counts
+  has_spoken    boolean          not null default false,
 
   primary key (channel_id, user_id)
 ) with (fillfactor = 70);
@@ -6201,6 +6223,10 @@ comment on column chat.members.role          is 'What they may do there.';
 comment on column chat.members.joined_at     is 'When they came.';
 comment on column chat.members.joined_seq    is 'The channel''s `lastSeq` when they came: unread begins after it.';
 comment on column chat.members.last_read_seq is 'The `seq` up to which they have read; null for never.';
+comment on column chat.members.has_spoken    is
+  'Whether they have said something there themselves.
+
+@hide';
 comment on constraint members_user_id_fkey on chat.members is '@inverse memberships';
 -- The channels of a user.
 create index members_user_id_channel_id_idx on chat.members (user_id, channel_id);
@@ -6464,6 +6490,9 @@ create index room_bans_user_id_idx on chat.room_bans (user_id);
 create index room_bans_banned_by_idx on chat.room_bans (banned_by);
 -- What expire_rooms looks for.
 create index room_bans_ends_at_idx on chat.room_bans (ends_at);
+-- Of bans that are older than this column.
+update chat.channels as channel set has_bans = true
+where not channel.has_bans and channel.id in (select ban.channel_id from chat.room_bans as ban);
 
 create table chat.room_invitations (
   channel_id  uuid        not null references chat.channels (id) on delete cascade,
@@ -6484,7 +6513,7 @@ comment on column chat.room_invitations.invited_by  is 'Who invited them.';
 comment on column chat.room_invitations.created_at  is 'When.';
 comment on column chat.room_invitations.expires_at  is 'Until when it holds.';
 comment on column chat.room_invitations.declined_at is
-  'When they declined; they are not invited again until it expires.';
+  'When they declined; they are not invited again until it expires, 7 days later at the earliest.';
 comment on constraint room_invitations_invited_by_fkey on chat.room_invitations is '@inverse room_invitations_given';
 -- One's own.
 create index room_invitations_user_id_idx on chat.room_invitations (user_id);
@@ -6635,16 +6664,28 @@ comment on view chat._memberships is
 
 @asOwner';
 
+-- Two look-ups by the whole key, of which the second is made for bots alone.
+create view chat._barred as
+select ban.channel_id
+from chat.room_bans as ban
+where ban.user_id = (select identity.current_user_id()) and (ban.ends_at is null or ban.ends_at > now())
+union all
+select ban.channel_id
+from chat.room_bans as ban
+where ban.user_id = (select identity._answered_by()) and (ban.ends_at is null or ban.ends_at > now());
+comment on view chat._barred is
+  'The rooms that the caller, or whose bot they are, is banned from.
+
+@asOwner';
+
 create view chat._readable as
 select channel_id from chat.members where user_id = (select identity.current_user_id())
 union all
 select channel.id
 from chat.channels as channel
-where channel.is_public and not exists (
-  select
-  from chat.room_bans as ban
-  where ban.channel_id = channel.id and ban.user_id = (select identity.current_user_id())
-    and (ban.ends_at is null or ban.ends_at > now())
+where channel.is_public and (
+  not channel.has_bans
+  or not exists (select from chat._barred as barred where barred.channel_id = channel.id offset 0)
 );
 comment on view chat._readable is
   'The channels that the caller may read.
@@ -6858,6 +6899,15 @@ create function chat._has_file(message chat.messages) returns boolean
 language sql immutable
 return message.kind in ('image', 'file');
 
+-- That of a bot does not say it.
+create function chat._bot_has_file(message_id uuid) returns boolean
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return exists (select from files.attachments as known where known.message_id = _bot_has_file.message_id);
+end;
+$$;
+
 -- With the owner's rights: under row level security Postgres may not use these indexes for a caller's own condition.
 -- What the caller may read is therefore a condition here.
 --
@@ -6909,7 +6959,10 @@ begin
         and (earliest is null or message.id >= earliest)
         and (latest is null or message.id < latest)
         and (thread_id is null or message.id = thread_id or message.reply_to_id = thread_id)
-        and (has_file is null or chat._has_file(message) = has_file)
+        and (
+          has_file is null
+          or (chat._has_file(message) or message.kind = 'bot' and chat._bot_has_file(message.id)) = has_file
+        )
         and message.deleted_at is null
       order by message.id desc
       limit 200
@@ -6934,7 +6987,10 @@ begin
       and (earliest is null or message.id >= earliest)
       and (latest is null or message.id < latest)
       and (thread_id is null or message.id = thread_id or message.reply_to_id = thread_id)
-      and (has_file is null or chat._has_file(message) = has_file)
+      and (
+        has_file is null
+        or (chat._has_file(message) or message.kind = 'bot' and chat._bot_has_file(message.id)) = has_file
+      )
       and message.deleted_at is null
     order by message.id desc
     limit 200 - found_by_words;
@@ -7362,7 +7418,7 @@ end;
 $$;
 comment on function chat.remove_member is 'Takes someone out of a room; for members with a higher role than theirs.';
 
--- A room does not lose its owner: the next in rank, then in time, takes over.
+-- A room does not lose its owner: the next in rank, then in time, takes over. Where nobody is left it is closed.
 create function chat._leave(channel chat.channels, user_id uuid) returns boolean
 language plpgsql volatile set search_path = ''
 as $$
@@ -7380,7 +7436,9 @@ begin
     order by member.role, member.joined_at, member.user_id
     limit 1;
     update chat.members as member set role = 'owner' where member.channel_id = channel.id and member.user_id = heir;
-    update chat.channels set owner_id = heir where id = channel.id;
+    update chat.channels as known
+    set owner_id = heir, closed_at = coalesce(known.closed_at, case when heir is null then now() end)
+    where known.id = channel.id;
   end if;
   return true;
 end;
@@ -7442,8 +7500,10 @@ end;
 comment on function chat.my_permissions is
   'What the caller may do in the room; nothing for who is not in it. Who is muted does not write all the same.';
 
--- Whether the caller may: by a right of their own, else by their role. False for who is not in.
-create function chat._may(channel_id uuid, permission chat.room_permission) returns boolean
+-- Whether the caller, or someone else, may: by a right of their own, else by their role. False for who is not in.
+create function chat._may(
+  channel_id uuid, permission chat.room_permission, user_id uuid default identity.current_user_id()
+) returns boolean
 language sql stable set search_path = ''
 return coalesce((
   select coalesce(
@@ -7453,22 +7513,14 @@ return coalesce((
   left join chat.rooms as room on room.channel_id = mine.channel_id
   left join chat.member_permissions as own
     on own.channel_id = mine.channel_id and own.user_id = mine.user_id and own.permission = _may.permission
-  where mine.channel_id = _may.channel_id and mine.user_id = identity.current_user_id()
+  where mine.channel_id = _may.channel_id and mine.user_id = _may.user_id
 ), false);
 
 create function chat._require_few_rooms(user_id uuid) returns void
-language plpgsql stable set search_path = ''
+language plpgsql volatile set search_path = ''
 as $$
 begin
-  if (
-    select count(*)
-    from (
-      select
-      from chat.channels as channel
-      where channel.owner_id = user_id and channel.id > public.uuid_v7_floor(now() - interval '1 hour')
-      limit 1000
-    ) as recent
-  ) >= 1000 then
+  if not identity._count_attempt('room:' || user_id, 1000, interval '1 hour') then
     raise exception using errcode = 'PT429', message = 'Nobody makes more than 1,000 rooms an hour; try again later.';
   end if;
 end;
@@ -7553,7 +7605,12 @@ language sql stable set search_path = ''
 return exists (
   select
   from chat.room_bans as ban
-  where ban.channel_id = _is_banned.channel_id and ban.user_id = _is_banned.user_id
+  where ban.channel_id = _is_banned.channel_id
+    and ban.user_id in (
+      select _is_banned.user_id
+      union all
+      select bot.owner_id from identity.bots as bot where bot.user_id = _is_banned.user_id
+    )
     and (ban.ends_at is null or ban.ends_at > clock_timestamp())
 );
 
@@ -8051,7 +8108,8 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   update chat.room_invitations as invitation
-  set declined_at = clock_timestamp()
+  set declined_at = clock_timestamp(),
+    expires_at = greatest(invitation.expires_at, clock_timestamp() + interval '7 days')  -- for so long they are let be
   where invitation.channel_id = decline_invitation.channel_id and invitation.user_id = identity.require_user_id()
     and invitation.declined_at is null and invitation.expires_at > clock_timestamp();
   if not found then
@@ -8155,6 +8213,7 @@ as $$
   join chat.rooms as room on room.channel_id = channel.id
   where link.hash = identity._token_hash(token) and link.expires_at > clock_timestamp()
     and (link.max_uses is null or link.uses < link.max_uses)
+    and chat._may(channel.id, 'invite', link.created_by)
     and not chat._is_banned(channel.id, identity.require_user_id());
 $$;
 comment on function chat.room_by_link is 'The room that a link leads to; null where the link does not hold.';
@@ -8177,9 +8236,15 @@ begin
     set uses = known.uses + 1
     where known.id = link.id and known.expires_at > clock_timestamp()
       and (known.max_uses is null or known.uses < known.max_uses);
-    if not found then
+    -- Who made it lets in whom they might invite today; where others are approved, only who approves does.
+    if not found or not chat._may(channel.id, 'invite', link.created_by) then
       raise exception using errcode = 'PT404', column = 'token',
         message = 'The link is unknown, expired, used up or revoked.';
+    end if;
+    if not chat._may(channel.id, 'approve', link.created_by) and exists (
+      select from chat.rooms as room where room.channel_id = channel.id and room.requires_approval
+    ) then
+      raise exception using errcode = 'PT409', message = 'The room approves who comes in.', hint = 'Use requestToJoin.';
     end if;
     if channel.closed_at is not null then
       raise exception using errcode = 'PT409', message = 'The room is closed.';
@@ -8189,7 +8254,9 @@ begin
 end;
 $$;
 comment on function chat.join_by_link is
-  'Makes the caller a member of the room that a link leads to; nothing changes for who is one already.
+  'Makes the caller a member of the room that a link leads to; nothing changes for who is one already. The link of
+who may no longer invite lets nobody in; where requests are approved, that of who does not approve leads to
+`requestToJoin`.
 
 @notNull';
 
@@ -8260,6 +8327,10 @@ begin
     select count(*) from (select from chat.join_requests as known where known.user_id = caller limit 100) as pending
   ) >= 100 then
     raise exception using errcode = 'PT409', message = 'You wait for 100 rooms already.';
+  end if;
+  -- Each is told to its moderators, also of one that was withdrawn.
+  if not identity._count_attempt('ask:' || caller, 30, interval '1 hour') then
+    raise exception using errcode = 'PT429', message = 'Nobody asks more than 30 times an hour; try again later.';
   end if;
 
   delete from chat.join_requests as known where known.channel_id = channel.id and known.user_id = caller;
@@ -8429,8 +8500,12 @@ begin
   perform chat._tell(
     _tell_moderated.channel_id, 'member_' || what,
     jsonb_build_object('user_id', _tell_moderated.user_id, 'ends_at', _tell_moderated.ends_at),
-    -- Who listens to a public room without being in it hears no more.
-    case when what = 'banned' then _tell_moderated.user_id end
+    -- Who listens to a public room without being in it hears no more; where they have bots, all are asked again.
+    case when what = 'banned' then case
+      when exists (select from identity.bots as bot where bot.owner_id = _tell_moderated.user_id)
+        then '00000000-0000-0000-0000-000000000000'
+      else _tell_moderated.user_id
+    end end
   );
   perform events.publish(
     'user:' || _tell_moderated.user_id, 'membership_' || what,
@@ -8527,6 +8602,13 @@ begin
   delete from chat.room_invitations as known where known.channel_id = channel.id and known.user_id = ban.user_id;
   delete from chat.join_requests as known where known.channel_id = channel.id and known.user_id = ban.user_id;
   delete from chat.members as known where known.channel_id = channel.id and known.user_id = ban.user_id;
+  -- With them go their bots, but for those that only someone higher removes.
+  if place is null then
+    delete from chat.members as known
+    where known.channel_id = channel.id
+      and known.user_id in (select bot.user_id from identity.bots as bot where bot.owner_id = ban.user_id)
+      and (known.role = 'member' or known.role > chat._caller_role(channel.id));
+  end if;
   perform chat._note(
     channel.id, 'banned', ban.user_id, reason => ban.reason, details => jsonb_build_object('ends_at', ban.ends_at)
   );
@@ -8540,6 +8622,17 @@ where it is public they read it no more, and out of a room of an organization th
 moderators, about who stands below them or is not in.
 
 @notNull';
+
+create function chat.name(ban chat.room_bans) returns text
+language sql stable security definer set search_path = ''
+return (
+  select channel.name
+  from chat.room_bans as known
+  join chat.channels as channel on channel.id = known.channel_id
+  where known.channel_id = ban.channel_id and known.user_id = ban.user_id
+    and (known.user_id = identity.current_user_id() or chat.can_read(channel.id))
+);
+comment on function chat.name is 'What the room is called; who is banned sees nothing else of it.';
 
 create function chat.unban_from_room(channel_id uuid, user_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -8738,7 +8831,7 @@ begin
   -- Who speaks has read what stands above. A copy of a message that was sent before changes nothing.
   if found then
     update chat.members as member
-    set last_read_seq = message.seq
+    set last_read_seq = message.seq, has_spoken = true
     where member.channel_id = channel.id and member.user_id = _post.sender_id;
   end if;
   return message;
@@ -8826,8 +8919,19 @@ begin
   if chat._is_muted(message.channel_id, caller) then
     raise exception using errcode = 'PT403', message = 'You are muted in this room.';
   end if;
+  if not chat._may(message.channel_id, 'write') then
+    raise exception using errcode = 'PT403', message = 'You may not write in this room.';
+  end if;
+  if exists (
+    select from chat.channels as channel where channel.id = message.channel_id and channel.closed_at is not null
+  ) then
+    raise exception using errcode = 'PT409', message = 'The channel is closed.';
+  end if;
   if edit_message.text is null or edit_message.text !~ '\S' or char_length(edit_message.text) > 10000 then
     raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
+  end if;
+  if (select count(*) from chat.message_edits as known where known.message_id = message.id) >= 100 then
+    raise exception using errcode = 'PT409', message = 'A message is edited 100 times at most.';
   end if;
 
   insert into chat.message_edits (message_id, channel_id, text) values (message.id, message.channel_id, message.text);
@@ -8842,7 +8946,8 @@ begin
 end;
 $$;
 comment on function chat.edit_message is
-  'Replaces the text of one''s own message; what it said before is kept in `edits`.
+  'Replaces the text of one''s own message, where one may write, 100 times at most; what it said before is kept in
+`edits`.
 
 @notNull';
 
@@ -9260,6 +9365,17 @@ create trigger count_left after delete on chat.members
   referencing old table as departed
   for each statement execute function chat._count_left();
 
+create function chat._note_ban() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update chat.channels as channel set has_bans = true where channel.id = new.channel_id and not channel.has_bans;
+  return null;
+end;
+$$;
+create trigger note_ban after insert on chat.room_bans
+  for each row execute function chat._note_ban();
+
 -- What was taken from a member is not taken from an owner.
 create function chat._free_owner() returns trigger
 language plpgsql security definer set search_path = ''
@@ -9306,7 +9422,12 @@ create trigger keep_all_moderation_entries before truncate on chat.moderation_en
 
 alter table chat.channels enable row level security;
 create policy members_see_their_channels_and_public_rooms on chat.channels for select to member
-  using (is_public or exists (select from chat._memberships as mine where mine.channel_id = id));
+  using (
+    is_public and (
+      not has_bans or not exists (select from chat._barred as barred where barred.channel_id = channels.id offset 0)
+    )
+    or exists (select from chat._memberships as mine where mine.channel_id = id)
+  );
 
 -- `offset 0` keeps what follows a look-up by key for the row at hand. Postgres would else gather all that the caller
 -- may read into a hash table once a statement: with ten thousand public rooms that takes longer than the page (see
@@ -9384,7 +9505,7 @@ alter table chat.slow_turns enable row level security;
 -- --------------------------------------------------------------------------------------------
 
 grant select on chat.channels, chat.members, chat.messages, chat.message_edits to member;
-grant select on chat._memberships, chat._readable to member;
+grant select on chat._memberships, chat._readable, chat._barred to member;
 
 revoke execute on all functions in schema chat from public;
 grant execute on function chat.can_read, chat.my_channels, chat.unread_total to member;
@@ -9414,7 +9535,7 @@ grant execute on function chat.update_room, chat.archive_room, chat.reopen_room,
 grant execute on function chat.change_member_role, chat.set_member_permission to member;
 grant execute on function chat.least_role, chat.my_permissions to member;
 grant execute on function chat.invite_to_room, chat.my_invitations, chat.card to member;
-grant execute on function chat.decline_invitation, chat.withdraw_invitation to member;
+grant execute on function chat.name, chat.decline_invitation, chat.withdraw_invitation to member;
 grant execute on function chat.create_room_link, chat.revoke_room_link, chat.room_by_link, chat.join_by_link to member;
 grant execute on function chat.request_to_join, chat.withdraw_request to member;
 grant execute on function chat.approve_request, chat.decline_request to member;
@@ -10702,6 +10823,22 @@ begin
     or exists (select from files.attachments as known where known.message_id = _attach.message_id) then
     return;
   end if;
+  -- As the policies on files say, since this runs as their owner.
+  if exists (
+    select
+    from unnest(file_ids) as wanted (id)
+    left join files.files as file on file.id = wanted.id
+    where file.id is null or not (
+      file.is_public or coalesce(file.owner_id = identity.current_user_id(), false) or exists (
+        select
+        from files.attachments as attached
+        join chat.messages as shown on shown.id = attached.message_id
+        where attached.file_id = file.id and chat.can_read(shown.channel_id)
+      )
+    )
+  ) then
+    raise exception using errcode = 'PT404', message = 'There is no such file.', column = 'file_ids';
+  end if;
   -- In the order of their ids, so that two who attach the same ones do not wait for each other.
   perform from files.files as file where file.id = any (file_ids) order by file.id for no key update;
   update files.files as file set loose_since = null where file.id = any (file_ids) and file.loose_since is not null;
@@ -10715,7 +10852,7 @@ begin
 end;
 $$;
 comment on function files._attach is
-  'Attaches files to a message that the caller has just sent; they have been seen to be visible.';
+  'Attaches files that the caller may see to a message that they have just sent.';
 
 -- With the caller's rights: which files they may attach is what they may see, and whether they may send is asked by
 -- chat.send_message. The channel is locked before the files, as deleting a message does.
@@ -11730,7 +11867,12 @@ begin
 
   sent := chat.send_message(
     forward_message.channel_id, said.text, forward_message.nonce,
-    kind => case when said.kind in ('system', 'bot') then 'text' else said.kind end, metadata => said.metadata
+    kind => case
+      when said.kind = 'bot' and chat._bot_has_file(said.id) then 'file'
+      when said.kind in ('system', 'bot') then 'text'
+      else said.kind
+    end,
+    metadata => said.metadata
   );
   -- Of one that was deleted this moment there are none left to send; then this is not sent either.
   its := array(
@@ -11739,7 +11881,7 @@ begin
     where attached.message_id = said.id
     order by attached.position
   );
-  if its = '{}' and said.kind in ('image', 'file') and exists (
+  if its = '{}' and said.kind in ('image', 'file', 'bot') and exists (
     select from chat.messages as known where known.id = said.id and known.deleted_at is not null
   ) then
     raise exception using errcode = 'PT404', message = 'There is no such message.', column = 'message_id';
@@ -12009,6 +12151,7 @@ declare
   scheduled chat.scheduled_messages;
   sent      chat.messages;
   asked_by  text := current_setting('plinth.user_id', true);
+  scopes    text := current_setting('plinth.scopes', true);
   reason    text;
 begin
   select * into scheduled
@@ -12021,6 +12164,10 @@ begin
 
   begin
     perform set_config('plinth.user_id', scheduled.user_id::text, true);
+    -- A bot's is a bot's, and does nothing but speak.
+    perform set_config('plinth.scopes', case when exists (
+      select from identity.bots as bot where bot.user_id = scheduled.user_id
+    ) then 'bot send' else '' end, true);
     if not exists (
       select from identity.accounts as account where account.user_id = scheduled.user_id and account.status = 'active'
     ) then
@@ -12045,6 +12192,7 @@ begin
     perform chat._tell_scheduled(scheduled, 'scheduled_message_refused', jsonb_build_object('reason', reason));
   end if;
   perform set_config('plinth.user_id', coalesce(asked_by, ''), true);
+  perform set_config('plinth.scopes', coalesce(scopes, ''), true);
   return jsonb_build_object('message_id', sent.id, 'refusal', reason);
 end;
 $$;
@@ -12327,6 +12475,21 @@ $$;
 create trigger clear_removed after delete on chat.messages
   referencing old table as removed
   for each statement execute function chat._clear_removed();
+
+-- What someone else said is not for who passes it on to word.
+create function chat._keep_forwarded() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if exists (select from chat.forwards as known where known.message_id = old.id) then
+    raise exception using errcode = 'PT409', message = 'A forwarded message says what was said; it is not edited.';
+  end if;
+  return new;
+end;
+$$;
+create trigger keep_forwarded before update of text on chat.messages
+  for each row when (new.deleted_at is null and new.text is distinct from old.text)
+  execute function chat._keep_forwarded();
 
 -- A removed account keeps nothing for itself, and says nothing more. A run that waits finds nothing to send.
 create function chat._forget_kept() returns trigger
@@ -12993,11 +13156,14 @@ declare
 begin
   for old in select * from chat.members as member where member.user_id = gone order by member.channel_id loop
     delete from chat.members as member where member.channel_id = old.channel_id and member.user_id = gone;
-    insert into chat.members as known (channel_id, user_id, role, joined_at, joined_seq, last_read_seq)
-    values (old.channel_id, kept, old.role, old.joined_at, old.joined_seq, old.last_read_seq)
+    insert into chat.members as known (channel_id, user_id, role, joined_at, joined_seq, last_read_seq, has_spoken)
+    values (
+      old.channel_id, kept, old.role, old.joined_at, old.joined_seq, old.last_read_seq, old.has_spoken
+    )
     on conflict on constraint members_pkey do update set
       role = least(known.role, excluded.role),
       joined_at = least(known.joined_at, excluded.joined_at),
+      has_spoken = known.has_spoken or excluded.has_spoken,
       last_read_seq = greatest(known.last_read_seq, excluded.last_read_seq, known.joined_seq, excluded.joined_seq);
   end loop;
 end;
@@ -13638,8 +13804,36 @@ create trigger require_scope before insert or delete on chat.channels
 create trigger require_scope_to_change before update of name, description, is_public, owner_id, closed_at
   on chat.channels
   for each row when (current_setting('plinth.scopes', true) <> '') execute function accounts._require_scope('manage');
+-- Who speaks changes no settings: what is counted beside them is left out.
+create trigger require_scope_to_change before update of
+    max_members, requires_approval, members_may_invite, lowest_writer, slow_mode_seconds, password_hash
+  on chat.rooms
+  for each row when (current_setting('plinth.scopes', true) <> '') execute function accounts._require_scope('manage');
+-- What is said later is said all the same.
+create trigger require_scope before insert on chat.scheduled_messages
+  for each row when (current_setting('plinth.scopes', true) <> '') execute function accounts._require_scope('send');
+create trigger require_scope_to_change before update of text, send_at on chat.scheduled_messages
+  for each row when (current_setting('plinth.scopes', true) <> '') execute function accounts._require_scope('send');
+do $$
+declare
+  governed regclass;
+begin
+  foreach governed in array array[
+    'chat.member_permissions', 'chat.room_mutes', 'chat.room_bans', 'chat.room_invitations', 'chat.room_links',
+    'chat.join_requests', 'chat.organization_rooms', 'accounts.retentions', 'accounts.organization_retentions',
+    'organizations.organizations', 'organizations.roles', 'organizations.departments', 'organizations.positions',
+    'organizations.memberships', 'organizations.proxies', 'organizations.invitations'
+  ]::regclass[] loop
+    execute format(
+      'create trigger require_scope before insert or update or delete on %s
+      for each row when (current_setting(''plinth.scopes'', true) <> '''')
+      execute function accounts._require_scope(''manage'')', governed
+    );
+  end loop;
+end;
+$$;
 
--- What a bot says is shown as a bot's.
+-- What a bot says is shown as a bot's, whatever kind it calls it.
 create function accounts._mark_bot_message() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -13649,7 +13843,7 @@ begin
 end;
 $$;
 create trigger mark_bot_message before insert on chat.messages
-  for each row when (current_setting('plinth.scopes', true) <> '' and new.kind = 'text')
+  for each row when (current_setting('plinth.scopes', true) <> '' and new.kind <> 'system')
   execute function accounts._mark_bot_message();
 
 -- Their files go with the next pruning.
@@ -13861,6 +14055,11 @@ begin
   if (select count(*) from webhooks.webhooks as known where known.channel_id = channel.id) >= 10 then
     raise exception using errcode = 'PT409', message = 'A channel has 10 webhooks at most.';
   end if;
+  if (
+    select count(*) from webhooks.webhooks as known where known.channel_id = channel.id and known.owner_id = caller
+  ) >= 3 then
+    raise exception using errcode = 'PT409', message = 'One person has 3 webhooks in a channel at most.';
+  end if;
   insert into webhooks.webhooks as known (channel_id, owner_id, url, types)
   values (channel.id, caller, create_webhook.url, create_webhook.types)
   returning known.id into made.id;
@@ -13871,8 +14070,8 @@ begin
 end;
 $$;
 comment on function webhooks.create_webhook is
-  'Has the events of a channel that the caller is in sent to an address: of some `types`, or all. 10 a channel, 20 a
-user.
+  'Has the events of a channel that the caller is in sent to an address: of some `types`, or all. 10 a channel, 3
+of them of one person, 20 a user.
 
 @notNull';
 
@@ -14091,6 +14290,8 @@ comment on column notifications.notifications.read_at      is 'When it was read;
 -- Said once; what user_joined and user_left are found by.
 create unique index notifications_recipient_id_key_key on notifications.notifications (recipient_id, key)
   where key is not null;
+-- The oldest of a type, which give way.
+create index notifications_recipient_id_type_id_idx on notifications.notifications (recipient_id, type, id);
 -- What is counted as unread, and listed by type or as unread.
 create index notifications_recipient_id_read_at_type_idx on notifications.notifications (recipient_id, read_at, type);
 create index notifications_channel_id_idx on notifications.notifications (channel_id);
@@ -14191,7 +14392,7 @@ create function notifications._notify(
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  most constant integer := 1000;
+  most constant integer := 500;
   told uuid;
 begin
   if user_id is not distinct from actor_id or exists (
@@ -14220,13 +14421,14 @@ begin
     return null;
   end if;
 
-  -- Nobody can fill the list of someone else without end: the oldest give way, but for those that go already.
+  -- Nobody can fill the list of someone else without end: the oldest give way, but for those that go already. Those of
+  -- the same type, so that whoever invites someone again and again does not take what others have told them.
   delete from notifications.notifications as surplus
   where surplus.recipient_id = _notify.user_id and surplus.id = any (array(
     select old.id from notifications.notifications as old
-    where old.recipient_id = _notify.user_id and old.id <= (
+    where old.recipient_id = _notify.user_id and old.type = _notify.type and old.id <= (
       select known.id from notifications.notifications as known
-      where known.recipient_id = _notify.user_id
+      where known.recipient_id = _notify.user_id and known.type = _notify.type
       order by known.id desc offset most limit 1
     )
     for update skip locked
@@ -14716,7 +14918,7 @@ comment on type presence.presence_status is 'Whether someone is there.';
 
 create type presence.presence_visibility as enum ('everyone', 'contacts', 'nobody');
 comment on type presence.presence_visibility is
-  'Who sees whether someone is there: every member, those they have a direct chat with, nobody else.';
+  'Who sees whether someone is there: every member, those to whom they have written in a direct chat, nobody else.';
 
 create type presence.online_day as (
   day              date,
@@ -14796,6 +14998,9 @@ where chosen.user_id is distinct from (select identity.current_user_id()) and ca
   when 'nobody' then true
   else not exists (
     select from chat.direct_pairs as pair
+    -- Anyone opens a direct chat; to whom they have written themselves they know.
+    join chat.members as theirs
+      on theirs.channel_id = pair.channel_id and theirs.user_id = chosen.user_id and theirs.has_spoken
     where pair.first_user_id = least(chosen.user_id, (select identity.current_user_id()))
       and pair.second_user_id = greatest(chosen.user_id, (select identity.current_user_id()))
   )
@@ -15222,6 +15427,19 @@ comment on function presence.expire is
 -- --------------------------------------------------------------------------------------------
 -- Triggers
 -- --------------------------------------------------------------------------------------------
+
+-- For what orders people by it, which stands above.
+create function presence._hide_seen() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update identity.users as person set hides_seen = tg_op <> 'DELETE' and new.visible_to <> 'everyone'
+  where person.id = (coalesce(new, old)).user_id;
+  return null;
+end;
+$$;
+create trigger hide_seen after insert or update or delete on presence.visibilities
+  for each row execute function presence._hide_seen();
 
 create function presence._forget_user() returns trigger
 language plpgsql security definer set search_path = ''

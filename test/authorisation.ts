@@ -38,7 +38,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'identity.users': {
     readers: ['member'],
     columns:
-      'id username display_name bio avatar_url location website last_seen_at removed_at created_at updated_at external_ref searched',
+      'id username display_name bio avatar_url location website last_seen_at removed_at created_at updated_at external_ref searched hides_seen',
   },
   'identity.accounts': {
     readers: ['member'],
@@ -64,9 +64,12 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'chat.channels': {
     readers: ['member'],
     columns:
-      'id kind name description is_public owner_id last_seq last_message_id event_seq active_at closed_at created_at external_ref',
+      'id kind name description is_public owner_id last_seq last_message_id event_seq active_at closed_at created_at external_ref has_bans',
   },
-  'chat.members': { readers: ['member'], columns: 'channel_id user_id role joined_at joined_seq last_read_seq' },
+  'chat.members': {
+    readers: ['member'],
+    columns: 'channel_id user_id role joined_at joined_seq last_read_seq has_spoken',
+  },
   'chat.messages': {
     readers: ['member'],
     columns:
@@ -88,6 +91,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'chat._memberships': { readers: ['member'], columns: 'channel_id role read_seq unread' },
   'chat._message_links': { readers: [], columns: '' },
   'chat.known_months': { readers: [], columns: '' },
+  'chat._barred': { readers: ['member'], columns: 'channel_id' },
   'chat._readable': { readers: ['member'], columns: 'channel_id' },
   'chat.rooms': {
     readers: ['member'],
@@ -438,6 +442,7 @@ export const functions: Record<string, string[]> = {
   'identity.update_profile(text,text,text,text,text,text)': ['member'],
   'identity.update_account(text,text,jsonb)': ['member'],
   'identity.remove_account()': ['member'],
+  'identity._answered_by()': ['member'],
   'identity.search_users(text)': ['member'],
   'identity.user_by_username(text)': ['member'],
   'chat.can_read(uuid)': ['member'],
@@ -498,6 +503,7 @@ export const functions: Record<string, string[]> = {
   'chat.invite_to_room(uuid,uuid,integer)': ['member'],
   'chat.my_invitations()': ['member'],
   'chat.card(chat.room_invitations)': ['member'],
+  'chat.name(chat.room_bans)': ['member'],
   'chat.decline_invitation(uuid)': ['member'],
   'chat.withdraw_invitation(uuid,uuid)': ['member'],
   'chat.create_room_link(uuid,integer,integer)': ['member'],
@@ -910,6 +916,7 @@ export const privateFunctions = [
   'presence._day_begins(date,text)',
   'presence._days_of(timestamp with time zone,timestamp with time zone,text)',
   'presence._forget_user()',
+  'presence._hide_seen()',
   'presence._timeout()',
   'presence.close_sessions()',
   'presence.expire()',
@@ -932,17 +939,20 @@ export const privateFunctions = [
   'chat._search_vector(text,text)',
   'chat._search_query(text)',
   'chat._has_file(chat.messages)',
+  'chat._bot_has_file(uuid)',
+  'chat._keep_forwarded()',
   'chat._lock_channel(uuid)',
   'chat._caller_role(uuid)',
   'chat._join(chat.channels,uuid,chat.member_role)',
   'chat._leave(chat.channels,uuid)',
-  'chat._may(uuid,chat.room_permission)',
+  'chat._may(uuid,chat.room_permission,uuid)',
   'chat._require_few_rooms(uuid)',
   'chat._free_owner()',
   'chat._lock_room(uuid,chat.room_permission)',
   'chat._require_rank(chat.channels,uuid)',
   'chat._note(uuid,chat.moderation_action,uuid,uuid,text,jsonb)',
   'chat._is_banned(uuid,uuid)',
+  'chat._note_ban()',
   'chat._is_muted(uuid,uuid)',
   'chat._admit(chat.channels,uuid)',
   'chat._way_in(uuid,uuid,text)',

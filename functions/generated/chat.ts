@@ -134,7 +134,7 @@ export const RoomInvitation = row('chat.room_invitations', {
   createdAt: pg.timestamptz,
   /** Until when it holds. */
   expiresAt: pg.timestamptz,
-  /** When they declined; they are not invited again until it expires. */
+  /** When they declined; they are not invited again until it expires, 7 days later at the earliest. */
   declinedAt: orNull(pg.timestamptz),
 });
 export type RoomInvitation = ValueOf<typeof RoomInvitation>;
@@ -448,7 +448,10 @@ export const deleteMessage = mutation('chat.delete_message', { id: pg.uuid, reas
 /** What the caller has written there and not sent; null for nothing. */
 export const draft = query('chat.draft', { channel: keyOf(Channel, 'id') }, orNull(Draft));
 
-/** Replaces the text of one's own message; what it said before is kept in `edits`. */
+/**
+ * Replaces the text of one's own message, where one may write, 100 times at most; what it said before is kept in
+ * `edits`.
+ */
 export const editMessage = mutation('chat.edit_message', { id: pg.uuid, text: pg.text }, Message);
 
 /** What it said before, the last first. */
@@ -496,7 +499,11 @@ export const inviteToRoom = mutation('chat.invite_to_room', {
   expiresIn: optional(pg.int4),
 }, RoomInvitation);
 
-/** Makes the caller a member of the room that a link leads to; nothing changes for who is one already. */
+/**
+ * Makes the caller a member of the room that a link leads to; nothing changes for who is one already. The link of
+ * who may no longer invite lets nobody in; where requests are approved, that of who does not approve leads to
+ * `requestToJoin`.
+ */
 export const joinByLink = mutation('chat.join_by_link', { token: pg.text }, Member);
 
 /**
@@ -548,6 +555,9 @@ export const myMentions = query('chat.my_mentions', {}, setOf(Mention));
 export const myPermissions = query('chat.my_permissions', {
   channel: keyOf(Channel, 'id'),
 }, orNull(arrayOf(RoomPermission)));
+
+/** What the room is called; who is banned sees nothing else of it. */
+export const name = query('chat.name', { ban: keyOf(RoomBan, 'channelId', 'userId') }, orNull(pg.text));
 
 /** The direct chat with someone: the one there is, or a new one. */
 export const openDirect = mutation('chat.open_direct', { userId: pg.uuid }, Channel);

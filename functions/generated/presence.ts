@@ -4,7 +4,7 @@ import { keyOf, oneOf, optional, orNull, pg, row, setOf, type ValueOf } from '..
 import { Channel } from './chat.ts';
 import { User } from './identity.ts';
 
-/** Who sees whether someone is there: every member, those they have a direct chat with, nobody else. */
+/** Who sees whether someone is there: every member, those to whom they have written in a direct chat, nobody else. */
 export const PresenceVisibility = oneOf('presence.presence_visibility', ['everyone', 'contacts', 'nobody']);
 export type PresenceVisibility = ValueOf<typeof PresenceVisibility>;
 

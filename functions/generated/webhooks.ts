@@ -12,8 +12,8 @@ export const NewWebhook = row('webhooks.new_webhook', {
 export type NewWebhook = ValueOf<typeof NewWebhook>;
 
 /**
- * Has the events of a channel that the caller is in sent to an address: of some `types`, or all. 10 a channel, 20 a
- * user.
+ * Has the events of a channel that the caller is in sent to an address: of some `types`, or all. 10 a channel, 3
+ * of them of one person, 20 a user.
  */
 export const createWebhook = mutation('webhooks.create_webhook', {
   channelId: pg.uuid,

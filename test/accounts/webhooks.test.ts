@@ -285,8 +285,13 @@ t.test('who is not in a channel makes none there, and there are few', async (t) 
     t.equal(codeOf(await create(hal, open, wrong)), 'BAD_USER_INPUT', wrong.slice(0, 20));
   t.equal(codeOf(await create(hal, open, url, ['Not A Type'])), 'BAD_USER_INPUT');
   t.equal(codeOf(await create(hal, open, url, Array(21).fill('a'))), 'BAD_USER_INPUT');
-  const many = await Promise.all(Array.from({ length: 12 }, () => create(hal, open, url)));
-  t.equal(many.filter((answer) => !answer.errors).length, 10, 'ten at once');
+  const crowd = [hal, await person('hal-2'), await person('hal-3'), await person('hal-4')];
+  for (const each of crowd.slice(1)) await join(each, open);
+  const own = await Promise.all(Array.from({ length: 5 }, () => create(hal, open, url)));
+  t.equal(own.filter((answer) => !answer.errors).length, 3, 'three of one person, of five at once');
+  const others = await Promise.all(crowd.flatMap((each) => Array.from({ length: 3 }, () => create(each, open, url))));
+  const many = [...own, ...others];
+  t.equal(many.filter((answer) => !answer.errors).length, 10, 'ten of all');
   t.ok(many.every((answer) => [undefined, 'CONFLICT'].includes(codeOf(answer))));
   const made = many.find((answer) => !answer.errors)?.data.createWebhook.newWebhook;
   t.equal(codeOf(await remove(ida, made.id)), 'NOT_FOUND');

@@ -27,13 +27,7 @@ t.test('nothing of it is read, until the ban is lifted or ends', async (t) => {
   t.match(before, { channel: { messages: { totalCount: '1' } }, searchMessages: { totalCount: '1' } });
   await done(ann, 'banFromRoom', { channelId: id, userId: guest.id });
   t.match(await read(guest, id), {
-    channel: {
-      name: 'room',
-      messages: { totalCount: '0' },
-      members: { totalCount: '0' },
-      pins: { totalCount: '0' },
-      room: null,
-    },
+    channel: null,
     messages: { totalCount: '0' },
     searchMessages: { totalCount: '0' },
   });
@@ -95,3 +89,50 @@ for (const query of [
     t.ok((await wake(ofStaying, happen)).data, 'who stays hears on');
   });
 }
+
+t.test('C3 nor is it seen, nor read by a bot of theirs, which goes with them', async (t) => {
+  const [boss, guest] = await people('boss', 'guest-with-bot');
+  const id = await room(boss, { isPublic: true, name: 'the square' });
+  await done(boss, 'sendMessage', { channelId: id, text: 'the second walrus' });
+  const bots = [];
+  for (const name of ['inside', 'outside']) {
+    const { rows } = await owner.query(
+      `with made as (insert into identity.users (username, display_name) values ($1, 'Bot') returning id), account as (
+        insert into identity.accounts (user_id) select id from made
+      ), bot as (insert into identity.bots (user_id, owner_id) select id, $2 from made)
+      insert into identity.sessions (user_id, scopes) select id, '{send,manage}' from made returning id, user_id`,
+      [`bot-${name}`, guest.id],
+    );
+    const token = await world.tokens.sign({ sub: rows[0].user_id, sid: rows[0].id, role: 'member' });
+    bots.push({ id: rows[0].user_id as string, username: name, token });
+  }
+  const [inside, outside] = bots as [Person, Person];
+  await done(boss, 'addMember', { channelId: id, userId: inside.id });
+  const seen = async (by: Person) => Number((await read(by, id)).messages.totalCount);
+  for (const each of [guest, inside, outside]) t.equal(await seen(each), 1);
+  const query = 'subscription($id: UUID!) { messageEvents(channelId: $id) { message { text } } }';
+  const [ofBot, staying] = [outside, boss].map((by) =>
+    listen(t, server.url, { query, variables: { id }, token: by.token }),
+  ) as [ReturnType<typeof listen>, ReturnType<typeof listen>];
+  const speak = () => act(boss, 'sendMessage', { channelId: id, text: 'said' });
+  for (const ear of [ofBot, staying]) await wake(ear, speak);
+  await done(boss, 'banFromRoom', { channelId: id, userId: guest.id });
+  t.match((await ofBot.rest()).find(({ errors }) => errors)?.errors, [{ extensions: { code: 'NOT_FOUND' } }]);
+  await staying.nothing();
+  t.ok((await wake(staying, speak)).data, 'who stays hears on');
+  await owner.query("delete from chat.messages where channel_id = $1 and text = 'said'", [id]);
+  for (const each of [guest, inside, outside]) {
+    t.equal(await seen(each), 0, each.username);
+    t.equal((await read(each, id)).channel, null);
+    t.equal((await act(each, 'joinRoom', { channelId: id })).errors?.[0]?.extensions?.code, 'FORBIDDEN');
+  }
+  t.strictSame(codes([await act(boss, 'addMember', { channelId: id, userId: outside.id })]), ['FORBIDDEN']);
+  const why = await ask('{ me { roomBans { nodes { name channel { name } } } } }', {}, guest.token);
+  t.strictSame(
+    why.data.me.roomBans.nodes,
+    [{ name: 'the square', channel: null }],
+    'they know of what they are banned',
+  );
+  await done(boss, 'unbanFromRoom', { channelId: id, userId: guest.id });
+  t.equal(await seen(outside), 1, 'and lifted it is for all');
+});

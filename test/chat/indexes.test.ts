@@ -238,6 +238,7 @@ const uses: Record<string, string | null> = {
   'notifications.notifications_recipient_id_key_key': `select told.*
     from jsonb_populate_record(null::events.event, '{"type": "member_joined", "data": {"channel_id": "a", "user_id": "b"}}') as event,
     notifications.notification_events(event) as told`,
+  'notifications.notifications_recipient_id_type_id_idx': `select notifications._notify(${someone}, 'mention', actor_id => null)`,
   'notifications.notifications_recipient_id_read_at_type_idx': 'select notifications.notification_counts()',
   'notifications.notifications_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
   'notifications.notifications_actor_id_idx': `delete from identity.users where id = ${someone}`,

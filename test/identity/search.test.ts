@@ -70,6 +70,16 @@ t.test('T6 the best match first, then who was seen last; removed accounts never'
     "insert into identity.users (username, display_name, last_seen_at) values ('twin-a', 'Twin Same', now() - interval '2 days'), ('twin-b', 'Twin Same', now()), ('twin-c', 'Twin Same', null)",
   );
   t.strictSame(await search('twin same'), ['twin-b', 'twin-a', 'twin-c']);
+  const hide = (to: string) =>
+    owner.query(
+      `insert into presence.visibilities (user_id, visible_to) select id, $1 from identity.users where username = 'twin-b'
+      on conflict (user_id) do update set visible_to = excluded.visible_to`,
+      [to],
+    );
+  await hide('contacts');
+  t.equal((await search('twin same'))[0], 'twin-a', 'by what they show');
+  await hide('everyone');
+  t.equal((await search('twin same'))[0], 'twin-b');
 });
 
 t.test('T6 signs of patterns and queries are only signs', async (t) => {

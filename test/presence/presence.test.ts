@@ -147,7 +147,7 @@ t.test('C9 days: one’s own, in one’s time zone, with the session that goes o
 
 t.test('C9 whom it is hidden from: they see nothing, hear nothing, and do not learn that it is hidden', async (t) => {
   const [hal, ian, joe] = [await person('hal'), await person('ian'), await person('joe')];
-  await acts.direct(hal, ian);
+  await acts.send(hal, await acts.direct(hal, ian), 'hello');
   await acts.presence(hal, 'ONLINE');
   await becomes(hal, joe, 'ONLINE');
   const hear = (by: Person) =>
@@ -312,7 +312,7 @@ t.test('C9 when someone was last active is for whom they let see it, in every wa
     await person('seen-friend'),
     await person('seen-stranger'),
   ];
-  await acts.direct(ida, friend);
+  await acts.send(ida, await acts.direct(ida, friend), 'hello');
   const room = await acts.room(ida, [friend, stranger]);
   await owner.query('update identity.users set last_seen_at = now() where id = $1', [ida.id]);
   const asked = [
