@@ -4645,6 +4645,28 @@ begin
 end;
 $$;
 
+-- By their own role alone: what stays when a proxy is over is not done by one.
+create function organizations._require_own(organization_id uuid, action text, resource text)
+returns organizations.organizations
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  place organizations.organizations := organizations._require(organization_id, action, resource);
+begin
+  if not exists (
+    select
+    from organizations._authorities as mine
+    where mine.organization_id = place.id and mine.user_id = identity.current_user_id()
+      and mine.proxy_id is null and organizations._allows(mine.permissions, action, resource)
+  ) then
+    raise exception using errcode = 'PT403',
+      message = format('Your own role does not allow to %s %s.', action, resource),
+      hint = 'What stays when a proxy is over is not done by one.';
+  end if;
+  return place;
+end;
+$$;
+
 create function organizations._require_owner(organization_id uuid) returns organizations.organizations
 language plpgsql volatile set search_path = ''
 as $$
@@ -4746,7 +4768,7 @@ declare
   held organizations.memberships := organizations._member(organization_id, user_id);
 begin
   if held.role_id = organizations._system_role('owner') then
-    raise exception using errcode = 'PT403', message = 'The owner stays until the organization is handed over.';
+    raise exception using errcode = 'PT403', message = 'The owner stays what they are until they hand over.';
   end if;
   perform organizations._require_cover(
     held.organization_id, (select role.permissions from organizations.roles as role where role.id = held.role_id)
@@ -5150,9 +5172,16 @@ returns organizations.memberships
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  place organizations.organizations := organizations._require(organization_id, 'write', 'members');
+  place organizations.organizations := organizations._require_own(organization_id, 'write', 'members');
   held  organizations.memberships := organizations._member(place.id, user_id);
 begin
+  -- Guards. Rooms follow departments (section chat): who moves people says who hears what there.
+  if place.owner_id is distinct from identity.current_user_id() then
+    if held.user_id = identity.current_user_id() then
+      raise exception using errcode = 'PT403', message = 'Nobody moves themselves but the owner.', column = 'user_id';
+    end if;
+    held := organizations._member_below(place.id, held.user_id);
+  end if;
   if department_id is not null and not exists (
     select
     from organizations.departments as department
@@ -5167,7 +5196,9 @@ begin
 end;
 $$;
 comment on function organizations.assign_department is
-  'Moves a member into a department, or out of any. It takes {"members": ["write"]}.
+  'Moves a member into a department, or out of any. It takes a role of one''s own with {"members": ["write"]} that
+allows as much as theirs, and {"rooms": ["write"]} where it brings them into a room. Nobody moves themselves but the
+owner.
 
 @notNull';
 
@@ -5316,7 +5347,8 @@ comment on function organizations.delete_role is
 -- --------------------------------------------------------------------------------------------
 
 -- A department where the caller may do so, with the organization locked.
-create function organizations._lock_department(department_id uuid, action text) returns organizations.departments
+create function organizations._lock_department(department_id uuid, action text, own boolean default false)
+returns organizations.departments
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -5326,13 +5358,34 @@ begin
   from organizations.departments as known
   where known.id = _lock_department.department_id and known.organization_id in (select organizations._known());
   if department.id is not null then
-    perform organizations._require(department.organization_id, action, 'departments');
+    if own then
+      perform organizations._require_own(department.organization_id, action, 'departments');
+    else
+      perform organizations._require(department.organization_id, action, 'departments');
+    end if;
     select * into department from organizations.departments as known where known.id = _lock_department.department_id;
   end if;
   if department.id is null then
     raise exception using errcode = 'PT404', message = 'There is no such department.', column = 'department_id';
   end if;
   return department;
+end;
+$$;
+
+-- Someone of the organization. Who leads a department hears what is said in its rooms: nobody takes that themselves.
+create function organizations._require_manager(organization_id uuid, user_id uuid, "column" text) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  perform organizations._member(organization_id, user_id, "column");
+  if user_id = identity.current_user_id() and not exists (
+    select
+    from organizations.organizations as place
+    where place.id = _require_manager.organization_id and place.owner_id = _require_manager.user_id
+  ) then
+    raise exception using errcode = 'PT403', message = 'Nobody names themselves manager but the owner.',
+      column = "column";
+  end if;
 end;
 $$;
 
@@ -5369,7 +5422,7 @@ declare
 begin
   -- Guards.
   if manager_id is not null then
-    perform organizations._member(place.id, manager_id, 'manager_id');
+    perform organizations._require_manager(place.id, manager_id, 'manager_id');
   end if;
   if cardinality(parent.lineage) >= 20 then
     raise exception using errcode = 'PT409', message = 'Departments are at most 20 levels deep.', column = 'parent_id';
@@ -5388,7 +5441,8 @@ begin
 end;
 $$;
 comment on function organizations.create_department is
-  'Makes a department, at the top or within another. It takes {"departments": ["write"]}.
+  'Makes a department, at the top or within another. It takes {"departments": ["write"]}. Nobody names themselves
+manager but the owner.
 
 @notNull';
 
@@ -5419,7 +5473,7 @@ returns organizations.departments
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  department organizations.departments := organizations._lock_department(department_id, 'write');
+  department organizations.departments := organizations._lock_department(department_id, 'write', own => true);
   parent     organizations.departments := organizations._parent(department.organization_id, parent_id);
   levels     integer;  -- from this department down to the deepest below it
 begin
@@ -5444,7 +5498,8 @@ begin
 end;
 $$;
 comment on function organizations.move_department is
-  'Moves a department, with all below it, into another or to the top. It takes {"departments": ["write"]}.
+  'Moves a department, with all below it, into another or to the top. It takes a role of one''s own with
+{"departments": ["write"]}, and {"rooms": ["write"]} where it brings anyone into a room.
 
 @notNull';
 
@@ -5453,10 +5508,10 @@ returns organizations.departments
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  department organizations.departments := organizations._lock_department(department_id, 'write');
+  department organizations.departments := organizations._lock_department(department_id, 'write', own => true);
 begin
   if user_id is not null then
-    perform organizations._member(department.organization_id, user_id);
+    perform organizations._require_manager(department.organization_id, user_id, 'user_id');
   end if;
   update organizations.departments as known set manager_id = assign_manager.user_id
   where known.id = department.id
@@ -5465,7 +5520,8 @@ begin
 end;
 $$;
 comment on function organizations.assign_manager is
-  'Gives a department a manager, or none. It takes {"departments": ["write"]}.
+  'Gives a department a manager, or none. It takes a role of one''s own with {"departments": ["write"]}, and
+{"rooms": ["write"]} where it brings someone into a room. Nobody names themselves but the owner.
 
 @notNull';
 
@@ -5479,7 +5535,8 @@ declare
 begin
   -- Guards: a manager hands on what they lead themselves.
   if from_user_id is distinct from identity.current_user_id() then
-    perform organizations._require(place.id, 'write', 'departments');
+    perform organizations._require_own(place.id, 'write', 'departments');
+    perform organizations._require_manager(place.id, to_user_id, 'to_user_id');
   end if;
   perform organizations._member(place.id, to_user_id, 'to_user_id');
 
@@ -5495,8 +5552,8 @@ begin
 end;
 $$;
 comment on function organizations.transfer_duties is
-  'Hands the departments that someone leads, or one of them, to another member. For the manager, and for those with
-{"departments": ["write"]}.';
+  'Hands the departments that someone leads, or one of them, to another member. For the manager; about others it takes
+the same as to assign a manager.';
 
 create function organizations.delete_department(department_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -8495,6 +8552,14 @@ declare
   ban     chat.room_bans;
 begin
   -- Guards.
+  if exists (
+    select
+    from organizations.organizations as known
+    where known.id = place and known.owner_id = ban_from_room.user_id
+  ) then
+    raise exception using errcode = 'PT403', column = 'user_id',
+      message = 'The owner of the organization is not banned from its rooms.';
+  end if;
   if member.user_id is null
     and not exists (select from identity.users as person where person.id = ban_from_room.user_id for key share) then
     raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
@@ -8526,8 +8591,8 @@ end;
 $$;
 comment on function chat.ban_from_room is
   'Takes someone out of a room, and keeps them out whichever way they try, for so many seconds or until it is lifted;
-where it is public they read it no more, and out of a room of an organization they stay in the organization. For
-moderators, about who stands below them or is not in.
+where it is public they read it no more, and out of a room of an organization they stay in the organization, whose owner
+is not banned. For moderators, about who stands below them or is not in.
 
 @notNull';
 
@@ -9474,10 +9539,12 @@ comment on view chat._organization_room_members is
 
 -- Brings the rooms of an organization in line for some of its people, or one of its rooms for all. The organization is
 -- locked, so nothing else does so; rooms are locked in the order of their ids. Whoever has to go goes at once; those
--- who come are told of one by one, so that more than `most` of them are left to follow_organizations. Planned for what
--- is asked: one plan for one person and for all would read all the members each time.
+-- who come are told of one by one, so that more than `most` of them are left to follow_organizations. Where it follows
+-- from what the caller did `by_hand`, bringing anyone in takes the right to make rooms. Planned for what is asked: one
+-- plan for one person and for all would read all the members each time.
 create function chat._follow(
-  organization_id uuid, user_ids uuid[], channel_id uuid default null, most integer default 1000
+  organization_id uuid, user_ids uuid[], channel_id uuid default null, most integer default 1000,
+  by_hand boolean default false
 ) returns void
 language plpgsql volatile set search_path = '' set plan_cache_mode = force_custom_plan
 as $$
@@ -9510,6 +9577,9 @@ begin
     group by 1
     order by 1
   loop
+    if by_hand and cardinality(change.joiners) > 0 then
+      perform organizations._require_own(_follow.organization_id, 'write', 'rooms');
+    end if;
     select * into channel from chat.channels as known where known.id = change.channel_id for no key update;
     foreach leaving in array coalesce(change.leavers, '{}') loop
       perform chat._leave(channel, leaving);
@@ -9641,7 +9711,7 @@ begin
   where known.channel_id = release_organization_room.channel_id
     and known.organization_id in (select organizations._known());
   if room.channel_id is not null then
-    perform organizations._require(room.organization_id, 'delete', 'rooms');
+    perform organizations._require_own(room.organization_id, 'delete', 'rooms');
   end if;
   delete from chat.organization_rooms as known where known.channel_id = room.channel_id;
   if not found then
@@ -9653,7 +9723,8 @@ begin
 end;
 $$;
 comment on function chat.release_organization_room is
-  'Makes a room of an organization an ordinary one: who is in it stays, and may leave. It takes {"rooms": ["delete"]}.';
+  'Makes a room of an organization an ordinary one: who is in it stays, and may leave. It takes a role of one''s own
+with {"rooms": ["delete"]}.';
 
 -- The rule itself, whatever the way: in the room is who belongs there. Where a row goes with its channel or user,
 -- neither is there any more.
@@ -9716,13 +9787,21 @@ create trigger keep_private before update of is_public on chat.channels
   for each row when (new.is_public and not old.is_public)
   execute function chat._keep_private();
 
+-- Whether the caller has moved someone, or a department. What follows from something else is nobody's wish to listen:
+-- someone leaves, and what they lead goes to the manager above.
+create function chat._is_by_hand(depth integer) returns boolean
+language sql stable set search_path = ''
+return depth = 1 and identity.current_user_id() is not null;
+
 create function chat._follow_member() returns trigger
 language plpgsql set search_path = ''
 as $$
 declare
   held organizations.memberships := coalesce(new, old);
 begin
-  perform chat._follow(held.organization_id, array[held.user_id]);
+  perform chat._follow(
+    held.organization_id, array[held.user_id], by_hand => tg_op = 'UPDATE' and chat._is_by_hand(pg_trigger_depth())
+  );
   return null;
 end;
 $$;
@@ -9732,7 +9811,7 @@ create trigger follow_member_moved after update on organizations.memberships
   for each row when (old.department_id is distinct from new.department_id)
   execute function chat._follow_member();
 
--- A new manager concerns two people, a move all who work there.
+-- A new manager concerns two people, a move all who work there. Who leads a department hands it to whom they like.
 create function chat._follow_department() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -9745,6 +9824,8 @@ begin
     select held.user_id
     from organizations.memberships as held
     where held.department_id = new.id and old.lineage is distinct from new.lineage
+  ), by_hand => chat._is_by_hand(pg_trigger_depth()) and (
+    old.lineage is distinct from new.lineage or old.manager_id is distinct from identity.current_user_id()
   ));
   return null;
 end;
@@ -9799,7 +9880,8 @@ create policy members_see_which_rooms_of_theirs_follow on chat.organization_room
 revoke execute on function
   chat._follow, chat.follow_organizations, chat.create_organization_room, chat.release_organization_room,
   chat._keep_to_organization, chat._keep_private, chat._keep_department, chat._follow_member,
-  chat._follow_department, chat._follow_closing, chat._follow_lifted, chat._lock_organization_of from public;
+  chat._follow_department, chat._follow_closing, chat._follow_lifted, chat._is_by_hand,
+  chat._lock_organization_of from public;
 grant select on chat.organization_rooms to member;
 grant execute on function chat.create_organization_room, chat.release_organization_room to member;
 

@@ -1,0 +1,110 @@
+import t from 'tap';
+import { openWorld, type Person } from '../world.ts';
+import { codeOf, openOffice } from './acts.ts';
+
+// What the right to one thing must not give: power over others, what is said in rooms, or either for longer than it was lent.
+
+t.setTimeout(120_000);
+const world = await openWorld(t);
+const { owner } = world;
+const { act, done, found, join, role, department, room, inRoom, people } = openOffice(world);
+
+const work = (by: Person, organizationId: string, { id: userId }: Person, departmentId?: string) =>
+  act(by, 'assignDepartment', { organizationId, userId, departmentId });
+/** Someone in an organization of someone's, with a role that allows this much. */
+async function hire(by: Person, organizationId: string, name: string, permissions: object): Promise<Person> {
+  const [who] = (await people(name)) as [Person];
+  await join(by, organizationId, who, await role(by, organizationId, `role of ${name}`, permissions));
+  return who;
+}
+
+t.test('C6 C7 who may write members moves those below them, not themselves, and nobody into rooms', async (t) => {
+  const [ann, bob] = (await people('a-ann', 'a-bob')) as [Person, Person];
+  const id = await found(ann);
+  await join(ann, id, bob, await role(ann, id, 'a reader of documents', { documents: ['read'] }));
+  const board = await department(ann, id, 'Board');
+  const yard = await department(ann, id, 'Yard');
+  await done(ann, 'assignDepartment', { organizationId: id, userId: ann.id, departmentId: board });
+  const secret = await room(ann, id, { departmentId: board });
+  const clerk = await hire(ann, id, 'a-clerk', { members: ['write'], documents: ['read'] });
+  const boss = await hire(ann, id, 'a-boss', { members: ['write'], documents: ['read'], rooms: ['write'] });
+  const high = await hire(ann, id, 'a-high', { money: ['spend'] });
+  t.equal(codeOf(await work(clerk, id, clerk, board)), 'FORBIDDEN', 'themselves');
+  t.equal(codeOf(await work(clerk, id, clerk, yard)), 'FORBIDDEN', 'wherever to');
+  t.equal(codeOf(await work(clerk, id, ann)), 'FORBIDDEN', 'the owner');
+  t.equal(codeOf(await work(clerk, id, high, yard)), 'FORBIDDEN', 'whose role allows what theirs does not');
+  t.equal(codeOf(await work(clerk, id, bob, board)), 'FORBIDDEN', 'into a room');
+  t.strictSame(await inRoom(secret), ['a-ann']);
+  t.notOk((await work(clerk, id, bob, yard)).errors);
+  t.notOk((await work(boss, id, bob, board)).errors, 'who may make rooms');
+  t.strictSame(await inRoom(secret), ['a-ann', 'a-bob']);
+  t.notOk((await work(clerk, id, bob)).errors, 'out of one');
+  t.notOk((await work(ann, id, ann, yard)).errors, 'the owner moves themselves');
+});
+
+t.test('C6 the owner of an organization is not banned from its rooms', async (t) => {
+  const [ann, bob] = (await people('b-ann', 'b-bob')) as [Person, Person];
+  const id = await found(ann);
+  await join(ann, id, bob);
+  const yard = await department(ann, id, 'Yard');
+  await done(ann, 'assignDepartment', { organizationId: id, userId: bob.id, departmentId: yard });
+  const channelId = await room(ann, id, { departmentId: yard });
+  const { rows } = await owner.query('select owner_id from chat.channels where id = $1', [channelId]);
+  t.equal(rows[0].owner_id, bob.id, 'who came first answers for the room');
+  t.equal(codeOf(await act(bob, 'banFromRoom', { channelId, userId: ann.id })), 'FORBIDDEN');
+  await done(ann, 'assignDepartment', { organizationId: id, userId: ann.id, departmentId: yard });
+  t.equal(codeOf(await act(bob, 'banFromRoom', { channelId, userId: ann.id })), 'FORBIDDEN');
+  t.strictSame(await inRoom(channelId), ['b-ann', 'b-bob']);
+});
+
+t.test('C7 who may write departments does not come into their rooms by it', async (t) => {
+  const [ann, bob, cat] = (await people('c-ann', 'c-bob', 'c-cat')) as [Person, Person, Person];
+  const id = await found(ann, [bob, cat]);
+  const drawer = await hire(ann, id, 'c-drawer', { departments: ['read', 'write'] });
+  const [board, yard] = [await department(ann, id, 'Board', { managerId: bob.id }), await department(ann, id, 'Yard')];
+  await done(ann, 'assignDepartment', { organizationId: id, userId: drawer.id, departmentId: yard });
+  const secret = await room(ann, id, { departmentId: board, withSubdepartments: true });
+  const tries: [string, object][] = [
+    ['assignManager', { departmentId: board, userId: drawer.id }],
+    ['assignManager', { departmentId: yard, userId: drawer.id }],
+    ['assignManager', { departmentId: board, userId: cat.id }],
+    ['moveDepartment', { departmentId: yard, parentId: board }],
+    ['createDepartment', { organizationId: id, name: 'x', managerId: drawer.id }],
+    ['transferDuties', { organizationId: id, fromUserId: bob.id, toUserId: drawer.id }],
+    ['transferDuties', { organizationId: id, fromUserId: bob.id, toUserId: cat.id }],
+  ];
+  for (const [mutation, input] of tries)
+    t.equal(codeOf(await act(drawer, mutation, input)), 'FORBIDDEN', `${mutation} ${Object.keys(input)}`);
+  t.strictSame(await inRoom(secret), ['c-bob']);
+  t.notOk((await act(drawer, 'assignManager', { departmentId: yard, userId: cat.id })).errors, 'where no room is');
+  const top = await department(drawer, id, 'Top', { managerId: cat.id });
+  t.notOk((await act(drawer, 'moveDepartment', { departmentId: board, parentId: top })).errors, 'and nobody comes in');
+  const planner = await hire(ann, id, 'c-planner', { departments: ['write'], rooms: ['write'] });
+  t.notOk((await act(planner, 'moveDepartment', { departmentId: yard, parentId: board })).errors, 'who may make rooms');
+  t.strictSame(await inRoom(secret), ['c-bob', 'c-drawer']);
+  t.equal(codeOf(await act(planner, 'assignManager', { departmentId: board, userId: planner.id })), 'FORBIDDEN');
+  const duties = { organizationId: id, fromUserId: bob.id, toUserId: ann.id };
+  t.notOk((await act(bob, 'transferDuties', duties)).errors, 'a manager hands on what they lead');
+  await done(ann, 'assignManager', { departmentId: board, userId: bob.id });
+  t.notOk((await act(bob, 'leaveOrganization', { organizationId: id })).errors, 'what follows by itself is not asked');
+  t.strictSame(await inRoom(secret), ['c-cat', 'c-drawer'], 'the manager above');
+  t.notOk((await act(ann, 'assignManager', { departmentId: board, userId: ann.id })).errors, 'the owner may');
+});
+
+t.test('C8 what a proxy lets one do for a while does not stay', async (t) => {
+  const [ann, bob, cat] = (await people('d-ann', 'd-bob', 'd-cat')) as [Person, Person, Person];
+  const id = await found(ann, [bob, cat]);
+  const board = await department(ann, id, 'Board');
+  const other = await department(ann, id, 'Other');
+  const channelId = await room(ann, id);
+  await done(ann, 'grantProxy', { organizationId: id, agentId: bob.id, permissions: { '*': ['*'] } });
+  const tries: [string, object][] = [
+    ['assignDepartment', { organizationId: id, userId: cat.id, departmentId: board }],
+    ['assignManager', { departmentId: board, userId: cat.id }],
+    ['moveDepartment', { departmentId: board, parentId: other }],
+    ['transferDuties', { organizationId: id, fromUserId: ann.id, toUserId: cat.id }],
+    ['releaseOrganizationRoom', { channelId }],
+  ];
+  for (const [mutation, input] of tries) t.equal(codeOf(await act(bob, mutation, input)), 'FORBIDDEN', mutation);
+  t.notOk((await act(bob, 'updateDepartment', { departmentId: board, name: 'The board' })).errors, 'other work goes on');
+});
