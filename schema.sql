@@ -4415,7 +4415,9 @@ comment on column organizations.permission.role       is
 comment on column organizations.permission.proxy      is 'The proxy that allows it; null where none is needed.';
 
 insert into events.topic_kinds (kind, stream, kept)
-values ('organization', 'organization', interval '30 days')
+values
+  ('organization',         'organization', interval '30 days'),
+  ('organization_members', 'organization', interval '30 days')
 on conflict (kind) do update set stream = excluded.stream, kept = excluded.kept;
 
 -- --------------------------------------------------------------------------------------------
@@ -5668,9 +5670,12 @@ declare
   principal uuid := coalesce(principal_id, caller);
   proxy     organizations.proxies;
 begin
-  -- Guards: for themselves anyone, for another who may, and whose own role allows as much.
+  -- Guards: for themselves anyone, for another who may, and whose own role allows as much as the role of the other now,
+  -- and as the proxy, which would grow with that role.
+  perform organizations._require_permissions(permissions);
   if principal <> caller then
     perform organizations._require(place.id, 'write', 'proxies');
+    perform organizations._require_cover(place.id, permissions);
     perform organizations._require_cover(place.id, (
       select role.permissions
       from organizations.memberships as held
@@ -5680,7 +5685,6 @@ begin
   end if;
   perform organizations._member(place.id, principal, 'principal_id');
   perform organizations._member(place.id, agent_id, 'agent_id');
-  perform organizations._require_permissions(permissions);
   if agent_id = principal then
     raise exception using errcode = 'PT400', message = 'Nobody is their own proxy.', column = 'agent_id';
   end if;
@@ -5712,8 +5716,8 @@ end;
 $$;
 comment on function organizations.grant_proxy is
   'Lets another member act for the caller, from `startsAt` (now) until `endsAt` (until it is revoked), as far as
-`permissions` say and the caller''s role allows then. With {"proxies": ["write"]} also for a `principalId` whose role
-allows no more than one''s own.
+`permissions` say and the caller''s role allows then. With {"proxies": ["write"]} also for a `principalId`, where one''s
+own role allows all that theirs does, and the proxy.
 
 @notNull';
 
@@ -5763,8 +5767,10 @@ as $$
   select events.publish('user:' || user_id, type, data || jsonb_build_object('user_id', user_id), rechecks => rechecks);
 $$;
 
+-- Who is there is told to those whose own role lets them read it, which is asked again where that changes
+-- (_tell_membership, _tell_part); the end of a proxy is told to nobody.
 create function organizations.listen_to_organization(organization_id uuid) returns setof events.position
-language plpgsql stable security definer rows 1 set search_path = ''
+language plpgsql stable security definer rows 2 set search_path = ''
 as $$
 begin
   if not exists (
@@ -5776,13 +5782,22 @@ begin
     raise exception using errcode = 'PT404', message = 'There is no such organization.', column = 'organization_id';
   end if;
   return query
-  select 'organization:' || organization_id, coalesce((
-    select counted.last_seq from events.topics as counted where counted.topic = 'organization:' || organization_id
-  ), 0);
+  select wanted.topic, coalesce((
+    select counted.last_seq from events.topics as counted where counted.topic = wanted.topic
+  ), 0)
+  from (
+    select 'organization:' || listen_to_organization.organization_id as topic
+    union all
+    select 'organization_members:' || mine.organization_id
+    from organizations._authorities as mine
+    where mine.organization_id = listen_to_organization.organization_id
+      and mine.user_id = identity.current_user_id() and mine.proxy_id is null
+      and organizations._allows(mine.permissions, 'read', 'members')
+  ) as wanted;
 end;
 $$;
 comment on function organizations.listen_to_organization is
-  'The right to listen to an organization: for whoever has a role there.
+  'The right to listen to an organization: for whoever has a role there, about its members with {"members": ["read"]}.
 
 @hide';
 
@@ -5794,8 +5809,8 @@ begin atomic
   left join identity.users as person on person.id = told.id;
 end;
 comment on function organizations.organization_events is
-  'Everything that changes in an organization (members, roles, departments, positions, proxies, itself), by ids, with
-the user whom it is about, else who did it.
+  'What changes in an organization (roles, departments, positions, itself; members for those whose own role has
+{"members": ["read"]}), by ids, with the user whom it is about, else who did it.
 
 @subscription organizations.listen_to_organization
 @shared';
@@ -5908,7 +5923,7 @@ $$;
 create trigger leave_duties before delete on organizations.memberships
   for each row execute function organizations._leave_duties();
 
--- In the organization, and to whom it happens.
+-- To those who may read its members, and to whom it happens, who may hear more or less from then on.
 create function organizations._tell_membership() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -5920,10 +5935,11 @@ declare
   );
 begin
   perform events.publish(
-    'organization:' || held.organization_id, 'organization_member_' || told, data,
-    rechecks => case when tg_op = 'DELETE' then held.user_id end
+    'organization_members:' || held.organization_id, 'organization_member_' || told, data
   );
-  perform organizations._tell_user(held.user_id, 'organization_' || told, data);
+  perform organizations._tell_user(
+    held.user_id, 'organization_' || told, data, rechecks => case when tg_op <> 'INSERT' then held.user_id end
+  );
   return null;
 end;
 $$;
@@ -5936,7 +5952,8 @@ create trigger tell_membership_changed after update on organizations.memberships
   )
   execute function organizations._tell_membership();
 
--- Of roles, departments and positions (the argument says which): that it was made, changed or removed, by its id.
+-- Of roles, departments and positions (the argument says which): that it was made, changed or removed, by its id. With
+-- what a role allows changes what everyone who has it may hear.
 create function organizations._tell_part() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -5947,7 +5964,11 @@ begin
   if part ->> 'organization_id' is not null then
     perform events.publish(
       'organization:' || (part ->> 'organization_id'), tg_argv[0] || told,
-      jsonb_build_object('organization_id', part ->> 'organization_id', tg_argv[0] || '_id', part ->> 'id')
+      jsonb_build_object('organization_id', part ->> 'organization_id', tg_argv[0] || '_id', part ->> 'id'),
+      rechecks => case
+        when tg_op = 'UPDATE' and to_jsonb(old) -> 'permissions' is distinct from part -> 'permissions'
+          then '00000000-0000-0000-0000-000000000000'::uuid
+      end
     );
   end if;
   return null;
@@ -5967,6 +5988,7 @@ create trigger tell_department_changed after update on organizations.departments
 create trigger tell_position after insert or update or delete on organizations.positions
   for each row execute function organizations._tell_part('position');
 
+-- To the two whom it is about: what someone lets another do for them concerns nobody else.
 create function organizations._tell_proxy() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -5977,7 +5999,6 @@ declare
     'principal_id', new.principal_id, 'agent_id', new.agent_id
   );
 begin
-  perform events.publish('organization:' || new.organization_id, told, data);
   perform organizations._tell_user(new.principal_id, told, data), organizations._tell_user(new.agent_id, told, data);
   return null;
 end;

@@ -1,12 +1,13 @@
 import t from 'tap';
+import { fieldOf, listen } from '../events/listen.ts';
 import { openWorld, type Person } from '../world.ts';
-import { codeOf, openOffice } from './acts.ts';
+import { codeOf, openOffice, systemRoles } from './acts.ts';
 
 // What the right to one thing must not give: power over others, what is said in rooms, or either for longer than it was lent.
 
 t.setTimeout(120_000);
 const world = await openWorld(t);
-const { owner } = world;
+const { ask, owner } = world;
 const { act, done, found, join, role, department, room, inRoom, people } = openOffice(world);
 
 const work = (by: Person, organizationId: string, { id: userId }: Person, departmentId?: string) =>
@@ -107,4 +108,57 @@ t.test('C8 what a proxy lets one do for a while does not stay', async (t) => {
   ];
   for (const [mutation, input] of tries) t.equal(codeOf(await act(bob, mutation, input)), 'FORBIDDEN', mutation);
   t.notOk((await act(bob, 'updateDepartment', { departmentId: board, name: 'The board' })).errors, 'other work goes on');
+});
+
+t.test('C8 a proxy that another sets up does not grow beyond the role of who did', async (t) => {
+  const [ann, bob, adm] = (await people('e-ann', 'e-bob', 'e-adm')) as [Person, Person, Person];
+  const id = await found(ann, [bob]);
+  await join(ann, id, adm, systemRoles.admin);
+  const grant = async (permissions: object) =>
+    codeOf(await act(adm, 'grantProxy', { organizationId: id, agentId: adm.id, principalId: bob.id, permissions }));
+  t.equal(await grant({ '*': ['*'] }), 'FORBIDDEN', 'for a member, who may own it one day');
+  t.equal(await grant({ '*': ['read', 'write'] }), undefined, 'what an admin may');
+});
+
+t.test('C6 C8 who may not read members does not hear of them, and of proxies hear the two', async (t) => {
+  const [ann, bob, cat] = (await people('f-ann', 'f-bob', 'f-cat')) as [Person, Person, Person];
+  const id = await found(ann, [bob]);
+  const roleId = await role(ann, id, 'reader', { members: ['read'] });
+  const [reader] = (await people('f-reader')) as [Person];
+  await join(ann, id, reader, roleId);
+  const dull = await hire(ann, id, 'f-dull', {});
+  const { data } = await ask('{ cursor }');
+  const ear = (who: Person) => {
+    const heard = listen(t, world.server.url, {
+      query:
+        'subscription($id: UUID!, $after: String) { organizationEvents(organizationId: $id, after: $after) { event { type } } }',
+      variables: { id, after: data.cursor },
+      token: who.token,
+    });
+    return async (count: number) => {
+      const types: string[] = [];
+      while (types.length < count) types.push(fieldOf(await heard.next()).event.type);
+      return types;
+    };
+  };
+  const [toDull, toReader] = [ear(dull), ear(reader)];
+  await join(ann, id, cat);
+  await done(ann, 'grantProxy', { organizationId: id, agentId: bob.id, permissions: {} });
+  await department(ann, id, 'Yard');
+  t.strictSame(await toDull(1), ['department_created']);
+  t.strictSame(await toReader(2), ['organization_member_joined', 'department_created'], 'and of the proxy nobody');
+  await done(ann, 'updateRole', { roleId, permissions: {} });
+  await done(cat, 'leaveOrganization', { organizationId: id });
+  await department(ann, id, 'Field');
+  t.strictSame(await toReader(2), ['role_changed', 'department_created'], 'nor what their role no longer shows');
+  t.strictSame(await toDull(2), ['role_changed', 'department_created']);
+  await done(ann, 'assignRole', { organizationId: id, userId: dull.id, roleId: systemRoles.member });
+  await done(ann, 'assignRole', { organizationId: id, userId: bob.id, roleId });
+  await department(ann, id, 'Wood');
+  t.match(await toDull(2), [/^organization_member_changed$/, /./], 'with another role they do');
+  const { rows } = await owner.query(
+    "select topic from events.log where type = 'proxy_granted' and data ->> 'organization_id' = $1 order by topic",
+    [id],
+  );
+  t.strictSame(rows.map(({ topic }) => topic), [ann, bob].map((who) => `user:${who.id}`).sort());
 });
