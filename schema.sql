@@ -4414,6 +4414,17 @@ comment on column organizations.permission.role       is
   'The role that allows it: their own, or through a proxy that of the principal; null where nothing does.';
 comment on column organizations.permission.proxy      is 'The proxy that allows it; null where none is needed.';
 
+create type organizations.organization_card as (
+  organization_id uuid,
+  name            text,
+  description     text
+);
+comment on type   organizations.organization_card                 is
+  'What who is invited learns of an organization before they come in.';
+comment on column organizations.organization_card.organization_id is 'The organization.';
+comment on column organizations.organization_card.name            is 'Its name.';
+comment on column organizations.organization_card.description     is 'What it is.';
+
 insert into events.topic_kinds (kind, stream, kept)
 values
   ('organization',         'organization', interval '30 days'),
@@ -4540,7 +4551,7 @@ begin
 end;
 $$;
 
--- Where they have a role now, the closed ones that are theirs, and those that invite them.
+-- Where they have a role now, and the closed ones that are theirs.
 create function organizations._known() returns setof uuid
 language plpgsql stable security definer rows 10 set search_path = ''
 as $$
@@ -4548,11 +4559,7 @@ begin
   return query
   select known.organization_id from organizations._authorities as known where known.user_id = identity.current_user_id()
   union
-  select place.id from organizations.organizations as place where place.owner_id = identity.current_user_id()
-  union
-  select invitation.organization_id
-  from organizations.invitations as invitation
-  where invitation.user_id = identity.current_user_id() and invitation.expires_at > now();
+  select place.id from organizations.organizations as place where place.owner_id = identity.current_user_id();
 end;
 $$;
 
@@ -4733,12 +4740,34 @@ begin
 end;
 $$;
 
+-- Whether someone is out before a moment; null is never.
+create function organizations._ends_before(organization_id uuid, user_id uuid, at timestamptz) returns boolean
+language sql stable set search_path = ''
+return exists (
+  select
+  from organizations.memberships as held
+  where held.organization_id = _ends_before.organization_id and held.user_id = _ends_before.user_id
+    and held.ends_at < coalesce(_ends_before.at, 'infinity')
+);
+
 create function organizations._require_later(at timestamptz, "column" text) returns void
 language plpgsql stable set search_path = ''
 as $$
 begin
   if at <= clock_timestamp() then
     raise exception using errcode = 'PT400', message = 'The end lies in the past.', column = "column";
+  end if;
+end;
+$$;
+
+-- Who is there for a while gives no role for longer: another account of theirs would put off their own end.
+create function organizations._require_no_longer(organization_id uuid, at timestamptz, "column" text) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if organizations._ends_before(organization_id, identity.current_user_id(), at) then
+    raise exception using errcode = 'PT403', message = 'Your own role ends before that.',
+      hint = 'Give an end that is no later than your own.', column = "column";
   end if;
 end;
 $$;
@@ -4970,6 +4999,7 @@ begin
   role := organizations._role_to_give(place.id, role_id);
   perform organizations._require_cover(place.id, role.permissions);
   perform organizations._require_later(role_ends_at, 'role_ends_at');
+  perform organizations._require_no_longer(place.id, role_ends_at, 'role_ends_at');
   if not exists (
     select from identity.users as person where person.id = invite_to_organization.user_id and person.removed_at is null
   ) then
@@ -5004,9 +5034,23 @@ end;
 $$;
 comment on function organizations.invite_to_organization is
   'Invites someone, with a role (member, unless another is named) that may have an end; for 14 days. It takes
-{"members": ["write"]}, and a role of one''s own that allows as much.
+{"members": ["write"]}, and a role of one''s own that allows as much and ends no sooner.
 
 @notNull';
+
+-- The organization of an invitation is not the invited person's to read yet.
+create function organizations.card(invitation organizations.invitations) returns organizations.organization_card
+language sql stable security definer set search_path = ''
+as $$
+  select place.id, place.name, place.description
+  from organizations.invitations as known
+  join organizations.organizations as place on place.id = known.organization_id
+  where known.id = invitation.id and (
+    (known.user_id = identity.current_user_id() and known.expires_at > now())
+    or organizations.can(known.organization_id, 'read', 'invitations')
+  );
+$$;
+comment on function organizations.card is 'What the invited person learns of the organization.';
 
 create function organizations.accept_organization_invitation(invitation_id uuid) returns organizations.memberships
 language plpgsql volatile security definer set search_path = ''
@@ -5039,7 +5083,7 @@ begin
     join organizations.roles as role on role.id = invitation.role_id
     where inviter.organization_id = invitation.organization_id and inviter.user_id = invitation.invited_by
       and inviter.proxy_id is null and organizations._covers(inviter.permissions, role.permissions)
-  ) then
+  ) or organizations._ends_before(invitation.organization_id, invitation.invited_by, invitation.role_ends_at) then
     raise exception using errcode = 'PT409', message = 'The invitation is over.', hint = 'Ask for a new one.';
   end if;
 
@@ -5155,6 +5199,7 @@ begin
   role := organizations._role_to_give(place.id, role_id);
   perform organizations._require_cover(place.id, role.permissions);
   perform organizations._require_later(assign_role.ends_at, 'ends_at');
+  perform organizations._require_no_longer(place.id, assign_role.ends_at, 'ends_at');
 
   update organizations.memberships as known set
     role_id = role.id, given_by = identity.current_user_id(), given_at = now(), ends_at = assign_role.ends_at
@@ -5165,7 +5210,7 @@ end;
 $$;
 comment on function organizations.assign_role is
   'Gives a member another role, in place of the one that they have; with `endsAt` they are out from then on. It takes
-{"members": ["write"]}, and a role of one''s own that allows as much as either.
+{"members": ["write"]}, and a role of one''s own that allows as much as either and ends no sooner.
 
 @notNull';
 
@@ -6135,7 +6180,7 @@ grant execute on function
   organizations.create_organization, organizations.update_organization, organizations.close_organization,
   organizations.reopen_organization, organizations.transfer_organization, organizations.leave_organization to member;
 grant execute on function
-  organizations.invite_to_organization, organizations.accept_organization_invitation,
+  organizations.invite_to_organization, organizations.card, organizations.accept_organization_invitation,
   organizations.decline_organization_invitation, organizations.withdraw_organization_invitation,
   organizations.remove_from_organization to member;
 grant execute on function
@@ -6682,6 +6727,21 @@ comment on column chat.room_card.member_count is 'How many are in it.';
 -- Views: what the caller belongs to
 -- --------------------------------------------------------------------------------------------
 
+-- The rooms of organizations that the caller is out of by the clock: until upkeep takes them out they are listed there.
+-- Asked once a statement, and in PL/pgSQL, so that its plan is kept.
+create function chat._lapsed() returns uuid[]
+language plpgsql stable parallel safe security definer set search_path = ''
+as $$
+begin
+  return array(
+    select room.channel_id
+    from organizations.memberships as held
+    join chat.organization_rooms as room on room.organization_id = held.organization_id
+    where held.user_id = identity.current_user_id() and held.ends_at <= now()
+  );
+end;
+$$;
+
 -- Made with the owner's rights, so that policies on members can use it without asking themselves; it shows only the
 -- caller's own.
 create view chat._memberships as
@@ -6697,14 +6757,17 @@ select
   ) as unread
 from chat.members as mine
 left join chat.channels as channel on channel.id = mine.channel_id
-where mine.user_id = (select identity.current_user_id());
+where mine.user_id = (select identity.current_user_id())
+  and mine.channel_id <> all ((select chat._lapsed())::uuid[]);
 comment on view chat._memberships is
   'The caller''s memberships, with what is unread in each.
 
 @asOwner';
 
 create view chat._readable as
-select channel_id from chat.members where user_id = (select identity.current_user_id())
+select channel_id
+from chat.members
+where user_id = (select identity.current_user_id()) and channel_id <> all ((select chat._lapsed())::uuid[])
 union all
 select channel.id
 from chat.channels as channel
@@ -6723,14 +6786,16 @@ comment on view chat._readable is
 create view chat._moderated as
 select mine.channel_id
 from chat.members as mine
-where mine.user_id = (select identity.current_user_id()) and (
-  mine.role <= 'moderator' or exists (
-    select
-    from chat.member_permissions as own
-    where own.channel_id = mine.channel_id and own.user_id = mine.user_id and own.is_allowed
-      and own.permission not in ('write', 'invite')
-  )
-);
+where mine.user_id = (select identity.current_user_id())
+  and mine.channel_id <> all ((select chat._lapsed())::uuid[])
+  and (
+    mine.role <= 'moderator' or exists (
+      select
+      from chat.member_permissions as own
+      where own.channel_id = mine.channel_id and own.user_id = mine.user_id and own.is_allowed
+        and own.permission not in ('write', 'invite')
+    )
+  );
 comment on view chat._moderated is
   'The rooms that the caller moderates.
 
@@ -7833,8 +7898,14 @@ create function chat._set_closed(channel_id uuid, closed boolean) returns chat.c
 language plpgsql volatile set search_path = ''
 as $$
 declare
+  place   uuid := chat._lock_organization_of(channel_id);
   channel chat.channels := chat._lock_room(channel_id, 'manage');
 begin
+  if not closed and exists (
+    select from organizations.organizations as known where known.id = place and known.closed_at is not null
+  ) then
+    raise exception using errcode = 'PT409', message = 'The organization of this room is closed.';
+  end if;
   if (channel.closed_at is not null) <> closed then
     update chat.channels as known
     set closed_at = case when closed then clock_timestamp() end
@@ -7858,7 +7929,7 @@ create function chat.reopen_room(channel_id uuid) returns chat.channels
 language sql volatile security definer set search_path = ''
 as $$ select chat._set_closed(channel_id, false); $$;
 comment on function chat.reopen_room is
-  'Opens an archived room again.
+  'Opens an archived room again; one of a closed organization opens with that.
 
 @notNull';
 
@@ -8973,7 +9044,7 @@ begin
   from chat.members as member
   where member.channel_id = channel.id and member.user_id = caller
   for no key update;
-  if mine.user_id is null then
+  if mine.user_id is null or mine.channel_id = any (chat._lapsed()) then
     raise exception using errcode = 'PT404', message = 'You are not in this channel.';
   end if;
   upto := least(coalesce(mark_read.seq, channel.last_seq), channel.last_seq);
@@ -9463,7 +9534,7 @@ grant select on chat.channels, chat.members, chat.messages, chat.message_edits t
 grant select on chat._memberships, chat._readable to member;
 
 revoke execute on all functions in schema chat from public;
-grant execute on function chat.can_read, chat.my_channels, chat.unread_total to member;
+grant execute on function chat.can_read, chat.my_channels, chat.unread_total, chat._lapsed to member;
 grant execute on function chat.last_message, chat.unread, chat.other_user to member;
 grant execute on function chat.reply_to, chat.replies, chat.edits, chat.search_messages, chat.highlight to member;
 grant execute on function chat.open_direct, chat.create_room, chat.join_room, chat.leave_channel to member;

@@ -162,3 +162,82 @@ t.test('C6 C8 who may not read members does not hear of them, and of proxies hea
   );
   t.strictSame(rows.map(({ topic }) => topic), [ann, bob].map((who) => `user:${who.id}`).sort());
 });
+
+t.test('C6 a room of a closed organization is opened with that, and not by its own owner', async (t) => {
+  const [ann, bob] = (await people('g-ann', 'g-bob')) as [Person, Person];
+  const id = await found(ann, [bob]);
+  const channelId = await room(ann, id);
+  await done(ann, 'handOverRoom', { channelId, userId: bob.id });
+  await done(bob, 'archiveRoom', { channelId });
+  t.notOk((await act(bob, 'reopenRoom', { channelId })).errors);
+  await done(ann, 'closeOrganization', { organizationId: id });
+  t.equal(codeOf(await act(bob, 'reopenRoom', { channelId })), 'CONFLICT');
+  t.equal(codeOf(await act(bob, 'sendMessage', { channelId, text: 'still here' })), 'CONFLICT');
+  await done(ann, 'reopenOrganization', { organizationId: id });
+  t.notOk((await act(bob, 'sendMessage', { channelId, text: 'again' })).errors);
+});
+
+t.test('C6 who is out by the clock reads and writes no more in its rooms, before upkeep takes them out', async (t) => {
+  const [ann, bob] = (await people('h-ann', 'h-bob')) as [Person, Person];
+  const id = await found(ann, [bob]);
+  const channelId = await room(ann, id);
+  const { message } = await done(bob, 'sendMessage', { channelId, text: 'mine' }, 'message { id }');
+  const read = async () =>
+    (
+      await ask(
+        'query($c: UUID!, $m: UUID!) { channel(id: $c) { name } message(id: $m) { text } channels { totalCount } }',
+        { c: channelId, m: message.id },
+        bob.token,
+      )
+    ).data;
+  t.strictSame(await read(), { channel: { name: 'Room' }, message: { text: 'mine' }, channels: { totalCount: 1 } });
+  await owner.query(
+    "update organizations.memberships set given_at = now() - interval '2 hours', ends_at = now() - interval '1 second' where user_id = $1",
+    [bob.id],
+  );
+  t.strictSame(await inRoom(channelId), ['h-ann', 'h-bob'], 'upkeep has not been there');
+  t.strictSame(await read(), { channel: null, message: null, channels: { totalCount: 0 } });
+  for (const [mutation, input] of [
+    ['sendMessage', { channelId, text: 'still here' }],
+    ['editMessage', { id: message.id, text: 'changed' }],
+    ['addReaction', { messageId: message.id, emoji: '👍' }],
+    ['markRead', { channelId }],
+  ] as const)
+    t.equal(codeOf(await act(bob, mutation, input)), 'NOT_FOUND', mutation);
+});
+
+t.test('C6 who is there for a while gives nobody a role for longer', async (t) => {
+  const [ann, bob, cat] = (await people('i-ann', 'i-bob', 'i-cat')) as [Person, Person, Person];
+  const id = await found(ann, [cat]);
+  const hours = (count: number): string => new Date(Date.now() + count * 3_600_000).toISOString();
+  const adm = (await people('i-adm'))[0] as Person;
+  await join(ann, id, adm, systemRoles.admin, hours(2));
+  const invite = (roleEndsAt?: string) =>
+    act(adm, 'inviteToOrganization', { organizationId: id, userId: bob.id, roleEndsAt }, 'organizationInvitation { id }');
+  t.equal(codeOf(await invite()), 'FORBIDDEN');
+  t.equal(codeOf(await invite(hours(3))), 'FORBIDDEN');
+  const assign = async (endsAt?: string) =>
+    codeOf(await act(adm, 'assignRole', { organizationId: id, userId: cat.id, roleId: systemRoles.admin, endsAt }));
+  t.equal(await assign(), 'FORBIDDEN');
+  t.equal(await assign(hours(3)), 'FORBIDDEN');
+  t.equal(await assign(hours(1)), undefined);
+  const { organizationInvitation } = (await invite(hours(1.5))).data.inviteToOrganization;
+  await done(ann, 'assignRole', { organizationId: id, userId: adm.id, roleId: systemRoles.admin, endsAt: hours(1) });
+  const accept = { invitationId: organizationInvitation.id };
+  t.equal(codeOf(await act(bob, 'acceptOrganizationInvitation', accept)), 'CONFLICT', 'the end has come nearer');
+  await done(ann, 'assignRole', { organizationId: id, userId: adm.id, roleId: systemRoles.admin });
+  t.notOk((await act(bob, 'acceptOrganizationInvitation', accept)).errors);
+});
+
+t.test('C6 who is only invited does not read its settings', async (t) => {
+  const [ann, bob] = (await people('j-ann', 'j-bob')) as [Person, Person];
+  const id = await found(ann, [], { description: 'Paint and more' });
+  await done(ann, 'inviteToOrganization', { organizationId: id, userId: bob.id });
+  const { data } = await ask(
+    'query($id: UUID!) { organization(id: $id) { settings memberCount } me { organizationInvitations { nodes { card { name description } } } } }',
+    { id },
+    bob.token,
+  );
+  t.equal(data.organization, null);
+  t.strictSame(data.me.organizationInvitations.nodes, [{ card: { name: 'Works', description: 'Paint and more' } }]);
+});
