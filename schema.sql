@@ -6723,12 +6723,8 @@ comment on column chat.room_card.description  is 'What it is for.';
 comment on column chat.room_card.is_public    is 'Whether anyone signed in may read and join.';
 comment on column chat.room_card.member_count is 'How many are in it.';
 
--- --------------------------------------------------------------------------------------------
--- Views: what the caller belongs to
--- --------------------------------------------------------------------------------------------
-
 -- The rooms of organizations that the caller is out of by the clock: until upkeep takes them out they are listed there.
--- Asked once a statement, and in PL/pgSQL, so that its plan is kept.
+-- The views below ask it once a statement; in PL/pgSQL, so that its plan is kept.
 create function chat._lapsed() returns uuid[]
 language plpgsql stable parallel safe security definer set search_path = ''
 as $$
@@ -6741,6 +6737,10 @@ begin
   );
 end;
 $$;
+
+-- --------------------------------------------------------------------------------------------
+-- Views: what the caller belongs to
+-- --------------------------------------------------------------------------------------------
 
 -- Made with the owner's rights, so that policies on members can use it without asking themselves; it shows only the
 -- caller's own.

@@ -107,7 +107,10 @@ t.test('C8 what a proxy lets one do for a while does not stay', async (t) => {
     ['releaseOrganizationRoom', { channelId }],
   ];
   for (const [mutation, input] of tries) t.equal(codeOf(await act(bob, mutation, input)), 'FORBIDDEN', mutation);
-  t.notOk((await act(bob, 'updateDepartment', { departmentId: board, name: 'The board' })).errors, 'other work goes on');
+  t.notOk(
+    (await act(bob, 'updateDepartment', { departmentId: board, name: 'The board' })).errors,
+    'other work goes on',
+  );
 });
 
 t.test('C8 a proxy that another sets up does not grow beyond the role of who did', async (t) => {
@@ -160,7 +163,10 @@ t.test('C6 C8 who may not read members does not hear of them, and of proxies hea
     "select topic from events.log where type = 'proxy_granted' and data ->> 'organization_id' = $1 order by topic",
     [id],
   );
-  t.strictSame(rows.map(({ topic }) => topic), [ann, bob].map((who) => `user:${who.id}`).sort());
+  t.strictSame(
+    rows.map(({ topic }) => topic),
+    [ann, bob].map((who) => `user:${who.id}`).sort(),
+  );
 });
 
 t.test('C6 a room of a closed organization is opened with that, and not by its own owner', async (t) => {
@@ -213,7 +219,12 @@ t.test('C6 who is there for a while gives nobody a role for longer', async (t) =
   const adm = (await people('i-adm'))[0] as Person;
   await join(ann, id, adm, systemRoles.admin, hours(2));
   const invite = (roleEndsAt?: string) =>
-    act(adm, 'inviteToOrganization', { organizationId: id, userId: bob.id, roleEndsAt }, 'organizationInvitation { id }');
+    act(
+      adm,
+      'inviteToOrganization',
+      { organizationId: id, userId: bob.id, roleEndsAt },
+      'organizationInvitation { id }',
+    );
   t.equal(codeOf(await invite()), 'FORBIDDEN');
   t.equal(codeOf(await invite(hours(3))), 'FORBIDDEN');
   const assign = async (endsAt?: string) =>

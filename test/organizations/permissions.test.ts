@@ -202,7 +202,11 @@ t.test('C8 who may set up a proxy for whom, and what is refused', async (t) => {
   t.equal(await grant(bob, { principalId: ann.id }), 'FORBIDDEN');
   const read = { a: ['read'] };
   t.equal(await grant(adm, { principalId: bob.id, permissions: read }), undefined, 'for another an admin');
-  t.equal(await grant(adm, { principalId: ann.id, permissions: read }), 'FORBIDDEN', 'but not for who may more than they');
+  t.equal(
+    await grant(adm, { principalId: ann.id, permissions: read }),
+    'FORBIDDEN',
+    'but not for who may more than they',
+  );
   t.equal(await grant(adm, { principalId: eve.id, permissions: read }), 'NOT_FOUND');
   t.equal(await grant(eve, {}), 'NOT_FOUND', 'a stranger knows nothing of it');
   t.equal(await grant(bob, { agentId: eve.id }), 'NOT_FOUND');
