@@ -14,6 +14,7 @@
 --   notifications  what someone should know of; what they want to be told        (schema notifications)
 --   presence     who is there, and how long they were                              (schema presence)
 --   platforms    conversations with people on other platforms                   (schema platforms)
+--   commerce     what shops on other platforms sell, have and were ordered    (schema commerce)
 --   procurement  companies, contracts, risk indicators and what they find      (schema procurement)
 --   stats        figures of each day and each minute                               (schema stats)
 --   operations   upkeep, backups, and the health of the database                   (schema operations)
@@ -3782,6 +3783,15 @@ declare
   was_taken boolean;
   given     integer := 0;
 begin
+  -- What ended, and its worker died before pg-boss was told: those of its key would wait until the job expires. One that
+  -- failed expires at once, for the sake of its dead letter.
+  update pgboss.job as told
+  set state = case run.state when 'failed' then told.state else 'completed' end,
+    completed_on = case run.state when 'failed' then told.completed_on else now() end,
+    expire_seconds = case run.state when 'failed' then 1 else told.expire_seconds end
+  from jobs.runs as run
+  where told.state = 'active' and told.group_id is not null and told.started_on < now() - interval '15 seconds'
+    and run.id = told.id and run.finished_at < now() - interval '15 seconds';
   for waiting in
     select run.*
     from jobs.runs as run
@@ -15490,10 +15500,12 @@ insert into platforms.platforms (
 )
 values
   ('wildberries', 'Wildberries', 'ecommerce', 'russia', '{orders,products,analytics}', '{api_key,supplier_id}',
-   3, 3, 10000),
+   1.5, 1.5, 10000),
   ('ozon', 'Ozon', 'ecommerce', 'russia', '{orders,products,inventory}', '{client_id,api_key}', 10, 10, 10000),
   ('telegram', 'Telegram', 'messaging', 'global', '{text,inline_keyboard,media,files,voice}', '{bot_token}',
-   30, 1, 4096)
+   30, 1, 4096),
+  -- Any system that takes and sends signed JSON.
+  ('generic', 'HTTP', 'messaging', 'global', '{text,inline_keyboard,receipts}', '{url,secret}', 20, 5, 10000)
 on conflict (id) do nothing;
 
 -- app_secret is what Meta signs with: without it nothing that comes could be believed. A number sends 80 messages a
@@ -15555,6 +15567,8 @@ comment on column platforms.integrations.next_sync_at is
 comment on column platforms.integrations.created_at     is 'When it was made.';
 comment on column platforms.integrations.updated_at     is 'When it last changed.';
 create index integrations_platform_id_idx on platforms.integrations (platform_id);
+-- What commerce.sync_due looks for.
+create index integrations_next_sync_at_idx on platforms.integrations (next_sync_at) where status = 'connected';
 
 create table platforms.sealed_credentials (
   integration_id uuid        primary key references platforms.integrations (id) on delete cascade,
@@ -15632,6 +15646,17 @@ comment on type   platforms.link_code            is 'A code that links an accoun
 comment on column platforms.link_code.code       is 'To be sent there as `/connect CODE`: shown this once.';
 comment on column platforms.link_code.expires_at is 'Until when.';
 
+create type platforms.message_intent as (
+  name       text,
+  entities   jsonb,
+  confidence double precision
+);
+comment on type   platforms.message_intent            is
+  'What someone wants by a message, as the service of INTENT_URL says.';
+comment on column platforms.message_intent.name       is 'The intent, such as `order_status`.';
+comment on column platforms.message_intent.entities   is 'What was found in the text, by name.';
+comment on column platforms.message_intent.confidence is 'How sure the service is, from 0 to 1.';
+
 create table platforms.conversations (
   channel_id     uuid                          primary key references chat.channels (id) on delete cascade,
   integration_id uuid                          not null references platforms.integrations (id) on delete cascade,
@@ -15700,8 +15725,10 @@ create table platforms.transitions (
   next_state     text    not null,
   reply          text,                                         -- null: nothing is answered
   escalates      boolean not null default false,
+  sure           double precision not null default 0.7,
 
   primary key (integration_id, state, trigger),
+  constraint sure_is_0_to_1                 check (sure between 0 and 1),
   constraint states_are_1_to_100_characters check (
     char_length(state) between 1 and 100 and char_length(next_state) between 1 and 100
   ),
@@ -15713,10 +15740,12 @@ comment on table platforms.transitions is
 comment on column platforms.transitions.integration_id is 'The integration.';
 comment on column platforms.transitions.state          is 'In which state.';
 comment on column platforms.transitions.trigger is
-  'What they write or press, in lower case; `*` for anything else.';
+  'What they write or press, in lower case; `intent:` and an intent for what they want by it; `*` for anything else.';
 comment on column platforms.transitions.next_state     is 'The state that it leads to.';
 comment on column platforms.transitions.reply          is 'What is answered; null for nothing.';
 comment on column platforms.transitions.escalates      is 'Whether a person is to take over.';
+comment on column platforms.transitions.sure is
+  'Where the trigger is an intent: the least confidence that counts, from 0 to 1.';
 
 create table platforms.external_messages (
   integration_id uuid                not null references platforms.integrations (id) on delete cascade,
@@ -15727,9 +15756,17 @@ create table platforms.external_messages (
   direction      platforms.direction not null,
   at             timestamptz         not null default clock_timestamp(),
   xid            xid8                not null default pg_current_xact_id(),
+  intent         text,                                         -- null: not asked, or not known
+  entities       jsonb,                                        -- null: no intent
+  confidence     double precision,                             -- null: no intent
 
   primary key (integration_id, external_id),  -- delivered twice, stored once
-  constraint external_id_is_1_to_300_characters check (char_length(external_id) between 1 and 300)
+  constraint external_id_is_1_to_300_characters check (char_length(external_id) between 1 and 300),
+  constraint intent_is_1_to_100_characters      check (char_length(intent) between 1 and 100),
+  constraint entities_are_an_object             check (jsonb_typeof(entities) = 'object'),
+  constraint entities_are_at_most_16_kb         check (pg_column_size(entities) <= 16384),
+  constraint confidence_is_0_to_1               check (confidence between 0 and 1),
+  constraint an_intent_comes_with_both          check (num_nulls(intent, entities, confidence) in (0, 3))
 );
 comment on table  platforms.external_messages                is
   'The id that a message has on its platform.';
@@ -15744,6 +15781,10 @@ comment on column platforms.external_messages.xid            is
   'What it is counted by.
 
 @hide';
+comment on column platforms.external_messages.intent is
+  'What they want, as the service of INTENT_URL says; null where it was not asked, or does not know.';
+comment on column platforms.external_messages.entities       is 'What the service has found in the text, by name.';
+comment on column platforms.external_messages.confidence     is 'How sure of its intent the service is, from 0 to 1.';
 create index external_messages_message_id_idx on platforms.external_messages (message_id);
 create index external_messages_channel_id_idx on platforms.external_messages (channel_id);
 create index external_messages_contact_id_idx on platforms.external_messages (contact_id);
@@ -15853,8 +15894,11 @@ create table platforms.runs (
   records_failed  integer              not null default 0,
   calls           integer              not null default 0,
   failures        integer              not null default 0,
+  took            double precision     not null default 0,
   errors          jsonb                not null default '[]',
   cursor          jsonb,                                       -- null: from the beginning
+  opened          integer              not null default 0,
+  tries           integer              not null default 0,
   started_at      timestamptz          not null default now(),
   finished_at     timestamptz,                                 -- null: at work
   ended_xid       xid8,                                        -- null: at work
@@ -15876,8 +15920,17 @@ comment on column platforms.runs.records_synced is 'How many records were taken 
 comment on column platforms.runs.records_failed is 'How many could not be.';
 comment on column platforms.runs.calls          is 'How often the platform was asked.';
 comment on column platforms.runs.failures       is 'How often it failed to answer.';
+comment on column platforms.runs.took           is 'How long it took to answer, in milliseconds, together.';
 comment on column platforms.runs.errors         is 'What went wrong: a list of `{record, message}`, 100 at most.';
 comment on column platforms.runs.cursor         is 'How far it has come, for whoever goes on.';
+comment on column platforms.runs.opened         is
+  'How often a worker has taken it up: the last one writes, no other.
+
+@hide';
+comment on column platforms.runs.tries          is
+  'How often it was taken up since it last got on.
+
+@hide';
 comment on column platforms.runs.started_at     is 'When it began.';
 comment on column platforms.runs.finished_at    is 'When it ended; null while it is at work.';
 comment on column platforms.runs.ended_xid      is
@@ -15886,7 +15939,11 @@ comment on column platforms.runs.ended_xid      is
 @hide';
 comment on constraint runs_integration_id_fkey on platforms.runs is '@inverse platform_runs';
 create index runs_integration_id_id_idx on platforms.runs (integration_id, id desc);
+-- One of a kind at a time; those that are at work.
+create unique index runs_running_key on platforms.runs (integration_id, kind) where status = 'running';
 create index runs_ended_xid_idx on platforms.runs (ended_xid);
+-- What is kept no longer.
+create index runs_finished_at_idx on platforms.runs (finished_at);
 
 create table platforms.metrics (
   integration_id uuid             not null references platforms.integrations (id) on delete cascade,
@@ -15975,11 +16032,18 @@ begin
 end;
 $$;
 
+-- Asked for again before it began, it is the same.
 create function platforms._check(integration_id uuid) returns void
 language sql volatile set search_path = ''
 as $$
   select platforms._enqueue(
     'check_integration', jsonb_build_object('integration', integration_id), 'check ' || integration_id
+  )
+  where not exists (
+    select
+    from jobs.runs as run
+    where run.state = 'queued' and run.task = 'check_integration'
+      and run.payload ->> 'integration' = _check.integration_id::text
   );
 $$;
 
@@ -16292,7 +16356,9 @@ as $$
 declare
   owner uuid;
 begin
-  if not identity._count_attempt('link:' || contact.id, 5, interval '10 minutes') then
+  -- Contacts are whoever the platform says; so the tries of all of them together are counted too.
+  if not identity._count_attempt('link:' || contact.id, 5, interval '10 minutes')
+    or not identity._count_attempt('links:' || contact.integration_id, 100, interval '10 minutes') then
     return 'Too many codes were tried; try again in ten minutes.';
   end if;
   delete from platforms.link_codes as known
@@ -16322,6 +16388,14 @@ as $$
 declare
   fresh integer;
 begin
+  -- Credentials that the platform has not confirmed prove nothing: anyone can sign with a secret of their own.
+  if not exists (
+    select
+    from platforms.integrations as known
+    where known.id = _receive.integration_id and known.status = 'connected'
+  ) then
+    return null;
+  end if;
   perform pg_advisory_xact_lock_shared(hashtextextended('inbox ' || integration_id, 0));
   insert into platforms.inbound (integration_id, external_id, body)
   select _receive.integration_id, event ->> 'id', event -> 'body'
@@ -16342,7 +16416,8 @@ begin
 end;
 $$;
 comment on function platforms._receive is
-  'Stores what a platform has told, `[{id, body}]`, and asks for a run that applies it; returns how much of it is new.';
+  'Stores what a platform has told, `[{id, body}]`, and asks for a run that applies it; returns how much of it is new,
+null where the integration is not connected.';
 
 create function platforms._open_inbox(integration_id uuid) returns void
 language plpgsql volatile set search_path = ''
@@ -16389,6 +16464,9 @@ begin
       left(told ->> 'language', 35)
     ) then
     return contact;
+  end if;
+  if contact.id is null and not identity._count_attempt('contacts:' || integration_id, 5000, interval '1 hour') then
+    raise exception using errcode = 'PT429', message = 'More than 5000 people are new in an hour.';
   end if;
   insert into platforms.contacts as known (integration_id, external_id, name, username, language)
   values (
@@ -16480,6 +16558,8 @@ declare
   channel      chat.channels;
   message      chat.messages;
   said         text := coalesce(left(nullif(told ->> 'text', ''), 10000), '[…]');
+  -- What is too large to keep is no reason to lose the message.
+  meant        jsonb := case when pg_column_size(told -> 'intent' -> 'entities') <= 16384 then told -> 'intent' end;
   answer       text;
 begin
   select * into known
@@ -16510,8 +16590,14 @@ begin
     )),
     clock_timestamp()
   );
-  insert into platforms.external_messages (integration_id, external_id, channel_id, message_id, contact_id, direction)
-  values (integration.id, told ->> 'message', channel.id, message.id, contact.id, 'inbound');
+  insert into platforms.external_messages (
+    integration_id, external_id, channel_id, message_id, contact_id, direction, intent, entities, confidence
+  )
+  values (
+    integration.id, told ->> 'message', channel.id, message.id, contact.id, 'inbound', meant ->> 'name',
+    meant -> 'entities', (meant ->> 'confidence')::double precision
+  )
+  returning * into known;
   perform platforms._expect_files(message);
   update platforms.conversations as place set
     -- By the platform's clock: it may tell late, and counts from then how long one may reply.
@@ -16524,7 +16610,7 @@ begin
   if answer is not null then
     perform platforms._say(channel.id, answer);
   elsif conversation.status = 'active' and told ->> 'kind' in ('message', 'press') then
-    perform platforms._step(conversation, coalesce(told ->> 'pressed', said));
+    perform platforms._step(conversation, coalesce(told ->> 'pressed', said), known.intent, known.confidence);
   end if;
 end;
 $$;
@@ -16959,7 +17045,7 @@ comment on function platforms.set_conversation_state is
 
 create function platforms.set_transition(
   integration_id uuid, state text, trigger text, next_state text, reply text default null,
-  escalates boolean default false
+  escalates boolean default false, sure double precision default 0.7
 ) returns platforms.transitions
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -16970,20 +17056,21 @@ begin
   if (select count(*) from platforms.transitions as known where known.integration_id = integration.id) >= 1000 then
     raise exception using errcode = 'PT409', message = 'An integration has 1,000 transitions at most.';
   end if;
-  insert into platforms.transitions as known (integration_id, state, trigger, next_state, reply, escalates)
+  insert into platforms.transitions as known (integration_id, state, trigger, next_state, reply, escalates, sure)
   values (
     integration.id, set_transition.state, lower(trim(set_transition.trigger)), set_transition.next_state,
-    set_transition.reply, coalesce(set_transition.escalates, false)
+    set_transition.reply, coalesce(set_transition.escalates, false), coalesce(set_transition.sure, 0.7)
   )
   on conflict on constraint transitions_pkey do update
-    set next_state = excluded.next_state, reply = excluded.reply, escalates = excluded.escalates
+    set next_state = excluded.next_state, reply = excluded.reply, escalates = excluded.escalates, sure = excluded.sure
   returning * into made;
   return made;
 end;
 $$;
 comment on function platforms.set_transition is
-  'Says what follows where someone writes or presses `trigger` (`*`: anything else) in a state: the next state, what is
-answered, and whether a person is to take over.
+  'Says what follows where someone writes or presses `trigger` in a state: the next state, what is answered, and whether
+a person is to take over. `intent:order_status` is what they want by it, where the service of INTENT_URL is at least as
+`sure`; `*` is anything else.
 
 @notNull';
 
@@ -17003,8 +17090,11 @@ end;
 $$;
 comment on function platforms.remove_transition is 'Takes a transition away.';
 
--- One step of the state machine, on what they wrote or pressed. Nobody's, where a person answers.
-create function platforms._step(conversation platforms.conversations, heard text) returns void
+-- One step of the state machine, on what they wrote or pressed; else on what they want by it. Nobody's, where a person
+-- answers.
+create function platforms._step(
+  conversation platforms.conversations, heard text, intent text, confidence double precision
+) returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -17016,8 +17106,11 @@ begin
   select * into transition
   from platforms.transitions as known
   where known.integration_id = conversation.integration_id and known.state = conversation.state
-    and known.trigger in (lower(trim(heard)), '*')
-  order by known.trigger = '*'
+    and case
+      when known.trigger like 'intent:%' then known.trigger = 'intent:' || intent and confidence >= known.sure
+      else known.trigger in (lower(trim(heard)), '*')
+    end
+  order by known.trigger = '*', known.trigger like 'intent:%'
   limit 1;
   if transition.integration_id is null then
     return;
@@ -17268,7 +17361,8 @@ begin
   return jsonb_build_object(
     'id', delivery.id, 'action', delivery.action, 'attempt', delivery.calls, 'tries', delivery.attempts,
     'integration', integration.id, 'platform', platform.id, 'chat', conversation.chat_id,
-    'text', message.text, 'buttons', message.metadata -> 'buttons', 'template', message.metadata -> 'template',
+    'message', delivery.message_id, 'text', message.text, 'buttons', message.metadata -> 'buttons',
+    'template', message.metadata -> 'template',
     'external', (
       select coalesce(jsonb_agg(sent.external_id order by sent.external_id), '[]')
       from platforms.external_messages as sent
@@ -17476,39 +17570,66 @@ begin atomic
 end;
 comment on function platforms.contact is 'Who wrote it on another platform; null for what was said here.';
 
+-- A computed field: Message.intent.
+create function platforms.intent(message chat.messages) returns platforms.message_intent
+language sql stable
+begin atomic
+  select row(told.intent, told.entities, told.confidence)::platforms.message_intent
+  from platforms.external_messages as told
+  where told.message_id = message.id and told.intent is not null
+  limit 1;
+end;
+comment on function platforms.intent is
+  'What they want by it, as the service of INTENT_URL says; null where it was not asked, or does not know.';
+
 -- --------------------------------------------------------------------------------------------
 -- Functions: runs that fetch data
 -- --------------------------------------------------------------------------------------------
 
--- Goes on where the last run of its kind broke off, or after it.
+-- One of a kind at a time: begun again, it is the one that is at work. The caller holds the row of the integration.
 create function platforms._begin_run(integration_id uuid, kind platforms.run_kind) returns platforms.runs
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  run  platforms.runs;
-  last platforms.runs;
+  run platforms.runs;
 begin
-  update platforms.runs as known set
-    status = 'failed', finished_at = clock_timestamp(), ended_xid = pg_current_xact_id(),
-    errors = known.errors || jsonb_build_object('message', 'The worker ended before it was through.')
-  where known.integration_id = _begin_run.integration_id and known.kind = _begin_run.kind
-    and known.status = 'running';
-  select * into last
+  select * into run
   from platforms.runs as known
   where known.integration_id = _begin_run.integration_id and known.kind = _begin_run.kind
-  order by known.id desc
-  limit 1;
-  insert into platforms.runs (integration_id, kind, cursor)
-  values (_begin_run.integration_id, _begin_run.kind, last.cursor)
-  returning * into run;
+    and known.status = 'running';
+  if run.id is null then
+    insert into platforms.runs (integration_id, kind)
+    values (_begin_run.integration_id, _begin_run.kind)
+    returning * into run;
+  end if;
   return run;
 end;
 $$;
-comment on function platforms._begin_run is 'Begins a run; its `cursor` is where the last one of its kind has come to.';
+comment on function platforms._begin_run is 'Begins a run, where none of its kind is at work.';
+
+-- A worker takes it up, at its cursor; whoever had it before is not heard any more. Null where it has ended.
+create function platforms._open_run(run_id uuid) returns platforms.runs
+language sql volatile set search_path = ''
+as $$
+  update platforms.runs as known set opened = known.opened + 1, tries = known.tries + 1
+  where known.id = run_id and known.status = 'running'
+  returning *;
+$$;
+
+-- Null where it has ended, or another worker has taken it up since.
+create function platforms._hold_run(run_id uuid, opened integer) returns platforms.runs
+language sql volatile set search_path = ''
+as $$
+  select known.*
+  from platforms.runs as known
+  where known.id = run_id and known.opened = _hold_run.opened and known.status = 'running'
+  for no key update;
+$$;
 
 create function platforms._note_run(
-  run_id uuid, synced integer, failed integer, called integer, failures integer, problems jsonb, cursor jsonb
-) returns void
+  run_id uuid, synced integer, failed integer, called integer, failures integer, took double precision,
+  problems jsonb, cursor jsonb
+) returns platforms.runs
 language sql volatile set search_path = ''
 as $$
   update platforms.runs as known set
@@ -17516,22 +17637,27 @@ as $$
     records_failed = known.records_failed + failed,
     calls = known.calls + called,
     failures = known.failures + _note_run.failures,
-    errors = case when jsonb_array_length(known.errors) < 100 then known.errors || problems else known.errors end,
-    cursor = coalesce(_note_run.cursor, known.cursor)
-  where known.id = run_id and known.status = 'running';
+    took = known.took + _note_run.took,
+    errors = jsonb_path_query_array(known.errors || problems, '$[0 to 99]'),
+    cursor = coalesce(_note_run.cursor, known.cursor),
+    tries = case when _note_run.cursor is null then known.tries else 1 end
+  where known.id = run_id and known.status = 'running'
+  returning *;
 $$;
 comment on function platforms._note_run is 'Adds what a page of a run has brought, in the transaction that stores it.';
 
+-- `done` of its cursor is how many parts of it were fetched to their end.
 create function platforms._end_run(run_id uuid, problem text default null) returns void
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  run platforms.runs;
+  run         platforms.runs;
+  integration platforms.integrations;
 begin
   update platforms.runs as known set
     status = case
-      when problem is null and known.records_failed = 0 then 'success'
-      when problem is null or known.records_synced > 0 then 'partial'
+      when problem is null and known.errors = '[]' then 'success'
+      when known.records_synced > 0 or (known.cursor ->> 'done')::integer > 0 then 'partial'
       else 'failed'
     end::platforms.run_status,
     errors = case when problem is null then known.errors
@@ -17539,9 +17665,25 @@ begin
     finished_at = clock_timestamp(), ended_xid = pg_current_xact_id()
   where known.id = run_id and known.status = 'running'
   returning * into run;
-  update platforms.integrations as known
-  set last_sync_at = run.finished_at, next_sync_at = run.finished_at + known.sync_interval
-  where known.id = run.integration_id;
+  if run.id is null then
+    return;
+  end if;
+  -- A part that was asked for in between does not put off the rest.
+  update platforms.integrations as known set
+    last_sync_at = run.finished_at,
+    next_sync_at = case
+      when known.status = 'disconnected' then null
+      when run.kind in ('full', 'incremental') then run.finished_at + known.sync_interval
+      else known.next_sync_at
+    end
+  where known.id = run.integration_id
+  returning * into integration;
+  perform events.publish(
+    'user:' || integration.user_id, 'sync_ended',
+    jsonb_build_object(
+      'integration_id', integration.id, 'run_id', run.id, 'kind', run.kind, 'status', run.status
+    )
+  );
 end;
 $$;
 comment on function platforms._end_run is 'Ends a run: success, partial where some of it is there, or failed.';
@@ -17602,6 +17744,7 @@ begin
     from platforms.runs as stored
     cross join lateral (
       values ('api_calls', stored.calls, stored.calls), ('errors', stored.failures, stored.failures),
+        ('response_time', stored.calls, stored.took),
         ('sync_duration', 1, 1000 * extract(epoch from stored.finished_at - stored.started_at))
     ) as figure (metric, count, total)
     where stored.ended_xid >= pg_snapshot_xmin(last.until)
@@ -17695,6 +17838,9 @@ begin
   delete from platforms.link_codes where expires_at < now();
   get diagnostics gone = row_count;
   total := total + gone;
+  delete from platforms.runs where finished_at < now() - interval '90 days';
+  get diagnostics gone = row_count;
+  total := total + gone;
   delete from platforms.metrics
   where period = 'minute' and starts_at < now() - interval '7 days'
     or period = 'hour' and starts_at < now() - interval '90 days';
@@ -17703,7 +17849,7 @@ begin
 end;
 $$;
 comment on function platforms.expire is
-  'Removes what platforms told over a week ago, codes that have expired, and figures that are kept no longer.';
+  'Removes what platforms told over a week ago, codes that have expired, and runs and figures that are kept no longer.';
 
 -- --------------------------------------------------------------------------------------------
 -- Triggers
@@ -17846,8 +17992,10 @@ alter table platforms.counted enable row level security;
 grant select on platforms.platforms, platforms.integrations, platforms.agents, platforms.contacts to member;
 grant select on platforms.transitions, platforms.conversations, platforms.runs, platforms.metrics to member;
 grant select on platforms.deliveries, platforms._served to member;
--- For Message.contact; how it is counted is nobody's.
-grant select (integration_id, external_id, channel_id, message_id, contact_id, direction, at)
+-- For Message.contact and Message.intent; how it is counted is nobody's.
+grant select (
+  integration_id, external_id, channel_id, message_id, contact_id, direction, at, intent, entities, confidence
+)
   on platforms.external_messages to member;
 
 revoke execute on all functions in schema platforms from public;
@@ -17860,6 +18008,7 @@ grant execute on function platforms.assign_conversation, platforms.set_conversat
 grant execute on function platforms.set_conversation_state to member;
 grant execute on function platforms.set_transition, platforms.remove_transition to member;
 grant execute on function platforms.resend_message, platforms.delivery, platforms.contact to member;
+grant execute on function platforms.intent to member;
 grant execute on function platforms.replies_until to member;
 grant execute on function platforms.tell_user to service;
 
@@ -17900,6 +18049,944 @@ values
   ('ask platforms again', '*/5 * * * *',  'platforms.ask_again'),
   ('close conversations', '*/10 * * * *', 'platforms.close_due'),
   ('expire platforms',    '55 3 * * *',   'platforms.expire')
+on conflict (name) do update set cron = excluded.cron, function = excluded.function;
+
+-- ============================================================================================
+-- commerce: what shops on other platforms sell, have and were ordered
+-- ============================================================================================
+-- A run (platforms.runs) walks through streams, page by page: products, stocks, orders. A page and the cursor behind
+-- it are stored in one transaction, so that whoever goes on with a run repeats or misses nothing. Where a stream was
+-- walked to its end stands in commerce.marks, for the next run. docs/platforms.md tells the way of a sync.
+
+create schema commerce;
+comment on schema commerce is 'What shops on other platforms sell, have in stock, and were ordered.';
+grant usage on schema commerce to member, operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type commerce.stream as enum ('products', 'stocks', 'orders');
+comment on type commerce.stream is
+  'What is fetched one after another, in this order: a stock is of a product that is known.';
+
+create type commerce.scheme as enum ('fbs', 'fbo');
+comment on type commerce.scheme is 'Who keeps and ships the goods: the seller, or the platform.';
+
+create type commerce.order_status as enum (
+  'new', 'assembling', 'delivering', 'delivered', 'cancelled', 'disputed', 'other'
+);
+comment on type commerce.order_status is
+  'To be packed; packed and waiting to be shipped; on its way; received; cancelled by whomever; in dispute; or something
+that there is no word for here.';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+create table commerce.products (
+  integration_id uuid        not null references platforms.integrations (id) on delete cascade,
+  external_id    text        not null,
+  article        text        not null,
+  name           text        not null,
+  brand          text,                                         -- null: not told
+  category       text,                                         -- null: not told
+  price          numeric,                                      -- null: not told
+  currency       text,                                         -- null: not told
+  picture_url    text,                                         -- null: none
+  changed_at     timestamptz,                                  -- null: not told
+  fetched_at     timestamptz not null,
+  gone_at        timestamptz,                                  -- null: it is there
+
+  primary key (integration_id, external_id),
+  constraint external_id_is_1_to_200_characters check (char_length(external_id) between 1 and 200),
+  constraint article_is_at_most_500_characters  check (char_length(article) <= 500),
+  constraint name_is_at_most_1000_characters    check (char_length(name) <= 1000)
+) with (fillfactor = 80);  -- each sync writes when it was seen
+comment on table  commerce.products                is
+  'Something that a shop sells, as its platform tells.
+
+@order external_id';
+comment on column commerce.products.integration_id is 'The shop.';
+comment on column commerce.products.external_id    is 'Its id on the platform.';
+comment on column commerce.products.article        is 'What the seller calls it.';
+comment on column commerce.products.name           is 'What buyers read.';
+comment on column commerce.products.brand          is 'Its brand; null where the platform does not say.';
+comment on column commerce.products.category       is 'Its kind of goods; null where the platform does not say.';
+comment on column commerce.products.price          is 'What it costs; null where the platform does not say.';
+comment on column commerce.products.currency       is 'In which currency: a code of three letters.';
+comment on column commerce.products.picture_url    is 'A picture of it, on the platform; null for none.';
+comment on column commerce.products.changed_at     is
+  'When it last changed there; null where the platform does not say.';
+comment on column commerce.products.fetched_at     is 'When it was last seen there.';
+comment on column commerce.products.gone_at        is
+  'Since when it has not been there any longer, as the last full run found; null while it is.';
+-- By what the seller calls it.
+create index products_integration_id_article_idx on commerce.products (integration_id, article);
+
+create table commerce.variants (
+  integration_id uuid   not null references platforms.integrations (id) on delete cascade,
+  external_id    text   not null,
+  product_id     text   not null,
+  size           text,                                         -- null: there is one only
+  barcodes       text[] not null default '{}',
+
+  primary key (integration_id, external_id),
+  foreign key (integration_id, product_id)
+    references commerce.products (integration_id, external_id) on delete cascade,
+  constraint external_id_is_1_to_200_characters check (char_length(external_id) between 1 and 200),
+  constraint barcodes_are_at_most_1000          check (cardinality(barcodes) <= 1000)
+);
+comment on table  commerce.variants                is
+  'A product as it lies on a shelf: one size of it. What is in stock and what is ordered are variants.
+
+@order external_id';
+comment on column commerce.variants.integration_id is 'The shop.';
+comment on column commerce.variants.external_id    is 'Its id on the platform.';
+comment on column commerce.variants.product_id     is 'The product''s id there.';
+comment on column commerce.variants.size           is 'Which size; null where there is one only.';
+comment on column commerce.variants.barcodes       is 'Its barcodes.';
+create index variants_integration_id_product_id_idx on commerce.variants (integration_id, product_id);
+
+create table commerce.warehouses (
+  integration_id uuid            not null references platforms.integrations (id) on delete cascade,
+  external_id    text            not null,
+  name           text            not null,
+  scheme         commerce.scheme not null,
+  fetched_at     timestamptz     not null,
+
+  primary key (integration_id, external_id),
+  constraint external_id_is_1_to_200_characters check (char_length(external_id) between 1 and 200)
+);
+comment on table  commerce.warehouses                is 'Where a shop''s goods lie.';
+comment on column commerce.warehouses.integration_id is 'The shop.';
+comment on column commerce.warehouses.external_id    is
+  'Its id on the platform; `fbo` and the like stand for all warehouses of the platform itself.';
+comment on column commerce.warehouses.name           is 'What it is called.';
+comment on column commerce.warehouses.scheme         is 'Whether it is the seller''s or the platform''s.';
+comment on column commerce.warehouses.fetched_at     is 'When it was last seen there.';
+
+create table commerce.stocks (
+  integration_id uuid        not null references platforms.integrations (id) on delete cascade,
+  warehouse_id   text        not null,
+  variant_id     text        not null,
+  quantity       integer     not null,
+  reserved       integer     not null default 0,
+  fetched_at     timestamptz not null,
+
+  primary key (integration_id, warehouse_id, variant_id),
+  foreign key (integration_id, warehouse_id)
+    references commerce.warehouses (integration_id, external_id) on delete cascade,
+  foreign key (integration_id, variant_id)
+    references commerce.variants (integration_id, external_id) on delete cascade,
+  constraint quantities_are_not_negative check (quantity >= 0 and reserved >= 0)
+) with (fillfactor = 80);
+comment on table  commerce.stocks                is
+  'How many of a variant lie in a warehouse.
+
+@order variant_id, warehouse_id';
+comment on column commerce.stocks.integration_id is 'The shop.';
+comment on column commerce.stocks.warehouse_id   is 'The warehouse''s id on the platform.';
+comment on column commerce.stocks.variant_id     is 'The variant''s id there.';
+comment on column commerce.stocks.quantity       is 'How many there are, those that are reserved included.';
+comment on column commerce.stocks.reserved       is 'How many of them are ordered; 0 where the platform does not say.';
+comment on column commerce.stocks.fetched_at     is 'When the platform said so.';
+create index stocks_integration_id_variant_id_idx on commerce.stocks (integration_id, variant_id, warehouse_id);
+
+create table commerce.orders (
+  integration_id  uuid                  not null references platforms.integrations (id) on delete cascade,
+  external_id     text                  not null,
+  number          text,                                        -- null: not told
+  scheme          commerce.scheme       not null,
+  status          commerce.order_status not null,
+  platform_status text,                                        -- null: not told
+  warehouse_id    text,                                        -- null: not told
+  total           numeric,                                     -- null: the prices are not told
+  currency        text,                                        -- null: not told
+  ordered_at      timestamptz           not null,
+  fetched_at      timestamptz           not null,
+
+  primary key (integration_id, external_id),
+  constraint external_id_is_1_to_200_characters check (char_length(external_id) between 1 and 200)
+) with (fillfactor = 80);
+comment on table  commerce.orders                 is
+  'What someone ordered in a shop and gets in one piece. Who it was is not kept.
+
+@order ordered_at desc, external_id desc';
+comment on column commerce.orders.integration_id  is 'The shop.';
+comment on column commerce.orders.external_id     is 'Its id on the platform: of an assembly order, of a posting.';
+comment on column commerce.orders.number          is 'What those have in common that were ordered together.';
+comment on column commerce.orders.scheme          is 'Who ships it.';
+comment on column commerce.orders.status          is 'How it stands.';
+comment on column commerce.orders.platform_status is 'How it stands, in the platform''s words.';
+comment on column commerce.orders.warehouse_id    is 'The id of the warehouse that it comes from.';
+comment on column commerce.orders.total           is 'What its items cost together; null where that is not told.';
+comment on column commerce.orders.currency        is 'In which currency: a code of three letters.';
+comment on column commerce.orders.ordered_at      is 'When it was ordered.';
+comment on column commerce.orders.fetched_at      is 'When the platform said so.';
+-- The newest orders of a shop; those that stand so.
+create index orders_integration_id_ordered_at_idx
+  on commerce.orders (integration_id, ordered_at desc, external_id desc);
+create index orders_integration_id_status_idx
+  on commerce.orders (integration_id, status, ordered_at desc, external_id desc);
+-- What commerce._open_orders looks for.
+create index orders_open_idx
+  on commerce.orders (integration_id, scheme, external_id) where status not in ('delivered', 'cancelled');
+
+create table commerce.order_items (
+  integration_id uuid    not null references platforms.integrations (id) on delete cascade,
+  order_id       text    not null,
+  position       integer not null,
+  variant_id     text,                                         -- null: not told
+  article        text,                                         -- null: not told
+  name           text,                                         -- null: not told
+  quantity       integer not null,
+  price          numeric,                                      -- null: not told
+
+  primary key (integration_id, order_id, position),
+  foreign key (integration_id, order_id)
+    references commerce.orders (integration_id, external_id) on delete cascade,
+  constraint quantity_is_positive check (quantity > 0)
+);
+comment on table  commerce.order_items                is
+  'One line of an order.
+
+@order order_id desc, position';
+comment on column commerce.order_items.integration_id is 'The shop.';
+comment on column commerce.order_items.order_id       is 'The order''s id on the platform.';
+comment on column commerce.order_items.position       is 'Its place in the order, from 1.';
+comment on column commerce.order_items.variant_id     is 'The variant''s id there.';
+comment on column commerce.order_items.article        is 'What the seller calls it.';
+comment on column commerce.order_items.name           is 'What it was called when it was ordered.';
+comment on column commerce.order_items.quantity       is 'How many.';
+comment on column commerce.order_items.price          is 'What one of them costs; null where that is not told.';
+
+comment on constraint variants_integration_id_product_id_fkey on commerce.variants is
+  '@name product
+@inverse variants';
+comment on constraint stocks_integration_id_warehouse_id_fkey on commerce.stocks is
+  '@name warehouse
+@inverse stocks';
+comment on constraint stocks_integration_id_variant_id_fkey on commerce.stocks is
+  '@name variant
+@inverse stocks';
+comment on constraint order_items_integration_id_order_id_fkey on commerce.order_items is
+  '@name order
+@inverse items';
+
+create table commerce.marks (
+  integration_id uuid            not null references platforms.integrations (id) on delete cascade,
+  stream         commerce.stream not null,
+  mark           jsonb           not null,
+
+  primary key (integration_id, stream)
+);
+comment on table commerce.marks is 'Up to where a stream was walked: what has changed since is fetched next.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: asking for runs
+-- --------------------------------------------------------------------------------------------
+
+create function commerce._enqueue(run platforms.runs, run_at timestamptz default now(), nonce text default null)
+returns void
+language sql volatile set search_path = ''
+as $$
+  select platforms._enqueue(
+    'sync_shop', jsonb_build_object('run', run.id), 'sync ' || run.integration_id, run_at, nonce
+  );
+$$;
+
+-- The caller holds the row of the integration.
+create function commerce._ask(integration_id uuid, kind platforms.run_kind) returns platforms.runs
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run platforms.runs := platforms._begin_run(integration_id, kind);
+begin
+  -- None has opened it: it is new.
+  if run.opened = 0 and not commerce._has_job(run.id) then
+    perform commerce._enqueue(run);
+  end if;
+  return run;
+end;
+$$;
+
+create function commerce._has_job(run_id uuid) returns boolean
+language sql stable set search_path = ''
+return exists (
+  select
+  from jobs.runs as job
+  where job.state in ('queued', 'running') and job.task = 'sync_shop' and job.payload ->> 'run' = run_id::text
+);
+
+create function commerce.request_sync(integration_id uuid, kind platforms.run_kind default 'incremental')
+returns platforms.runs
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  integration platforms.integrations := platforms._lock_integration(integration_id);
+  run         platforms.runs;
+begin
+  -- Guards.
+  if not commerce._is_shop(integration.platform_id) then
+    raise exception using errcode = 'PT400', message = 'There is nothing to fetch from this platform.',
+      column = 'integration_id';
+  end if;
+  if integration.status <> 'connected' then
+    raise exception using errcode = 'PT409',
+      message = format('The integration is not connected: its status is %s.', integration.status),
+      hint = 'Connect it with credentials that the platform takes.';
+  end if;
+  select * into run
+  from platforms.runs as known
+  where known.integration_id = integration.id and known.kind = request_sync.kind and known.status = 'running';
+  if run.id is not null then
+    return run;
+  end if;
+  if not identity._count_attempt('sync:' || integration.id, 30, interval '1 hour') then
+    perform public.refuse('PT429', 'Too many runs were asked for; try again in an hour.');
+    return null;
+  end if;
+
+  return commerce._ask(integration.id, kind);
+end;
+$$;
+comment on function commerce.request_sync is
+  'Asks for a run that fetches what a shop sells, has and was ordered; for its owner. One of a kind is at work at a
+time: asked for again, it is the same run. `FULL` fetches everything, `INCREMENTAL` what has changed, `PRODUCTS` and
+`ORDERS` a part of that.
+
+@notNull';
+
+create function commerce._is_shop(platform_id text) returns boolean
+language sql stable set search_path = ''
+return exists (
+  select from platforms.platforms as platform where platform.id = platform_id and platform.type = 'ecommerce'
+);
+
+create function commerce.sync_due() returns bigint
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  slot  text := to_char(now() at time zone 'UTC', 'YYYY-MM-DD HH24:MI');
+  due   platforms.integrations;
+  lost  platforms.runs;
+  asked bigint := 0;
+begin
+  for due in
+    select known.*
+    from platforms.integrations as known
+    where known.status = 'connected' and known.next_sync_at <= now() and commerce._is_shop(known.platform_id)
+    order by known.next_sync_at
+    limit 1000
+    for no key update skip locked
+  loop
+    -- Everything once a week: what is gone from a shop is found so.
+    perform commerce._ask(due.id, case when exists (
+      select
+      from platforms.runs as known
+      where known.integration_id = due.id and known.kind = 'full' and known.status <> 'failed'
+        and known.started_at > now() - interval '7 days'
+    ) then 'incremental' else 'full' end::platforms.run_kind);
+    update platforms.integrations as known set next_sync_at = now() + known.sync_interval where known.id = due.id;
+    asked := asked + 1;
+  end loop;
+  -- Whose job is gone, or was cancelled.
+  for lost in
+    select known.* from platforms.runs as known where known.status = 'running' and not commerce._has_job(known.id)
+  loop
+    perform commerce._enqueue(lost, nonce => format('again %s %s', lost.id, slot));
+    asked := asked + 1;
+  end loop;
+  return asked;
+end;
+$$;
+comment on function commerce.sync_due is
+  'Asks for runs of the shops whose time has come, and again for those that nobody sees to; returns how many.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: the way of a run
+-- --------------------------------------------------------------------------------------------
+
+create function commerce._streams(kind platforms.run_kind) returns commerce.stream[]
+language sql immutable set search_path = ''
+return case kind
+  when 'products' then '{products,stocks}'
+  when 'orders' then '{orders}'
+  else '{products,stocks,orders}'
+end::commerce.stream[];
+
+-- What is to be fetched next; null where the run is through, and ended by that.
+create function commerce._step(run platforms.runs) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  streams commerce.stream[] := commerce._streams(run.kind);
+  -- How many streams are behind it.
+  behind  integer := coalesce((run.cursor ->> 'behind')::integer, 0);
+  wanted  commerce.stream := streams[behind + 1];
+begin
+  if wanted is null then
+    perform platforms._end_run(run.id);
+    return null;
+  end if;
+  if exists (
+    select from platforms.integrations as known where known.id = run.integration_id and known.status = 'disconnected'
+  ) then
+    perform platforms._end_run(run.id, 'The integration is disconnected.');
+    return null;
+  end if;
+  return jsonb_build_object(
+    'run', run.id, 'opened', run.opened, 'tries', run.tries, 'integration', run.integration_id,
+    'stream', wanted, 'at', run.cursor -> 'at',
+    'share', behind::real / cardinality(streams),
+    'mark', (
+      select known.mark
+      from commerce.marks as known
+      where known.integration_id = run.integration_id and known.stream = wanted and run.kind <> 'full'
+    )
+  );
+end;
+$$;
+
+-- Takes a run up, where it was left. Whoever had it before stores nothing any more.
+create function commerce._open(run_id uuid) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run platforms.runs := platforms._open_run(run_id);
+begin
+  if run.id is null then
+    return null;
+  end if;
+  -- A page that kills whoever takes it would be taken for ever.
+  if run.tries > 20 then
+    perform platforms._end_run(run.id, 'It was taken up 20 times and came no further.');
+    return null;
+  end if;
+  return commerce._step(run);
+end;
+$$;
+comment on function commerce._open is
+  'Takes up a run, for the workers: what is to be fetched next; null where it has ended.';
+
+-- In how many seconds the platform may be asked, and when that is; its pace is used up by that, but where it is more
+-- than `most`: nobody waits for that.
+create function commerce._turn(
+  integration_id uuid, most double precision, out wait double precision, out at timestamptz
+)
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  platform   platforms.platforms;
+  used_until timestamptz;
+begin
+  select known.* into platform
+  from platforms.integrations as mine
+  join platforms.platforms as known on known.id = mine.platform_id
+  where mine.id = _turn.integration_id;
+  select inbox.calls_at into used_until
+  from platforms.inboxes as inbox
+  where inbox.integration_id = _turn.integration_id
+  for no key update;
+  wait := extract(epoch from platforms._wait(
+    used_until, platform.calls_per_second, ceil(platform.calls_per_second)::integer
+  ));
+  if wait <= most then
+    update platforms.inboxes as inbox
+    set calls_at = greatest(inbox.calls_at, clock_timestamp())
+      + make_interval(secs => (1 / platform.calls_per_second)::double precision)
+    where inbox.integration_id = _turn.integration_id;
+  end if;
+  at := clock_timestamp() + make_interval(secs => wait);
+end;
+$$;
+
+-- The ids of variants that may be in stock, in order.
+create function commerce._variants(integration_id uuid, after text, most integer) returns setof text
+language sql stable set search_path = ''
+as $$
+  select known.external_id
+  from commerce.variants as known
+  join commerce.products as product
+    on product.integration_id = known.integration_id and product.external_id = known.product_id
+  where known.integration_id = _variants.integration_id and known.external_id > after and product.gone_at is null
+  order by known.external_id
+  limit most;
+$$;
+
+-- The ids of orders that may change yet, in order.
+create function commerce._open_orders(integration_id uuid, scheme commerce.scheme, after text, most integer)
+returns setof text
+language sql stable set search_path = ''
+as $$
+  select known.external_id
+  from commerce.orders as known
+  where known.integration_id = _open_orders.integration_id and known.scheme = _open_orders.scheme
+    and known.status not in ('delivered', 'cancelled') and known.external_id > after
+  order by known.external_id
+  limit most;
+$$;
+
+-- Stores a page of a stream and where it ends; gives what is to be fetched next, as _open does. Of what is told twice,
+-- the later word holds; of two pages, the one that was asked for later.
+create function commerce._store(run_id uuid, opened integer, page jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run      platforms.runs := platforms._hold_run(run_id, opened);
+  asked_at timestamptz := (page ->> 'asked_at')::timestamptz;
+  problems jsonb := coalesce(page -> 'problems', '[]');
+  next     jsonb := nullif(page -> 'next', 'null');
+  stored   integer := 0;
+begin
+  if run.id is null then
+    return null;
+  end if;
+  stored := commerce._store_products(run, asked_at, coalesce(page -> 'products', '[]'))
+    + commerce._store_stocks(run, asked_at, coalesce(page -> 'warehouses', '[]'), coalesce(page -> 'stocks', '[]'))
+    + commerce._store_orders(run, asked_at, coalesce(page -> 'orders', '[]'))
+    + commerce._store_statuses(run, asked_at, coalesce(page -> 'statuses', '[]'));
+  run := platforms._note_run(
+    run.id, stored, jsonb_array_length(problems), (page ->> 'calls')::integer, 0,
+    (page ->> 'took')::double precision, problems, coalesce(run.cursor, '{}') || jsonb_build_object('at', next)
+  );
+  if next is null then
+    run := commerce._end_stream(run, nullif(page -> 'mark', 'null'));
+  end if;
+  return commerce._step(run);
+end;
+$$;
+comment on function commerce._store is 'Stores a page of a run, for the workers; gives what is to be fetched next.';
+
+-- The stream was walked to its end.
+create function commerce._end_stream(run platforms.runs, mark jsonb) returns platforms.runs
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  behind integer := coalesce((run.cursor ->> 'behind')::integer, 0);
+  walked commerce.stream := (commerce._streams(run.kind))[behind + 1];
+begin
+  if mark is not null then
+    insert into commerce.marks as known (integration_id, stream, mark)
+    values (run.integration_id, walked, _end_stream.mark)
+    on conflict on constraint marks_pkey do update set mark = excluded.mark;
+  end if;
+  -- What was not met is gone. Where something could not be read, that may be it.
+  if run.records_failed = 0 then
+    if walked = 'products' and run.kind = 'full' then
+      update commerce.products as known set gone_at = clock_timestamp()
+      where known.integration_id = run.integration_id and known.fetched_at < run.started_at and known.gone_at is null;
+    elsif walked = 'stocks' then
+      update commerce.stocks as known set quantity = 0, reserved = 0, fetched_at = clock_timestamp()
+      where known.integration_id = run.integration_id and known.fetched_at < run.started_at
+        and (known.quantity > 0 or known.reserved > 0);
+    end if;
+  end if;
+  update platforms.runs as known
+  set cursor = jsonb_build_object(
+    'behind', behind + 1, 'done', coalesce((run.cursor ->> 'done')::integer, 0) + 1
+  )
+  where known.id = run.id
+  returning * into run;
+  return run;
+end;
+$$;
+
+-- What could not be fetched: `retry_in` seconds to wait, null to give the stream up; `is_put_off` where the platform
+-- only asked to wait, `ends` where the whole run is of no use. Gives what is to be fetched next, as _open does.
+create function commerce._not_fetched(
+  run_id uuid, opened integer, problem text, calls integer, took double precision, retry_in double precision,
+  is_put_off boolean, ends boolean
+) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run    platforms.runs := platforms._hold_run(run_id, opened);
+  behind integer := coalesce((run.cursor ->> 'behind')::integer, 0);
+  due_at timestamptz := clock_timestamp() + make_interval(secs => retry_in);
+begin
+  if run.id is null then
+    return null;
+  end if;
+  -- What was not even asked has not failed.
+  run := platforms._note_run(run.id, 0, 0, calls, least(calls, 1), took, '[]', null);
+  -- A platform that asks to wait for ever is not waited for.
+  if ends or is_put_off and run.started_at < now() - interval '1 day' then
+    perform platforms._end_run(run.id, problem);
+    return null;
+  end if;
+  if retry_in is not null then
+    if is_put_off then
+      update platforms.inboxes as inbox set calls_at = greatest(inbox.calls_at, due_at)
+      where inbox.integration_id = run.integration_id;
+      update platforms.runs as known set tries = known.tries - 1 where known.id = run.id;
+    end if;
+    perform commerce._enqueue(run, due_at);
+    return null;
+  end if;
+  update platforms.runs as known set
+    tries = 1,
+    errors = known.errors || jsonb_build_object(
+      'record', (commerce._streams(known.kind))[behind + 1], 'message', left(problem, 1000)
+    ),
+    cursor = jsonb_build_object('behind', behind + 1, 'done', coalesce((known.cursor ->> 'done')::integer, 0))
+  where known.id = run.id
+  returning * into run;
+  return commerce._step(run);
+end;
+$$;
+comment on function commerce._not_fetched is 'Notes that a page of a run could not be fetched, for the workers.';
+
+-- Goes on in another job: this one has taken its time.
+create function commerce._go_on(run_id uuid, opened integer) returns void
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  run platforms.runs := platforms._hold_run(run_id, opened);
+begin
+  if run.id is not null then
+    perform commerce._enqueue(run);
+  end if;
+end;
+$$;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: what is told
+-- --------------------------------------------------------------------------------------------
+
+create function commerce._store_products(run platforms.runs, asked_at timestamptz, told jsonb) returns integer
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  stored text[];
+begin
+  with listed as (
+    select distinct on (each.id) each.*
+    from rows from (
+      jsonb_to_recordset(told) as (
+        id text, article text, name text, brand text, category text, price numeric, currency text, picture_url text,
+        changed_at timestamptz
+      )
+    ) with ordinality as each (
+      id, article, name, brand, category, price, currency, picture_url, changed_at, position
+    )
+    order by each.id, each.changed_at desc nulls last, each.position desc
+  ), kept as (
+    insert into commerce.products as known (
+      integration_id, external_id, article, name, brand, category, price, currency, picture_url, changed_at, fetched_at
+    )
+    select
+      run.integration_id, listed.id, left(listed.article, 500), left(listed.name, 1000), left(listed.brand, 500),
+      left(listed.category, 500), listed.price, listed.currency,
+      -- Whatever else a platform may name would be for a browser to open.
+      case when listed.picture_url like 'https://%' then left(listed.picture_url, 2000) end,
+      listed.changed_at, asked_at
+    from listed
+    order by listed.id
+    on conflict on constraint products_pkey do update set
+      article = excluded.article, name = excluded.name, brand = excluded.brand, category = excluded.category,
+      price = excluded.price, currency = excluded.currency, picture_url = excluded.picture_url,
+      changed_at = excluded.changed_at, fetched_at = excluded.fetched_at, gone_at = null
+    where known.fetched_at <= excluded.fetched_at
+      and coalesce(known.changed_at <= excluded.changed_at, true)
+    returning known.external_id
+  )
+  select coalesce(array_agg(kept.external_id), '{}') into stored from kept;
+
+  -- What is known newer already was seen all the same.
+  update commerce.products as known set fetched_at = asked_at, gone_at = null
+  where known.integration_id = run.integration_id and known.fetched_at < asked_at
+    and known.external_id in (select each ->> 'id' from jsonb_array_elements(told) as each);
+
+  with listed as (
+    select distinct on (variant.id) variant.id, variant.size, variant.barcodes, product.id as product_id
+    from jsonb_to_recordset(told) as product (id text, variants jsonb)
+    cross join lateral jsonb_to_recordset(product.variants) as variant (id text, size text, barcodes text[])
+    where product.id = any (stored)
+    order by variant.id
+  ), gone as (
+    delete from commerce.variants as known
+    where known.integration_id = run.integration_id and known.product_id = any (stored)
+      and not exists (select from listed where listed.id = known.external_id)
+  )
+  insert into commerce.variants as known (integration_id, external_id, product_id, size, barcodes)
+  select run.integration_id, listed.id, listed.product_id, left(listed.size, 200), coalesce(listed.barcodes, '{}')
+  from listed
+  on conflict on constraint variants_pkey do update
+    set product_id = excluded.product_id, size = excluded.size, barcodes = excluded.barcodes
+  where (known.product_id, known.size, known.barcodes)
+    is distinct from (excluded.product_id, excluded.size, excluded.barcodes);
+  return cardinality(stored);
+end;
+$$;
+
+create function commerce._store_stocks(run platforms.runs, asked_at timestamptz, places jsonb, told jsonb)
+returns integer
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  stored integer;
+begin
+  insert into commerce.warehouses as known (integration_id, external_id, name, scheme, fetched_at)
+  select distinct on (each.id) run.integration_id, each.id, left(each.name, 500), each.scheme, asked_at
+  from jsonb_to_recordset(places) as each (id text, name text, scheme commerce.scheme)
+  order by each.id
+  on conflict on constraint warehouses_pkey do update
+    set name = excluded.name, scheme = excluded.scheme, fetched_at = excluded.fetched_at
+  where known.fetched_at <= excluded.fetched_at;
+
+  -- What is new in the shop since its products were fetched comes with the next run. Nothing of what was never there is
+  -- not noted.
+  with listed as (
+    select distinct on (each.warehouse, each.variant) each.*
+    from rows from (
+      jsonb_to_recordset(told) as (warehouse text, variant text, quantity integer, reserved integer)
+    ) with ordinality as each (warehouse, variant, quantity, reserved, position)
+    order by each.warehouse, each.variant, each.position desc
+  )
+  insert into commerce.stocks as known (integration_id, warehouse_id, variant_id, quantity, reserved, fetched_at)
+  select run.integration_id, listed.warehouse, listed.variant, listed.quantity, coalesce(listed.reserved, 0), asked_at
+  from listed
+  join commerce.variants as variant
+    on variant.integration_id = run.integration_id and variant.external_id = listed.variant
+  left join commerce.stocks as before
+    on before.integration_id = run.integration_id and before.warehouse_id = listed.warehouse
+    and before.variant_id = listed.variant
+  where listed.quantity > 0 or listed.reserved > 0 or before.variant_id is not null
+  on conflict on constraint stocks_pkey do update
+    set quantity = excluded.quantity, reserved = excluded.reserved, fetched_at = excluded.fetched_at
+  where known.fetched_at <= excluded.fetched_at;
+  get diagnostics stored = row_count;
+  return stored;
+end;
+$$;
+
+create function commerce._store_orders(run platforms.runs, asked_at timestamptz, told jsonb) returns integer
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  changes jsonb;
+  stored  text[];
+begin
+  with listed as (
+    select distinct on (each.id) each.*
+    from rows from (
+      jsonb_to_recordset(told) as (
+        id text, number text, scheme commerce.scheme, status commerce.order_status, platform_status text,
+        warehouse_id text, currency text, ordered_at timestamptz, items jsonb
+      )
+    ) with ordinality as each (
+      id, number, scheme, status, platform_status, warehouse_id, currency, ordered_at, items, position
+    )
+    order by each.id, each.position desc
+  ), kept as (
+    insert into commerce.orders as known (
+      integration_id, external_id, number, scheme, status, platform_status, warehouse_id, total, currency, ordered_at,
+      fetched_at
+    )
+    select
+      run.integration_id, listed.id, left(listed.number, 200), listed.scheme, listed.status,
+      left(listed.platform_status, 200), left(listed.warehouse_id, 200),
+      (
+        select case when bool_and(item.price is not null) then sum(item.price * item.quantity) end
+        from jsonb_to_recordset(listed.items) as item (price numeric, quantity integer)
+      ),
+      listed.currency, listed.ordered_at, asked_at
+    from listed
+    order by listed.id
+    on conflict on constraint orders_pkey do update set
+      number = excluded.number, scheme = excluded.scheme, status = excluded.status,
+      platform_status = excluded.platform_status, warehouse_id = excluded.warehouse_id, total = excluded.total,
+      currency = excluded.currency, ordered_at = excluded.ordered_at, fetched_at = excluded.fetched_at
+    where known.fetched_at <= excluded.fetched_at
+    returning known.external_id, known.status
+  )
+  select
+    coalesce(array_agg(kept.external_id), '{}'),
+    -- What comes with everything else is no news.
+    coalesce(
+      jsonb_agg(
+        jsonb_build_object('id', kept.external_id, 'status', kept.status, 'was', before.status)
+        order by kept.external_id
+      ) filter (where before.status <> kept.status or before.status is null and run.kind <> 'full'),
+      '[]'
+    )
+  into stored, changes
+  from kept
+  left join commerce.orders as before
+    on before.integration_id = run.integration_id and before.external_id = kept.external_id;
+
+  with listed as (
+    select distinct on (each.id, item.position) each.id, item.*
+    from jsonb_to_recordset(told) as each (id text, items jsonb)
+    cross join lateral rows from (
+      jsonb_to_recordset(each.items) as (variant text, article text, name text, quantity integer, price numeric)
+    ) with ordinality as item (variant, article, name, quantity, price, position)
+    where each.id = any (stored)
+    order by each.id, item.position
+  ), gone as (
+    delete from commerce.order_items as known
+    where known.integration_id = run.integration_id and known.order_id = any (stored)
+      and not exists (select from listed where listed.id = known.order_id and listed.position = known.position)
+  )
+  insert into commerce.order_items as known (
+    integration_id, order_id, position, variant_id, article, name, quantity, price
+  )
+  select
+    run.integration_id, listed.id, listed.position, left(listed.variant, 200), left(listed.article, 500),
+    left(listed.name, 1000), listed.quantity, listed.price
+  from listed
+  on conflict on constraint order_items_pkey do update set
+    variant_id = excluded.variant_id, article = excluded.article, name = excluded.name,
+    quantity = excluded.quantity, price = excluded.price
+  where (known.variant_id, known.article, known.name, known.quantity, known.price)
+    is distinct from (excluded.variant_id, excluded.article, excluded.name, excluded.quantity, excluded.price);
+  perform commerce._tell(run, changes);
+  return cardinality(stored);
+end;
+$$;
+
+-- Only how orders stand that are known already.
+create function commerce._store_statuses(run platforms.runs, asked_at timestamptz, told jsonb) returns integer
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  changes jsonb;
+  stored  integer;
+begin
+  with listed as (
+    select distinct on (each.id) each.*
+    from jsonb_to_recordset(told) as each (id text, status commerce.order_status, platform_status text)
+    order by each.id
+  ), kept as (
+    update commerce.orders as known
+    set status = listed.status, platform_status = left(listed.platform_status, 200), fetched_at = asked_at
+    from listed
+    where known.integration_id = run.integration_id and known.external_id = listed.id and known.fetched_at <= asked_at
+      and (known.status, known.platform_status) is distinct from (listed.status, left(listed.platform_status, 200))
+    returning known.external_id, known.status
+  )
+  select
+    count(*),
+    coalesce(
+      jsonb_agg(
+        jsonb_build_object('id', kept.external_id, 'status', kept.status, 'was', before.status)
+        order by kept.external_id
+      ) filter (where before.status <> kept.status),
+      '[]'
+    )
+  into stored, changes
+  from kept
+  join commerce.orders as before
+    on before.integration_id = run.integration_id and before.external_id = kept.external_id;
+  perform commerce._tell(run, changes);
+  return stored;
+end;
+$$;
+
+-- One event for a page; it names 100 at most.
+create function commerce._tell(run platforms.runs, changes jsonb) returns void
+language sql volatile set search_path = ''
+as $$
+  select events.publish(
+    'user:' || integration.user_id, 'orders_changed',
+    jsonb_build_object(
+      'integration_id', integration.id, 'count', jsonb_array_length(changes),
+      'orders', jsonb_path_query_array(changes, '$[0 to 99]')
+    )
+  )
+  from platforms.integrations as integration
+  where integration.id = run.integration_id and jsonb_array_length(changes) > 0;
+$$;
+
+-- A computed field: OrderItem.variant.
+create function commerce.variant(item commerce.order_items) returns setof commerce.variants
+language sql stable rows 1
+begin atomic
+  select known.*
+  from commerce.variants as known
+  where known.integration_id = item.integration_id and known.external_id = item.variant_id;
+end;
+comment on function commerce.variant is 'What was ordered; null where the shop no longer sells it.';
+
+-- --------------------------------------------------------------------------------------------
+-- Triggers
+-- --------------------------------------------------------------------------------------------
+
+-- A shop that works from now on, or is to be fetched more or less often.
+create function commerce._plan_sync() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  if commerce._is_shop(new.platform_id) then
+    new.next_sync_at := coalesce(new.last_sync_at + new.sync_interval, now());
+  end if;
+  return new;
+end;
+$$;
+create trigger plan_sync before update of status, sync_interval on platforms.integrations
+  for each row when (
+    new.status = 'connected' and (old.status <> 'connected' or new.sync_interval <> old.sync_interval)
+  )
+  execute function commerce._plan_sync();
+
+-- --------------------------------------------------------------------------------------------
+-- Policies
+-- --------------------------------------------------------------------------------------------
+
+alter table commerce.products enable row level security;
+create policy members_see_products_of_what_they_serve on commerce.products for select to member
+  using (integration_id in (select integration_id from platforms._served));
+
+alter table commerce.variants enable row level security;
+create policy members_see_variants_of_what_they_serve on commerce.variants for select to member
+  using (integration_id in (select integration_id from platforms._served));
+
+alter table commerce.warehouses enable row level security;
+create policy members_see_warehouses_of_what_they_serve on commerce.warehouses for select to member
+  using (integration_id in (select integration_id from platforms._served));
+
+alter table commerce.stocks enable row level security;
+create policy members_see_stocks_of_what_they_serve on commerce.stocks for select to member
+  using (integration_id in (select integration_id from platforms._served));
+
+alter table commerce.orders enable row level security;
+create policy members_see_orders_of_what_they_serve on commerce.orders for select to member
+  using (integration_id in (select integration_id from platforms._served));
+
+alter table commerce.order_items enable row level security;
+create policy members_see_items_of_what_they_serve on commerce.order_items for select to member
+  using (integration_id in (select integration_id from platforms._served));
+
+-- No policy, no grant: only functions reach it.
+alter table commerce.marks enable row level security;
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+grant select on commerce.products, commerce.variants, commerce.warehouses, commerce.stocks to member;
+grant select on commerce.orders, commerce.order_items to member;
+revoke execute on all functions in schema commerce from public;
+grant execute on function commerce.request_sync, commerce.variant to member;
+
+-- --------------------------------------------------------------------------------------------
+-- Queue, task, schedule (UTC)
+-- --------------------------------------------------------------------------------------------
+
+insert into jobs.queues (name, retries, retry_delay, retry_delay_max, expires_after, kept, concurrency)
+values ('syncing', 30, '1 second', '1 minute', '15 minutes', '1 day', 4)
+on conflict (name) do nothing;
+
+insert into jobs.tasks (name, description, queue, timeout, kept)
+values (
+  'sync_shop', 'Fetches what a shop sells, has and was ordered (docs/platforms.md).', 'syncing', '10 minutes', '1 day'
+)
+on conflict (name) do update set description = excluded.description;
+
+insert into jobs.schedules (name, cron, function)
+values ('sync shops', '* * * * *', 'commerce.sync_due')
 on conflict (name) do update set cron = excluded.cron, function = excluded.function;
 
 -- ============================================================================================

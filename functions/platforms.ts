@@ -19,6 +19,8 @@ export type Outgoing = {
   integration: string;
   platform: string;
   chat: string;
+  /** The message, by our id: the same whenever it is sent again. */
+  message: string;
   text: string | null;
   /** Rows of buttons below it, as the message's metadata has them. */
   buttons: unknown;
@@ -67,17 +69,18 @@ export function openArrivals(ask: Ask) {
     async held(integration: string): Promise<Held | undefined> {
       return (await ask({ name: 'credentials', text: credentialsText, values: [integration] })).rows[0];
     },
-    receive: (integration: string, told: Told[]): Promise<number> => receive(ask, integration, told),
+    receive: (integration: string, told: Told[]) => receive(ask, integration, told),
   };
 }
 
-async function receive(ask: Ask, integration: string, told: Told[]): Promise<number> {
+/** @returns how much of it is new; null where the integration is not connected. */
+async function receive(ask: Ask, integration: string, told: Told[]): Promise<number | null> {
   const text = 'select platforms._receive($1, $2) as fresh';
   return (await ask({ name: 'receive', text, values: [integration, storable(told)] })).rows[0].fresh;
 }
 
 /** JSON that jsonb takes: it has no place for NUL and for halves of characters. */
-function storable(value: unknown): string {
+export function storable(value: unknown): string {
   return JSON.stringify(value, (_, each) =>
     typeof each === 'string' ? each.replaceAll('\0', '').toWellFormed() : each,
   );
@@ -88,8 +91,7 @@ export function openPlatforms(client: pg.ClientBase) {
   const one = async (text: string, values: unknown[]) => (await client.query(text, values)).rows[0];
   return {
     held: (integration: string): Promise<Held | undefined> => one(credentialsText, [integration]),
-    receive: (integration: string, told: Told[]): Promise<number> =>
-      receive((query) => client.query(query), integration, told),
+    receive: (integration: string, told: Told[]) => receive((query) => client.query(query), integration, told),
 
     /** From now on, what comes asks for another run. */
     async openInbox(integration: string): Promise<void> {

@@ -80,6 +80,13 @@ export function webAddress() {
   });
 }
 
+/** The addresses of a service that has several hosts: * stands for the name of each. */
+export function starredAddress() {
+  return z.string().refine((text) => /^https?:$/.test(URL.parse(text)?.protocol ?? '') && text.includes('*'), {
+    error: ({ input }) => `must be a URL such as https://*.example or http://localhost:8080/*, not "${input}"`,
+  });
+}
+
 /** Keys of 32 bytes as base64url, separated by commas. Its errors say nothing of them. */
 export function backupKeys() {
   return z.string().transform((text, context) => {

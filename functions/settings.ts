@@ -12,6 +12,7 @@ import {
   postgresUrl,
   redisUrl,
   signingKeys,
+  starredAddress,
   webAddress,
   yesOrNo,
 } from './setting-kinds.ts';
@@ -30,6 +31,18 @@ export const settingsSchema = z.object({
       'What this installation is for. Production insists on its own secrets and closes what only developers need.',
     )
     .meta({ default: 'production if NODE_ENV is, else development' }),
+  VAULT_SECRET: z
+    .string()
+    .regex(/^[^/\s]+(\/[^/\s]+)+$/, { error: 'must be a mount and a path, such as secret/plinth' })
+    .optional()
+    .describe(
+      'A secret of HashiCorp Vault that holds settings, such as secret/plinth: the mount of a KV engine of version 2, and the path in it. ' +
+        'Its keys are names of settings, CREDENTIALS_KEY or JWT_KEYS, read once at the start; what the environment sets itself holds.',
+    ),
+  VAULT_ADDR: webAddress()
+    .optional()
+    .describe('The address of Vault, such as https://vault.example:8200. It is asked only where VAULT_SECRET is set.'),
+  VAULT_TOKEN: z.string().optional().describe('What Vault lets one read VAULT_SECRET by.'),
   HOST: z.string().default('localhost').describe('The name or address to listen on; 0.0.0.0 for every network.'),
   PORT: integer(0, 65535).default(4000).describe('The port to listen on; 0 takes a free one.'),
   TRUSTED_PROXIES: integer(0, 10)
@@ -202,9 +215,23 @@ export const settingsSchema = z.object({
   TELEGRAM_API: webAddress()
     .default('https://api.telegram.org')
     .describe('Where the Bot API of Telegram is: another one where a server of its own is run.'),
+  INTENT_URL: httpUrl()
+    .optional()
+    .describe(
+      'A service that is asked what people on other platforms want by their messages: it gets {text, platform, language} by POST and ' +
+        'answers {intent, entities, confidence} (docs/platforms.md). Without it nobody is asked.',
+    ),
+  INTENT_TOKEN: z.string().optional().describe('What is sent to the service of INTENT_URL as Authorization: Bearer.'),
+  INTENT_TIMEOUT_MS: integer(50, 30_000)
+    .default(2000)
+    .describe('How long messages wait for the service of INTENT_URL, all that come together; then they go on without.'),
   WHATSAPP_API: webAddress()
     .default('https://graph.facebook.com/v25.0')
     .describe('Where the Cloud API of WhatsApp is, its version included.'),
+  WILDBERRIES_API: starredAddress()
+    .default('https://*.wildberries.ru')
+    .describe('Where the API of Wildberries is; * stands for the name of each of its hosts, such as content-api.'),
+  OZON_API: webAddress().default('https://api-seller.ozon.ru').describe('Where the Seller API of Ozon is.'),
   PUBLIC_URL: webAddress()
     .optional()
     .describe(
@@ -286,6 +313,11 @@ function contradictions(set: Record<string, string | undefined>): Mistake[] {
       'LOG_PARAMETERS',
       'must not be true in production: a log is no place for what people send',
     ],
+    ...(['VAULT_ADDR', 'VAULT_TOKEN'] as const).map((name): [boolean, string, string] => [
+      !!set.VAULT_SECRET && !set[name],
+      name,
+      'must be set where VAULT_SECRET is',
+    ]),
     [!!set.SERVER_DATABASE_URL && !set.DATABASE_URL, 'SERVER_DATABASE_URL', 'must not be set without DATABASE_URL'],
     [
       only.safeParse(set.TRUSTED_DOCUMENTS_ONLY).data === true && !set.TRUSTED_DOCUMENTS,

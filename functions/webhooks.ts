@@ -1,7 +1,7 @@
 import { asOwner, connected } from './connection.ts';
 
 /** What is sent for an event, and where. */
-export type Outgoing = { url: string; secret: string; body: string };
+type Outgoing = { url: string; secret: string; body: string };
 
 /** What is to be sent; undefined where it is not any longer: the webhook is gone, or its owner may read there no longer. */
 export async function outgoingOf(databaseUrl: string, webhook: string, event: object): Promise<Outgoing | undefined> {

@@ -24,6 +24,7 @@ export type PlatformDoor = (
 
 const path = /^\/webhooks\/([a-z][a-z0-9_]{0,49})\/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
 const bodiesTogether = 16;
+const codes: Record<number, string> = { 404: 'NOT_FOUND', 503: 'UNAVAILABLE' };
 
 /** Serves /webhooks: where platforms tell what has come. It is stored, and answered at once; a job does the rest. */
 export function openPlatformRoute({
@@ -62,7 +63,7 @@ export function openPlatformRoute({
     // Platforms send much from few addresses: only what is not theirs counts against one.
     gate.count(caller);
     log.info({ id, status, platform }, 'a webhook was turned away');
-    return refuse(status, status === 404 ? 'NOT_FOUND' : 'BAD_REQUEST', answer);
+    return refuse(status, codes[status] ?? 'BAD_REQUEST', answer);
   };
 }
 

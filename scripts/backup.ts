@@ -3,8 +3,8 @@ import { withDatabase } from '../functions/database.ts';
 import { runningEmbedded } from '../functions/embedded.ts';
 import { makeLog } from '../functions/log.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
-import { readSettings } from '../functions/settings.ts';
 import { openStorage } from '../functions/storage.ts';
+import { loadSettings } from '../functions/vault.ts';
 import { backUp } from '../workers/backup.ts';
 import { listBackups, proveBackup, pruneBackups } from '../workers/backup-care.ts';
 import type { BackupWork } from '../workers/task.ts';
@@ -57,7 +57,7 @@ function tellProof({ name, seconds, rows }: { name: string; seconds: number; row
 
 /** Needs no database: it is what one looks at when that is gone. */
 async function list(): Promise<void> {
-  const settings = readSettings(process.env);
+  const settings = await loadSettings(process.env);
   const storage = openStorage(settings.backupStorage, settings);
   const all = await listBackups(storage, settings.backupKey ?? []);
   // What is listed is what the storage holds: a list is wanted most when the database is gone.
@@ -90,7 +90,7 @@ await runScript(async () => {
   if (name === 'list') return list();
   const command = commands[name];
   if (!command) throw new Refusal(`There is no command "${name}".`, { remedy: usage });
-  const settings = readSettings(process.env);
+  const settings = await loadSettings(process.env);
   const log = makeLog({ ...settings, logLevel: 'warn' });
   await withDatabase(settings, { log: console.log, upToDate: false }, (databaseUrl) =>
     command(workOnTerminal({ databaseUrl, settings, log }), which, values),

@@ -9,7 +9,7 @@ import { Refusal, runScript } from '../functions/refusal.ts';
 import { adoptSchema } from '../functions/schema-adopt.ts';
 import { type Change, listChanges } from '../functions/schema-changes.ts';
 import { databaseContents, resetDatabase } from '../functions/schema-reset.ts';
-import { readSettings } from '../functions/settings.ts';
+import { loadSettings } from '../functions/vault.ts';
 import { lintSchema } from './lint/schema.ts';
 import { askForYes } from './terminal.ts';
 
@@ -38,7 +38,7 @@ async function main(): Promise<void> {
 }
 
 async function status(): Promise<void> {
-  await withDatabase(readSettings(process.env), plain, async (url) => {
+  await withDatabase(await loadSettings(process.env), plain, async (url) => {
     const found = await schemaStatus({ databaseUrl: url, schemaFile });
     if (found.state === 'empty') return console.log('The database is empty; `npm start` applies schema.sql.');
     const applied = `schema.sql was last applied at ${found.appliedAt.toISOString()}`;
@@ -56,20 +56,20 @@ async function status(): Promise<void> {
 }
 
 async function adopt(): Promise<void> {
-  await withDatabase(readSettings(process.env), plain, async (url) => {
+  await withDatabase(await loadSettings(process.env), plain, async (url) => {
     console.log(await adoptSchema({ databaseUrl: url, schemaFile }));
   });
 }
 
 async function operator([username]: string[]): Promise<void> {
   if (!username) throw new Refusal('Who?', { remedy: 'npm run db -- operator USERNAME' });
-  await withDatabase(readSettings(process.env), plain, (url) => makeOperator(url, username));
+  await withDatabase(await loadSettings(process.env), plain, (url) => makeOperator(url, username));
   console.log(`${username} is an operator, from the next log-in or refresh of a session on.`);
 }
 
 /** What is made on this connection belongs to whom the objects of schema.sql belong to, and may be called by nobody until it is granted. */
 async function url(): Promise<void> {
-  const { databaseUrl, plinthData } = readSettings(process.env);
+  const { databaseUrl, plinthData } = await loadSettings(process.env);
   const running = databaseUrl ?? runningEmbedded(plinthData);
   if (!running) throw new Refusal('No database is running.', { remedy: 'Start one: npm start.' });
   console.log(asOwner(running));
@@ -80,7 +80,7 @@ function section(title: string, changes: Change[]): string[] {
 }
 
 async function reset(args: string[]): Promise<void> {
-  const settings = readSettings(process.env);
+  const settings = await loadSettings(process.env);
   if (!settings.development) {
     throw new Refusal('This is production (PLINTH_ENV): its database is not emptied.', {
       remedy: 'If that is what you want, drop the database and create it again with the tools of Postgres.',
@@ -105,7 +105,7 @@ async function confirm(url: string): Promise<void> {
 async function lint([file = schemaFile]: string[]): Promise<void> {
   const fileName = path.relative('', file);
   const text = await readFile(file, 'utf8');
-  const findings = await withDatabase(readSettings(process.env), { log() {}, upToDate: false }, (url) =>
+  const findings = await withDatabase(await loadSettings(process.env), { log() {}, upToDate: false }, (url) =>
     lintSchema(url, text, fileName),
   );
   for (const { line, rule, message } of findings) console.log(`${fileName}:${line}: ${rule}: ${message}`);

@@ -3,7 +3,7 @@ import { connected } from '../functions/connection.ts';
 import { withDatabase } from '../functions/database.ts';
 import { type HealthCheck, health } from '../functions/generated/operations.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
-import { readSettings } from '../functions/settings.ts';
+import { loadSettings } from '../functions/vault.ts';
 import { inColumns } from './terminal.ts';
 
 // npm run doctor: the health of the database, the worst first, with remedies; --json for machines. Exit code 1 where something is
@@ -12,7 +12,7 @@ import { inColumns } from './terminal.ts';
 async function main(): Promise<void> {
   const args = process.argv.slice(2);
   if (args.some((arg) => arg !== '--json')) throw new Refusal('npm run doctor takes --json, and nothing else.');
-  const settings = readSettings(process.env);
+  const settings = await loadSettings(process.env);
   const checks = await withDatabase(settings, { log: console.error, upToDate: false }, readHealth);
   if (args.includes('--json')) console.log(JSON.stringify(checks, null, 2));
   else console.log(report(checks));

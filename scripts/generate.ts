@@ -8,7 +8,7 @@ import { withDatabase } from '../functions/database.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { connectionOptions } from '../functions/requests.ts';
 import { onScratch } from '../functions/scratch-database.ts';
-import { readSettings } from '../functions/settings.ts';
+import { loadSettings } from '../functions/vault.ts';
 import { buildSchema } from '../graphql/schema.ts';
 import { breakingChanges } from './generate/breaking.ts';
 import { writeCallers } from './generate/callers.ts';
@@ -21,10 +21,13 @@ const generated = 'functions/generated';
 
 /** The text of every generated file, by its path from the repository. */
 async function generate(): Promise<Record<string, string>> {
-  const catalog = await withDatabase(readSettings(process.env), { log: console.log, upToDate: false }, async (server) =>
-    onScratch(server, await readSchema(schemaFile), (_, url) =>
-      connected(url, readCatalog, { options: connectionOptions }),
-    ),
+  const catalog = await withDatabase(
+    await loadSettings(process.env),
+    { log: console.log, upToDate: false },
+    async (server) =>
+      onScratch(server, await readSchema(schemaFile), (_, url) =>
+        connected(url, readCatalog, { options: connectionOptions }),
+      ),
   );
   const callers = Object.entries(writeCallers(catalog)).map(([name, text]) => [`${generated}/${name}.ts`, text]);
   return { [contract]: print(buildSchema(catalog)), ...Object.fromEntries(callers) };

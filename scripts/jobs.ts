@@ -6,7 +6,7 @@ import { withDatabase } from '../functions/database.ts';
 import { cancel, enqueue, overview, pause, type Run, redrive, resume, retry } from '../functions/generated/jobs.ts';
 import { failures, runningJobs } from '../functions/jobs.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
-import { readSettings } from '../functions/settings.ts';
+import { loadSettings } from '../functions/vault.ts';
 import { inColumns } from './terminal.ts';
 
 // npm run jobs: what waits, what runs and how far it is, what failed; asks for runs, tries them again, ends them.
@@ -80,7 +80,7 @@ await runScript(async () => {
   if ((command !== undefined && (!act || !given)) || rest.length > 0 || (payload && command !== 'run')) {
     throw new Refusal('That is not something to do with jobs.', { remedy: usage });
   }
-  const settings = readSettings(process.env);
+  const settings = await loadSettings(process.env);
   const done = await withDatabase(settings, { log: console.error, upToDate: false }, (url) =>
     connected(url, async (client) => (act && given ? act(onClient(client), given, payload) : show(client))),
   ).catch((cause) => {

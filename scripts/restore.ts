@@ -2,7 +2,8 @@ import { openDatabase } from '../functions/database.ts';
 import { makeLog } from '../functions/log.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import { databaseOf, databaseSize } from '../functions/restore-database.ts';
-import { readSettings, type Settings } from '../functions/settings.ts';
+import type { Settings } from '../functions/settings.ts';
+import { loadSettings } from '../functions/vault.ts';
 import { shelfOf } from '../workers/backup-files.ts';
 import { readManifest } from '../workers/manifest.ts';
 import { restore } from '../workers/restore.ts';
@@ -14,7 +15,7 @@ import { askForYes, readArguments } from './terminal.ts';
 const usage = 'npm run restore -- NAME [--into DATABASE] [--keep] [--yes]; npm run backup -- list tells the names.';
 
 async function run(name: string, { into, keep, yes }: { into?: string; keep?: boolean; yes?: boolean }): Promise<void> {
-  const settings = readSettings(process.env);
+  const settings = await loadSettings(process.env);
   const { at, version, rows, bytes } = await readManifest(shelfOf(settings, name));
   const { url: databaseUrl, stop } = await server(settings);
   try {

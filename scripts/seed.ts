@@ -2,7 +2,8 @@ import { openCallers } from '../functions/callers.ts';
 import { withDatabase } from '../functions/database.ts';
 import { countKnownNonces } from '../functions/known-nonces.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
-import { readSettings, type Settings } from '../functions/settings.ts';
+import type { Settings } from '../functions/settings.ts';
+import { loadSettings } from '../functions/vault.ts';
 import { converse, introduce, type SignedIn, signIn } from './seed/perform.ts';
 import { conversations, people, readLines } from './seed/world.ts';
 
@@ -46,7 +47,7 @@ function whatNext({ host, port }: Settings): string {
 }
 
 await runScript(async () => {
-  const settings = readSettings(process.env);
+  const settings = await loadSettings(process.env);
   if (!settings.development) {
     throw new Refusal('This is production (PLINTH_ENV): a demonstration world has no place in it.');
   }

@@ -1,9 +1,10 @@
 import { withDatabase } from '../functions/database.ts';
 import { openDevelopmentSession } from '../functions/development-sessions.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
-import { readSettings, type Settings } from '../functions/settings.ts';
+import type { Settings } from '../functions/settings.ts';
 import { developmentKeys } from '../functions/signing-keys.ts';
 import { type Claims, openTokens } from '../functions/tokens.ts';
+import { loadSettings } from '../functions/vault.ts';
 
 // npm run token -- <username>, or --service: prints an access token and nothing else, so that it can be passed on; what there is to
 // tell goes to stderr.
@@ -20,7 +21,7 @@ await runScript(async () => {
       remedy: 'npm run --silent token -- <username>, or --service for a program of yours',
     });
   }
-  const settings = readSettings(process.env);
+  const settings = await loadSettings(process.env);
   if (!settings.development) {
     throw new Refusal('This is production (PLINTH_ENV): nobody gets a token without signing in.', {
       remedy: 'Sign in through the API: logIn, or requestCode and verifyCode.',

@@ -2,7 +2,7 @@ import { bringUpToDate, schemaFile } from '../functions/apply.ts';
 import { openDatabase } from '../functions/database.ts';
 import { makeLog } from '../functions/log.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
-import { readSettings } from '../functions/settings.ts';
+import { loadSettings } from '../functions/vault.ts';
 import { tasks } from '../workers/tasks.ts';
 import { startWorkers } from '../workers/workers.ts';
 import { stopAsked } from './stop-signal.ts';
@@ -16,7 +16,7 @@ await runScript(async () => {
     asked = true;
     stopping.abort();
   });
-  const settings = readSettings(process.env);
+  const settings = await loadSettings(process.env);
   const log = makeLog(settings);
   const report = (message: string): void => log.info(message);
   const database = await openDatabase(settings, { shared: true, log: report, signal: stopping.signal });

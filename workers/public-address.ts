@@ -23,6 +23,9 @@ for (const [network, bits] of [
 ] as const)
   closed6.addSubnet(network, bits, 'ipv6');
 
+/** An address is not for whoever named it: nothing was sent there. */
+export class NotPublic extends Error {}
+
 /** Whether an IP address is one of the public internet. */
 export function isPublic(address: string): boolean {
   const plain = address.replace(/^\[|\]$/g, '');
@@ -36,7 +39,7 @@ export const publicLookup: LookupFunction = (hostname, options, done) => {
     if (error) return done(error, []);
     const inside = found.find(({ address }) => !isPublic(address));
     const [first] = found;
-    if (inside || !first) return done(new Error(`${hostname} is not at a public address`), []);
+    if (inside || !first) return done(new NotPublic(`${hostname} is not at a public address`), []);
     if (options.all) return done(null, found);
     return done(null, first.address, first.family);
   });

@@ -6,6 +6,7 @@ import { checkUploadTask, previewFileTask, removeFilesTask } from './file-tasks.
 import { fetchFilesTask } from './platforms/files.ts';
 import { applyInboundTask } from './platforms/inbound.ts';
 import { sendOutboundTask } from './platforms/outbound.ts';
+import { syncShopTask } from './platforms/sync.ts';
 import { checkIntegrationTask, pollPlatformTask, resealCredentialsTask } from './platforms/upkeep.ts';
 import type { Task } from './task.ts';
 import { deliverWebhookTask } from './webhook.ts';
@@ -32,6 +33,7 @@ export const tasks: Task[] = [
   applyInboundTask,
   sendOutboundTask,
   fetchFilesTask,
+  syncShopTask,
   checkIntegrationTask,
   pollPlatformTask,
   resealCredentialsTask,

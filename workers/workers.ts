@@ -6,8 +6,8 @@ import { hasEngines } from '../functions/engines.ts';
 import { openHostMetrics } from '../functions/host.ts';
 import { openJobs, type Queue, type Task as TaskRow, withEnginesLocked } from '../functions/jobs.ts';
 import type { Settings } from '../functions/settings.ts';
-import { installBoss, startBoss } from './boss.ts';
-import { installGraphile, startGraphile } from './graphile.ts';
+import { type BossEngine, installBoss, startBoss } from './boss.ts';
+import { type Engine, installGraphile, startGraphile } from './graphile.ts';
 import { openRunner, type Runner } from './runner.ts';
 import { timesDue } from './schedule.ts';
 import type { Task } from './task.ts';
@@ -123,27 +123,35 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
     return row;
   }
 
-  await readTasks();
-
-  const graphile = await startGraphile({
-    pool: enginePool,
-    concurrency,
-    log,
-    paused: () => [...rows.values()].filter(({ is_paused: isPaused }) => isPaused).map((row) => row.name),
-    async named(given) {
-      name = given;
-      // Nobody may take it for dead before it has begun.
-      await jobs.beat(name, hostname(), []);
-      runner = openRunner({
-        ...{ jobs, pool, config, worker: name, rowOf },
-        ...{ tasks: inTypeScript, settings, databaseUrl, log },
-      });
-      return runner;
-    },
+  let graphile: Engine | undefined;
+  const startEngines = async (): Promise<BossEngine> => {
+    await readTasks();
+    graphile = await startGraphile({
+      pool: enginePool,
+      concurrency,
+      log,
+      paused: () => [...rows.values()].filter(({ is_paused: isPaused }) => isPaused).map((row) => row.name),
+      async named(given) {
+        name = given;
+        // Nobody may take it for dead before it has begun.
+        await jobs.beat(name, hostname(), []);
+        runner = openRunner({
+          ...{ jobs, pool, config, worker: name, rowOf },
+          ...{ tasks: inTypeScript, settings, databaseUrl, log },
+        });
+        return runner;
+      },
+    });
+    const isOurs = (task: string): boolean => inTypeScript.has(task) || !!rows.get(task)?.function;
+    return startBoss({ url, runner: runner as unknown as Runner, isOurs, log });
+  };
+  const boss = await startEngines().catch(async (error) => {
+    // The engine that did start would go on taking jobs, and nobody would say that its worker lives.
+    await graphile?.stop().catch(() => {});
+    await Promise.all([pool.end(), enginePool.end()]);
+    throw error;
   });
   const running = runner as unknown as Runner;
-  const isOurs = (task: string): boolean => inTypeScript.has(task) || !!rows.get(task)?.function;
-  const boss = await startBoss({ url, runner: running, isOurs, log });
 
   async function beat(): Promise<void> {
     running.cancel(await jobs.beat(name, hostname(), running.running()));
@@ -199,7 +207,7 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
   async function shutDown(): Promise<void> {
     await Promise.all(repeated.map((end) => end()));
     const hurry = setTimeout(() => running.stop(), stopsWithin);
-    const engines = await Promise.allSettled([graphile.stop(), boss.stop()]);
+    const engines = await Promise.allSettled([graphile?.stop(), boss.stop()]);
     clearTimeout(hurry);
     for (const engine of engines) {
       if (engine.status === 'rejected') log.warn({ err: engine.reason }, 'an engine did not stop in order');

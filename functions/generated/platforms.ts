@@ -3,6 +3,45 @@ import { mutation, query } from '../callers.ts';
 import { keyOf, oneOf, optional, orNull, pg, row, type ValueOf } from '../kinds.ts';
 import { Message } from './chat.ts';
 
+/** What a run fetches. */
+export const RunKind = oneOf('platforms.run_kind', ['full', 'incremental', 'orders', 'products']);
+export type RunKind = ValueOf<typeof RunKind>;
+
+/** At work, all fetched, some of it fetched, or nothing. */
+export const RunStatus = oneOf('platforms.run_status', ['running', 'success', 'partial', 'failed']);
+export type RunStatus = ValueOf<typeof RunStatus>;
+
+/** A fetch of the data of an integration. */
+export const PlatformRun = row('platforms.runs', {
+  /** The key. */
+  id: pg.uuid,
+  /** Of which integration. */
+  integrationId: pg.uuid,
+  /** What was to be fetched. */
+  kind: RunKind,
+  /** What came of it. */
+  status: RunStatus,
+  /** How many records were taken over. */
+  recordsSynced: pg.int4,
+  /** How many could not be. */
+  recordsFailed: pg.int4,
+  /** How often the platform was asked. */
+  calls: pg.int4,
+  /** How often it failed to answer. */
+  failures: pg.int4,
+  /** How long it took to answer, in milliseconds, together. */
+  took: pg.float8,
+  /** What went wrong: a list of `{record, message}`, 100 at most. */
+  errors: pg.jsonb,
+  /** How far it has come, for whoever goes on. */
+  cursor: orNull(pg.jsonb),
+  /** When it began. */
+  startedAt: pg.timestamptz,
+  /** When it ended; null while it is at work. */
+  finishedAt: orNull(pg.timestamptz),
+});
+export type PlatformRun = ValueOf<typeof PlatformRun>;
+
 /** Who answers the conversations of an integration beside its owner. */
 export const Agent = row('platforms.agents', {
   /** The integration. */
@@ -157,13 +196,24 @@ export const Delivery = row('platforms.deliveries', {
 });
 export type Delivery = ValueOf<typeof Delivery>;
 
+/** What someone wants by a message, as the service of INTENT_URL says. */
+export const MessageIntent = row('platforms.message_intent', {
+  /** The intent, such as `order_status`. */
+  name: orNull(pg.text),
+  /** What was found in the text, by name. */
+  entities: orNull(pg.jsonb),
+  /** How sure the service is, from 0 to 1. */
+  confidence: orNull(pg.float8),
+});
+export type MessageIntent = ValueOf<typeof MessageIntent>;
+
 /** What follows on what someone writes: the state machine of an integration's conversations. */
 export const Transition = row('platforms.transitions', {
   /** The integration. */
   integrationId: pg.uuid,
   /** In which state. */
   state: pg.text,
-  /** What they write or press, in lower case; `*` for anything else. */
+  /** What they write or press, in lower case; `intent:` and an intent for what they want by it; `*` for anything else. */
   trigger: pg.text,
   /** The state that it leads to. */
   nextState: pg.text,
@@ -171,6 +221,8 @@ export const Transition = row('platforms.transitions', {
   reply: orNull(pg.text),
   /** Whether a person is to take over. */
   escalates: pg.bool,
+  /** Where the trigger is an intent: the least confidence that counts, from 0 to 1. */
+  sure: pg.float8,
 });
 export type Transition = ValueOf<typeof Transition>;
 
@@ -214,6 +266,9 @@ export const delivery = query('platforms.delivery', { message: keyOf(Message, 'i
 /** Ends an integration: its credentials are gone, its conversations stay and can be read. */
 export const disconnectIntegration = mutation('platforms.disconnect_integration', { id: pg.uuid }, Integration);
 
+/** What they want by it, as the service of INTENT_URL says; null where it was not asked, or does not know. */
+export const intent = query('platforms.intent', { message: keyOf(Message, 'id') }, orNull(MessageIntent));
+
 /** Takes an agent from an integration, and out of its conversations; for its owner. */
 export const removeAgent = mutation('platforms.remove_agent', { integrationId: pg.uuid, userId: pg.uuid });
 
@@ -248,8 +303,9 @@ export const setConversationStatus = mutation('platforms.set_conversation_status
 }, Conversation);
 
 /**
- * Says what follows where someone writes or presses `trigger` (`*`: anything else) in a state: the next state, what is
- * answered, and whether a person is to take over.
+ * Says what follows where someone writes or presses `trigger` in a state: the next state, what is answered, and whether
+ * a person is to take over. `intent:order_status` is what they want by it, where the service of INTENT_URL is at least as
+ * `sure`; `*` is anything else.
  */
 export const setTransition = mutation('platforms.set_transition', {
   integrationId: pg.uuid,
@@ -258,6 +314,7 @@ export const setTransition = mutation('platforms.set_transition', {
   nextState: pg.text,
   reply: optional(pg.text),
   escalates: optional(pg.bool),
+  sure: optional(pg.float8),
 }, Transition);
 
 /** Sends a user a text wherever they have linked an account and may be written to; returns in how many conversations. */

@@ -116,7 +116,10 @@ export async function chaosJobs({
 }
 
 /** Waits until none are left, for as long as they become fewer now and then: in five minutes. */
-async function whileFewer(left: () => Promise<number>, report: (left: number) => void = () => {}): Promise<void> {
+export async function whileFewer(
+  left: () => Promise<number>,
+  report: (left: number) => void = () => {},
+): Promise<void> {
   let fewest = Number.POSITIVE_INFINITY;
   for (let waited = 0; waited < 300; waited += 1) {
     const now = await left();

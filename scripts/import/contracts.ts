@@ -6,7 +6,7 @@ import { importContracts, type SourceRow } from '../../functions/contract-import
 import { withDatabase } from '../../functions/database.ts';
 import { Refusal } from '../../functions/refusal.ts';
 import { isLost } from '../../functions/requests.ts';
-import { readSettings } from '../../functions/settings.ts';
+import { loadSettings } from '../../functions/vault.ts';
 import { stopAsked } from '../stop-signal.ts';
 import { columnsOf, type Mapping, readMapping, recordsOf } from './mapping.ts';
 import { showProgress } from './progress.ts';
@@ -18,7 +18,7 @@ const batchSize = 2_000;
 
 /** @throws Refusal where the mapping is none, a column is missing, the database goes away, or someone stops it. */
 export async function runContracts([mappingFile = '', ...files]: string[]): Promise<void> {
-  const settings = readSettings(process.env);
+  const settings = await loadSettings(process.env);
   const mapping = readMapping(mappingFile);
   let asked = false;
   stopAsked().then(() => {

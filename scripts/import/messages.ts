@@ -5,7 +5,7 @@ import { withDatabase } from '../../functions/database.ts';
 import { ensureMonth, importMessages } from '../../functions/generated/chat.ts';
 import { Refusal } from '../../functions/refusal.ts';
 import { isLost } from '../../functions/requests.ts';
-import { readSettings } from '../../functions/settings.ts';
+import { loadSettings } from '../../functions/vault.ts';
 import { stopAsked } from '../stop-signal.ts';
 import { readGitter } from './gitter.ts';
 import type { Bad, Message } from './message.ts';
@@ -73,7 +73,7 @@ async function send(service: Runner, source: string, batch: Row[], rejects: Reje
 
 /** Takes over archives of messages. */
 export async function runMessages(format: string, files: string[]): Promise<void> {
-  const settings = readSettings(process.env);
+  const settings = await loadSettings(process.env);
   let asked = false;
   stopAsked().then(() => {
     asked = true;

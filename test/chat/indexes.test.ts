@@ -85,6 +85,7 @@ const uses: Record<string, string | null> = {
   'platforms.integrations_pkey': null,
   'platforms.a_user_has_one_of_a_platform': `select * from platforms.integrations where user_id = ${someone} order by platform_id limit 20`,
   'platforms.integrations_platform_id_idx': "delete from platforms.platforms where id = 'platform77'",
+  'platforms.integrations_next_sync_at_idx': 'select commerce.sync_due()',
   'platforms.sealed_credentials_pkey': `select * from platforms._credentials(${bot})`,
   'platforms.sealed_credentials_key_id_idx': "delete from platforms.sealed_credentials where key_id = 'old'",
   'platforms.agents_pkey': `select * from platforms.agents where integration_id = ${bot} order by user_id limit 20`,
@@ -127,11 +128,26 @@ const uses: Record<string, string | null> = {
   'platforms.deliveries_channel_id_id_idx': `select * from platforms.deliveries where channel_id = ${place} order by id desc limit 20`,
   'platforms.deliveries_ended_xid_idx': 'select platforms.roll_up()',
   'platforms.runs_pkey': null,
-  'platforms.runs_integration_id_id_idx': `select platforms._begin_run(${bot}, 'orders')`,
+  'platforms.runs_integration_id_id_idx': `select * from platforms.runs where integration_id = ${bot} order by id desc limit 20`,
+  'platforms.runs_running_key': `select platforms._begin_run(${bot}, 'orders')`,
   'platforms.runs_ended_xid_idx': 'select platforms.roll_up()',
+  'platforms.runs_finished_at_idx': 'select platforms.expire()',
   'platforms.metrics_pkey': 'select platforms.roll_up()',
   'platforms.metrics_period_starts_at_idx': 'select platforms.expire()',
   'platforms.counted_pkey': null,
+  'commerce.products_pkey': `select * from commerce.products where integration_id = ${bot} order by external_id limit 20`,
+  'commerce.products_integration_id_article_idx': `select * from commerce.products where integration_id = ${bot} and article = 'a77'`,
+  'commerce.variants_pkey': `select * from commerce._variants(${bot}, 'v77', 10)`,
+  'commerce.variants_integration_id_product_id_idx': `select * from commerce.variants where integration_id = ${bot} and product_id = 'p77'`,
+  'commerce.warehouses_pkey': `select * from commerce.warehouses where integration_id = ${bot} order by external_id limit 20`,
+  'commerce.stocks_pkey': `select * from commerce.stocks where integration_id = ${bot} and warehouse_id = 'w7' order by variant_id limit 20`,
+  'commerce.stocks_integration_id_variant_id_idx': `select * from commerce.stocks where integration_id = ${bot} and variant_id = 'v77'`,
+  'commerce.orders_pkey': `select * from commerce.orders where integration_id = ${bot} and external_id = 'o77'`,
+  'commerce.orders_integration_id_ordered_at_idx': `select * from commerce.orders where integration_id = ${bot} order by ordered_at desc, external_id desc limit 20`,
+  'commerce.orders_integration_id_status_idx': `select * from commerce.orders where integration_id = ${bot} and status = 'cancelled' order by ordered_at desc, external_id desc limit 20`,
+  'commerce.orders_open_idx': `select * from commerce._open_orders(${bot}, 'fbs', 'o77', 10)`,
+  'commerce.order_items_pkey': `select * from commerce.order_items where integration_id = ${bot} and order_id = 'o77'`,
+  'commerce.marks_pkey': null,
   'jobs.queues_dead_letter_idx': "delete from jobs.queues where name = 'queue_77'",
   'jobs.schedules_task_idx': "delete from jobs.tasks where name = 'task 2077'",
   'jobs.runs_task_created_at_id_idx': "delete from jobs.tasks where name = 'task 2077'",
@@ -555,7 +571,18 @@ await owner.query(`
     select gen_random_uuid(), channel_id, 1, '{}', now() + case when n % 100 = 0 then -interval '1 hour' else interval '1 hour' end
     from place, generate_series(1, 3);
   insert into platforms.runs (integration_id, kind, status, finished_at, ended_xid)
-    select integration_id, 'orders', 'success', now(), case when n = 77 then '1000000000000' else '3' end::xid8 from place, generate_series(1, 5);
+    select integration_id, 'orders', 'success', now() + n * interval '1 second', case when n = 77 then '1000000000000' else '3' end::xid8 from place, generate_series(1, 5);
+  update platforms.integrations set status = 'connected', next_sync_at = now() + interval '1 day' where platform_id <> 'telegram';
+  create temp table good as
+    select bot.id, step from bot cross join lateral generate_series(1, case when bot.n = 77 then 2000 else 2 end) as step;
+  insert into commerce.products (integration_id, external_id, article, name, fetched_at) select id, 'p' || step, 'a' || step, 'x', now() from good;
+  insert into commerce.variants (integration_id, external_id, product_id) select id, 'v' || step, 'p' || step from good;
+  insert into commerce.warehouses (integration_id, external_id, name, scheme, fetched_at) select id, 'w' || step, 'x', 'fbs', now() from good;
+  insert into commerce.stocks (integration_id, warehouse_id, variant_id, quantity, fetched_at) select id, 'w' || step % 50, 'v' || step, 1, now() from good;
+  insert into commerce.orders (integration_id, external_id, scheme, status, ordered_at, fetched_at)
+    select id, 'o' || step, 'fbs', (case step % 50 when 0 then 'new' when 1 then 'cancelled' else 'delivered' end)::commerce.order_status, now() - step * interval '1 minute', now()
+    from good;
+  insert into commerce.order_items (integration_id, order_id, position, quantity) select id, 'o' || step, 1, 1 from good;
   insert into platforms.metrics (integration_id, metric, period, starts_at, count, total)
     select integration_id, 'errors', 'minute', now() - step * interval '1 minute' - case when n % 100 = 0 then interval '9 days' else interval '0' end, 1, 1
     from place, generate_series(1, 5) as step;

@@ -1,7 +1,7 @@
 import t from 'tap';
+import type { Fault } from '../../scripts/chaos/telegram.ts';
 import { actsIn } from '../accounts/acts.ts';
 import { openPlatformWorld, writes } from './platform-world.ts';
-import type { Fault } from './telegram-server.ts';
 
 const world = await openPlatformWorld(t);
 const { ask, connect, eventually, post, said, sql, telegram } = world;

@@ -1,7 +1,7 @@
 import t from 'tap';
+import type { Sent } from '../../scripts/chaos/telegram.ts';
 import { actsIn } from '../accounts/acts.ts';
 import { openPlatformWorld, writes } from './platform-world.ts';
-import type { Sent } from './telegram-server.ts';
 
 const world = await openPlatformWorld(t);
 const { connect, eventually, filesOf, person, post, said, sql, telegram, upload } = world;

@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { openSealing } from '../../functions/sealing.ts';
+import { openTelegram, type TelegramServer, token } from '../../scripts/chaos/telegram.ts';
 import { tasks } from '../../workers/tasks.ts';
 import type { Workers } from '../../workers/workers.ts';
 import { temporaryFolder } from '../running-plinth.ts';
 import { type JobsWorld, openJobsWorld } from '../workers/jobs-world.ts';
 import type { Person } from '../world.ts';
-import { openTelegram, type TelegramServer, token } from './telegram-server.ts';
 
 export type Connected = { id: string; owner: Person; secret: string };
 
@@ -43,7 +43,7 @@ export type PlatformWorld = JobsWorld & {
   said(to: { id: string }, chat: number | string): Promise<Said[]>;
 };
 
-/** A world with workers and a Telegram of its own. */
+/** A world with workers and a Telegram of its own. @param own settings beside those that it needs. */
 export async function openPlatformWorld(t: Test, own: Record<string, string> = {}): Promise<PlatformWorld> {
   const telegram = await openTelegram(t);
   const env = {

@@ -147,3 +147,35 @@ t.test('an account that is removed leaves no credentials behind', async (t) => {
   t.match(await sql('select status from platforms.integrations'), [{ status: 'disconnected' }]);
   t.equal((await post(bot, writes(702, 'Anyone?'))).status, 404);
 });
+
+t.test('who signs with credentials that the platform has not confirmed is not believed', async (t) => {
+  const frida = await connect('frida');
+  await sql("update platforms.integrations set status = 'pending' where id = $1", [frida.id]);
+  const before = await stored();
+  t.equal((await post(frida, writes(703, 'forged'))).status, 503);
+  t.equal(await stored(), before);
+  await sql("update platforms.integrations set status = 'connected' where id = $1", [frida.id]);
+  t.equal((await post(frida, writes(703, 'Hello'))).status, 200);
+  await eventually('it is there', async () => (await said(frida, 703)).some(({ text }) => text === 'Hello'));
+});
+
+t.test('what anyone may repeat is bounded: checks, people who are new, codes that are tried', async (t) => {
+  const gina = await connect('gina');
+  const counts =
+    "select count(*)::integer as count from jobs.runs where task = 'check_integration' and state = 'queued'";
+  await sql("select jobs.pause('check_integration')");
+  for (let n = 0; n < 3; n += 1) await sql('select platforms._check($1)', [gina.id]);
+  t.match(await sql(counts), [{ count: 1 }]);
+  await sql("select jobs.resume('check_integration')");
+  await post(gina, writes(704, 'Hello'));
+  await eventually('it is there', async () => (await said(gina, 704)).length > 0);
+  await sql("update identity.attempts set count = 5000 where subject = 'contacts:' || $1", [gina.id]);
+  await post(gina, writes(705, 'one too many'));
+  const aside = `select error from platforms.inbound where error is not null and integration_id = '${gina.id}'`;
+  await eventually('it is set aside', async () => (await sql(aside)).length > 0);
+  t.match(await sql(aside), [{ error: /new in an hour/ }]);
+  const tried = `select platforms._link(contact, 'AAAAAA') as answer from platforms.contacts as contact where integration_id = '${gina.id}' limit 1`;
+  t.match(await sql(tried), [{ answer: /wrong, spent or expired/ }]);
+  await sql("update identity.attempts set count = 100 where subject = 'links:' || $1", [gina.id]);
+  t.match(await sql(tried), [{ answer: /Too many/ }]);
+});

@@ -122,6 +122,17 @@ t.test('a policy of a queue holds for what SQL asks for', beside(), async (t) =>
   t.match(await ended(await enqueue('one', { payload: { n: 2002 } })), { state: 'succeeded' });
 });
 
+t.test('what has ended, and pg-boss was not told, holds up no other of its key', beside(), async (t) => {
+  const first = await enqueue('fed', { payload: { n: 7 }, key: 'held' });
+  t.match(await ended(first), { state: 'succeeded' });
+  const stateOf = "select state::text from pgboss.job where id = $1 and state = 'completed'";
+  while ((await sql(stateOf, [first])).length === 0) await sleep(50);
+  // As a worker leaves it that is killed in between.
+  await sql("update jobs.runs set finished_at = now() - interval '1 minute' where id = $1", [first]);
+  await sql("update pgboss.job set state = 'active', started_on = now() - interval '1 minute' where id = $1", [first]);
+  t.match(await ended(await enqueue('fed', { payload: { n: 8 }, key: 'held' })), { state: 'succeeded' });
+});
+
 t.test('a paused task waits from that moment, whatever workers have taken, and goes on', beside(), async (t) => {
   await sql("select jobs.pause('note')");
   const id = await enqueue('note', { payload: { n: 3000 } });

@@ -16,6 +16,8 @@ export type Door = (
 
 const nothingHere: Answered = { status: 404, body: 'There is no such webhook.' };
 
+const notConnected: Answered = { status: 503, body: 'This integration is not connected yet.' };
+
 /** @param keys what credentials are encrypted with. */
 export function openDoor(keys: Uint8Array[] | undefined): Door {
   const opening = openSealing(keys);
@@ -36,7 +38,8 @@ export function openDoor(keys: Uint8Array[] | undefined): Door {
     } catch {
       return { status: 400, body: 'That is nothing that the platform sends.' };
     }
-    await arrivals.receive(integration, told);
+    // Platforms ask again.
+    if ((await arrivals.receive(integration, told)) === null) return notConnected;
     return { status: 200, body: '' };
   };
 }

@@ -2,6 +2,8 @@ import { z } from 'zod';
 import { openPolicies } from '../../functions/policies.ts';
 import { isPassing } from '../../functions/requests.ts';
 import type { Task, Work } from '../task.ts';
+import type { Adapter, Update } from './adapter.ts';
+import { intentsOf } from './intents.ts';
 import { type Linked, linkTo, withPlatforms } from './link.ts';
 
 const atOnce = 100;
@@ -21,11 +23,15 @@ export const applyInboundTask: Task<z.output<typeof payload>> = {
       for (;;) {
         const waiting = await platforms.waiting(integration, atOnce);
         if (waiting.length === 0) return { applied, setAside };
-        for (const { id, body } of waiting) {
+        const read = waiting.map(({ id, body }) => ({ id, body, updates: readBy(linked.adapter, body) }));
+        const readable = read.flatMap(({ updates }) => (updates instanceof Error ? [] : updates));
+        const intents = await intentsOf(readable, linked.adapter.platform, work);
+        for (const { id, body, updates } of read) {
           work.signal.throwIfAborted();
           try {
-            const updates = linked.adapter.parse(body);
-            await platforms.apply(integration, id, updates);
+            if (updates instanceof Error) throw updates;
+            const meant = updates.map((update) => ({ ...update, intent: intents.get(update) }));
+            await platforms.apply(integration, id, meant);
             applied += 1;
             if (updates.some(({ kind }) => kind === 'press')) acknowledge(linked, body, work);
           } catch (error) {
@@ -39,6 +45,15 @@ export const applyInboundTask: Task<z.output<typeof payload>> = {
       }
     }),
 };
+
+/** What it says, or why it cannot be read. */
+function readBy(adapter: Adapter, body: unknown): Update[] | Error {
+  try {
+    return adapter.parse(body);
+  } catch (error) {
+    return error as Error;
+  }
+}
 
 /** Not waited for: nothing depends on it. */
 function acknowledge({ adapter, link }: Linked, body: unknown, { log, signal }: Work): void {

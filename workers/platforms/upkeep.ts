@@ -6,7 +6,10 @@ import { NoKey, openSealing } from '../../functions/sealing.ts';
 import type { Settings } from '../../functions/settings.ts';
 import type { Task } from '../task.ts';
 import { Refused } from './adapter.ts';
-import { linkTo, withPlatforms } from './link.ts';
+import { adapters } from './adapters.ts';
+import { linkTo, type Opened, openLink, withPlatforms } from './link.ts';
+import { openAsk } from './shop-api.ts';
+import { shops } from './shops.ts';
 
 const payload = z.strictObject({ integration: z.uuid() });
 // Less than the timeout of the task: it ends by itself, and asks for the next.
@@ -25,22 +28,32 @@ export const checkIntegrationTask: Task<z.output<typeof payload>> = {
   run: ({ integration }, work) =>
     withPlatforms(work, async (platforms) => {
       try {
-        const linked = await linkTo(platforms, integration, work);
-        if (!linked) return { skipped: true };
-        const { adapter, link, isPolled } = linked;
-        const webhook = isPolled ? undefined : webhookOf(work.settings, adapter.platform, integration);
-        if (isPolled && !adapter.poll) throw new Refused('This platform cannot be polled.', { isFinal: true });
+        const opened = await openLink(platforms, integration, work);
+        if (!opened) return { skipped: true };
         const { apiClient } = openPolicies(work.log);
-        const found = await apiClient('an integration is checked', () => once(() => adapter.check(link, webhook)));
+        const found = await apiClient('an integration is checked', () =>
+          once(() => check(opened, integration, work.settings)),
+        );
         await platforms.checked(integration, found);
         return found;
       } catch (error) {
         if (!(error instanceof Refused || error instanceof NoKey)) throw error;
+        // That it is asked too often says nothing of the credentials: the job is tried again later.
+        if (error instanceof Refused && error.retryAfter !== undefined) throw error;
         await platforms.checked(integration, { problem: error.message });
         return { problem: error.message };
       }
     }),
 };
+
+function check({ platform, link, isPolled }: Opened, integration: string, settings: Settings) {
+  const adapter = adapters.get(platform);
+  const shop = shops.get(platform);
+  if (isPolled && !adapter?.poll) throw new Refused('This platform cannot be polled.', { isFinal: true });
+  if (adapter) return adapter.check(link, isPolled ? undefined : webhookOf(settings, platform, integration));
+  if (shop) return shop.check({ ...link, ask: openAsk({ name: shop.name, ...link }).ask });
+  throw new Refused('There is no way to this platform yet.', { isFinal: true });
+}
 
 /** What no repetition mends is not repeated. */
 async function once<Value>(work: () => Promise<Value>): Promise<Value> {
@@ -76,7 +89,9 @@ export const pollPlatformTask: Task<z.output<typeof payload>> = {
           }
           throw error;
         }
-        if (told.length > 0) fetched += await platforms.receive(integration, told);
+        const fresh = told.length > 0 ? await platforms.receive(integration, told) : 0;
+        if (fresh === null) return { fetched };
+        fetched += fresh;
       }
       await platforms.pollAgain(integration);
       return { fetched };

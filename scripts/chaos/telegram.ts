@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Test } from 'tap';
 
 // Speaks as much of https://core.telegram.org/bots/api as bots of ours ask for: what it answers is what is documented there.
 
@@ -41,7 +40,14 @@ export type TelegramServer = {
 
 export const token = '110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw';
 
-export async function openTelegram(t: Test): Promise<TelegramServer> {
+/**
+ * @param t is told how it is closed.
+ * @param choose what happens to a call for which no fault is planned.
+ */
+export async function openTelegram(
+  t: { teardown(close: () => void): unknown },
+  choose: (method: string, parameters: Parameters) => Fault | undefined = () => undefined,
+): Promise<TelegramServer> {
   const calls: Called[] = [];
   const shown: TelegramServer['shown'] = [];
   const faults = new Map<string, Fault[]>();
@@ -56,7 +62,7 @@ export async function openTelegram(t: Test): Promise<TelegramServer> {
     const parameters = isFile ? { path: named } : await parametersOf(request);
     calls.push({ method, token: given, parameters, at: Date.now() });
     if (given !== token) return answer(response, 401, { ok: false, error_code: 401, description: 'Unauthorized' });
-    const fault = faults.get(method)?.shift();
+    const fault = faults.get(method)?.shift() ?? choose(method, parameters);
     if (fault?.kind === 'silent') return;
     if (fault?.kind === 'slow') await new Promise<void>((resolve) => held.push(resolve));
     if (fault?.kind === 'status') {
