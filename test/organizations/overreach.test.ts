@@ -149,7 +149,8 @@ t.test('C6 C8 who may not read members does not hear of them, and of proxies hea
   await done(ann, 'grantProxy', { organizationId: id, agentId: bob.id, permissions: {} });
   await department(ann, id, 'Yard');
   t.strictSame(await toDull(1), ['department_created']);
-  t.strictSame(await toReader(2), ['organization_member_joined', 'department_created'], 'and of the proxy nobody');
+  const first = (await toReader(2)).sort(); // of two topics: in the order of either
+  t.strictSame(first, ['department_created', 'organization_member_joined'], 'and of the proxy nobody');
   await done(ann, 'updateRole', { roleId, permissions: {} });
   await done(cat, 'leaveOrganization', { organizationId: id });
   await department(ann, id, 'Field');
@@ -157,8 +158,7 @@ t.test('C6 C8 who may not read members does not hear of them, and of proxies hea
   t.strictSame(await toDull(2), ['role_changed', 'department_created']);
   await done(ann, 'assignRole', { organizationId: id, userId: dull.id, roleId: systemRoles.member });
   await done(ann, 'assignRole', { organizationId: id, userId: bob.id, roleId });
-  await department(ann, id, 'Wood');
-  t.match(await toDull(2), [/^organization_member_changed$/, /./], 'with another role they do');
+  t.strictSame(await toDull(1), ['organization_member_changed'], 'with another role they do');
   const { rows } = await owner.query(
     "select topic from events.log where type = 'proxy_granted' and data ->> 'organization_id' = $1 order by topic",
     [id],
