@@ -21,12 +21,12 @@ export async function noteExported(client: pg.ClientBase, id: string, file: stri
   await client.query('select accounts._export_finished($1, $2, $3)', [id, file, bytes]);
 }
 
-/** Forgets the exports that are kept no longer; gives the files of the others. */
-export async function keptExportFiles(databaseUrl: string): Promise<Set<string>> {
+/** Forgets the exports that are kept no longer; gives the ids of the others. */
+export async function keptExports(databaseUrl: string): Promise<Set<string>> {
   const { rows } = await connected(asOwner(databaseUrl), (client) =>
-    client.query<{ file: string }>('select accounts._kept_export_files() as file'),
+    client.query<{ id: string }>('select accounts._kept_exports() as id'),
   );
-  return new Set(rows.map(({ file }) => file));
+  return new Set(rows.map(({ id }) => id));
 }
 
 /** The file that a link is for; undefined where it is good for none. */

@@ -14,15 +14,17 @@ type RecordKind = (typeof recordKinds)[number];
 /** What one row (or page) of a source gave: records, or why it gave none. */
 export type SourceRow = { line: number; records: StagedRecord[] } | { line: number; reason: string };
 
-export type Source = { code: string; name?: string; namesCompanies?: boolean; binPattern?: string };
-type Counts = Record<'added' | 'changed' | 'known' | 'rejected', number>;
+export type Source = { code: string; name?: string; namesCompanies?: boolean; binPattern?: string; isLinked?: boolean };
+export type Counts = Record<'added' | 'changed' | 'known' | 'rejected', number>;
 
 /** An import that is under way. */
 export type ContractImport = {
   /** How many rows of the source are done: what comes after them is to be taken in. */
   position: number;
+  /** What the source calls the place of what comes next, where it has said so. */
+  cursor: string | undefined;
   /** Takes in rows, and notes that all up to `position` are done: both or, where the process is killed, neither. */
-  take(rows: SourceRow[], position: number): Promise<Counts>;
+  take(rows: SourceRow[], position: number, cursor?: string): Promise<Counts>;
   finish(): Promise<void>;
 };
 
@@ -54,7 +56,8 @@ export function importContracts<Result>(
     const importId = begun.id;
     return work({
       position: Number(begun.position),
-      take: (rows, position) =>
+      cursor: begun.cursor ?? undefined,
+      take: (rows, position, cursor) =>
         inTransaction(client, async () => {
           let unread = 0;
           for (const row of rows) {
@@ -63,7 +66,7 @@ export function importContracts<Result>(
             unread += 1;
           }
           await stage(client, importId, rows);
-          const merged = await mergeStaged(run, { importId, position: `${position}` });
+          const merged = await mergeStaged(run, { importId, position: `${position}`, ...(cursor && { cursor }) });
           const { added, changed, known, rejected } = merged ?? {};
           return {
             added: Number(added),

@@ -232,6 +232,10 @@ export const settingsSchema = z.object({
     .default('https://*.wildberries.ru')
     .describe('Where the API of Wildberries is; * stands for the name of each of its hosts, such as content-api.'),
   OZON_API: webAddress().default('https://api-seller.ozon.ru').describe('Where the Seller API of Ozon is.'),
+  GOSZAKUP_API: webAddress()
+    .default('https://ows.goszakup.gov.kz')
+    .describe('Where the unified services of goszakup.gov.kz (OWS v3) are, from which contracts are imported.'),
+  GOSZAKUP_TOKEN: z.string().min(1).optional().describe('The token to them. It is good for a year.'),
   PUBLIC_URL: webAddress()
     .optional()
     .describe(

@@ -48,9 +48,10 @@ export function openDownloads({
     const file = /^[0-9a-f]{64}$/.test(token) ? await exportFileOf(ask, token) : undefined;
     if (file === undefined) return refuse(404, 'NOT_FOUND', 'The link is good no longer; make another one.');
     const content = await open(file);
+    const [ending, type] = kindOf(file);
     response.writeHead(200, {
-      'content-type': 'application/gzip',
-      'content-disposition': 'attachment; filename="export.jsonl.gz"',
+      'content-type': type,
+      'content-disposition': `attachment; filename="export${ending}"`,
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
       'referrer-policy': 'no-referrer',
@@ -59,4 +60,16 @@ export function openDownloads({
     await pipeline(content, response).catch(() => response.destroy());
     return undefined;
   };
+}
+
+const gzip = 'application/gzip';
+const types: Record<string, string> = {
+  '.jsonl.gz': gzip,
+  '.csv.gz': gzip,
+  '.xlsx': 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet',
+};
+
+/** How the name of a download ends, and what it is. */
+function kindOf(file: string): [ending: string, type: string] {
+  return Object.entries(types).find(([ending]) => file.includes(ending)) ?? ['', 'application/octet-stream'];
 }

@@ -10,9 +10,9 @@ import { readSettings } from '../functions/settings.ts';
 import type { SigningKey } from '../functions/signing-keys.ts';
 import { openTokens, type Tokens } from '../functions/tokens.ts';
 import { type Server, startServer } from '../graphql/server.ts';
-import { openExports } from '../workers/account-export.ts';
 import type { Delivery } from '../workers/outbox.ts';
 import { openDoor } from '../workers/platforms/door.ts';
+import { openExports } from '../workers/stored-exports.ts';
 import { type DatabaseProxy, openProxy } from './postgres-proxy.ts';
 import { openScratch } from './scratch-database.ts';
 

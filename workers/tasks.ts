@@ -1,13 +1,15 @@
 import { z } from 'zod';
 import { retirePartitions } from '../functions/partitions.ts';
-import { exportAccountTask, pruneExportsTask } from './account-export.ts';
+import { exportAccountTask } from './account-export.ts';
 import { backupTask, proveBackupTask, pruneBackupsTask } from './backup-tasks.ts';
+import { exportContractsTask } from './contract-export.ts';
 import { checkUploadTask, previewFileTask, removeFilesTask } from './file-tasks.ts';
 import { fetchFilesTask } from './platforms/files.ts';
 import { applyInboundTask } from './platforms/inbound.ts';
 import { sendOutboundTask } from './platforms/outbound.ts';
 import { syncShopTask } from './platforms/sync.ts';
 import { checkIntegrationTask, pollPlatformTask, resealCredentialsTask } from './platforms/upkeep.ts';
+import { pruneExportsTask } from './stored-exports.ts';
 import type { Task } from './task.ts';
 import { deliverWebhookTask } from './webhook.ts';
 
@@ -28,6 +30,7 @@ export const tasks: Task[] = [
   previewFileTask,
   removeFilesTask,
   exportAccountTask,
+  exportContractsTask,
   pruneExportsTask,
   deliverWebhookTask,
   applyInboundTask,

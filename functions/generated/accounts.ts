@@ -9,7 +9,7 @@ import { Organization } from './organizations.ts';
 export const ExportLink = row('accounts.export_link', {
   /** The path on this server: `/exports/…`. */
   path: orNull(pg.text),
-  /** Until when it is good: for an hour. */
+  /** Until when it is good. */
   expiresAt: orNull(pg.timestamptz),
 });
 export type ExportLink = ValueOf<typeof ExportLink>;
@@ -41,12 +41,20 @@ export const Act = row('accounts.acts', {
 });
 export type Act = ValueOf<typeof Act>;
 
-/** A file with all that Plinth keeps of a user, made at their wish. */
+/** A file that is made at the wish of a user: of all that Plinth keeps of them, or of what they may see. */
 export const Export = row('accounts.exports', {
   /** The key; rises with time. */
   id: pg.uuid,
-  /** Whose data it is. */
+  /** Who asked for it. */
   userId: pg.uuid,
+  /** What it is of: `account` is all that is kept of the user (`requestExport`). */
+  kind: pg.text,
+  /** How it is written: `jsonl`, `csv` or `xlsx`. */
+  format: pg.text,
+  /** Which rows it has, where not all. */
+  criteria: pg.jsonb,
+  /** The name that the client gave it: asked for again, it is the same. */
+  nonce: orNull(pg.text),
   /** The job that makes it: follow it by `runEvents`. */
   runId: orNull(pg.uuid),
   /** When it was asked for. */
@@ -55,6 +63,8 @@ export const Export = row('accounts.exports', {
   finishedAt: orNull(pg.timestamptz),
   /** Its size; null until it is finished. */
   bytes: orNull(pg.int8),
+  /** How many rows it has; null until it is finished. */
+  rowCount: orNull(pg.int8),
   /** When it is removed. */
   expiresAt: pg.timestamptz,
 });

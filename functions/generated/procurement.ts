@@ -1,6 +1,7 @@
 // Made from schema.sql by `npm run generate`.
 import { mutation, query } from '../callers.ts';
 import { arrayOf, keyOf, oneOf, optional, orNull, pg, row, setOf, type ValueOf } from '../kinds.ts';
+import { Export } from './accounts.ts';
 
 /** A contract, or a version of one. */
 export const Contract = row('procurement.contracts', {
@@ -63,6 +64,8 @@ export const Contract = row('procurement.contracts', {
    * where they are not both known and over zero.
    */
   discount: orNull(pg.float8),
+  /** Whether it is the first version. */
+  isRoot: pg.bool,
 });
 export type Contract = ValueOf<typeof Contract>;
 
@@ -93,6 +96,8 @@ export const Import = row('procurement.imports', {
   fingerprint: pg.text,
   /** How many of its rows (or pages) are done. */
   position: pg.int8,
+  /** What the source calls the place of its next page. */
+  cursor: orNull(pg.text),
   /** Records that were new. */
   added: pg.int8,
   /** Records that changed what was known. */
@@ -312,6 +317,14 @@ export const Plan = row('procurement.plans', {
 });
 export type Plan = ValueOf<typeof Plan>;
 
+/** What an export has a row of. */
+export const ExportKind = oneOf('procurement.export_kind', ['contracts', 'findings']);
+export type ExportKind = ValueOf<typeof ExportKind>;
+
+/** How an export is written: a workbook, or compressed text with commas or with an object a line. */
+export const ExportFormat = oneOf('procurement.export_format', ['xlsx', 'csv', 'jsonl']);
+export type ExportFormat = ValueOf<typeof ExportFormat>;
+
 /** When indicators judged. */
 export const IndicatorRun = row('procurement.indicator_runs', {
   /** The key. */
@@ -363,6 +376,7 @@ export const beginImport = mutation('procurement.begin_import', {
   sourceName: optional(pg.text),
   namesCompanies: optional(pg.bool),
   binPattern: optional(pg.text),
+  isLinked: optional(pg.bool),
 }, orNull(Import));
 
 /** The contract; null where the finding is of a pair. */
@@ -405,6 +419,7 @@ export const indicator = query('procurement.indicator', { finding: keyOf(Finding
 export const mergeStaged = mutation('procurement.merge_staged', {
   importId: pg.int8,
   position: pg.int8,
+  cursor: optional(pg.text),
 }, orNull(ImportResult));
 
 /** The regions that the caller may look at. */
@@ -424,6 +439,27 @@ export const rejectRecord = mutation('procurement.reject_record', {
   line: pg.int8,
   reason: pg.text,
 });
+
+/**
+ * Asks for a file with the contracts, or the findings, that the caller may see; its job makes it, and `runEvents` tells
+ * how far it is. Asked for again with the same `nonce`, or as long as the same is being made, it is the first one. Fifty a
+ * day. It is downloaded by `createExportLink`.
+ */
+export const requestContractExport = mutation('procurement.request_contract_export', {
+  kind: optional(ExportKind),
+  format: optional(ExportFormat),
+  fiscalYear: optional(pg.int4),
+  regionCode: optional(pg.text),
+  category: optional(pg.text),
+  typeCode: optional(pg.text),
+  statusCode: optional(pg.int4),
+  customerBin: optional(pg.text),
+  supplierBin: optional(pg.text),
+  signedFrom: optional(pg.date),
+  signedUntil: optional(pg.date),
+  indicatorCode: optional(pg.text),
+  nonce: optional(pg.text),
+}, Export);
 
 /** Takes a region from a user, who is shown and told of it no more; false where they did not have it. */
 export const revokeRegion = mutation('procurement.revoke_region', { userId: pg.uuid, regionCode: pg.text }, pg.bool);

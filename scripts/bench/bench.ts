@@ -4,6 +4,7 @@ import { readArguments } from '../terminal.ts';
 import { benchBackup } from './backup.ts';
 import { benchDay } from './day.ts';
 import { benchEvents } from './events.ts';
+import { benchExports } from './exports.ts';
 import { type Ground, onGround, populate, type Report } from './ground.ts';
 import { benchInbound } from './inbound.ts';
 import { benchIndicators } from './indicators.ts';
@@ -17,7 +18,7 @@ import { benchSearch } from './search.ts';
 import { benchStats } from './stats.ts';
 import { benchWrite } from './write.ts';
 
-// npm run bench -- read|write|day|events|jobs|scale|search|stats|notify|policies|permissions|indicators|inbound|backup [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
+// npm run bench -- read|write|day|events|jobs|scale|search|stats|notify|policies|permissions|indicators|inbound|exports|backup [--quick] [--json] [--gitter FOLDER]: measures on a database of its own, and prints a
 // table, or with --json one line for machines. What is being done goes to stderr.
 
 type Options = { quick: boolean; gitter: string | undefined };
@@ -39,6 +40,7 @@ const benches: Record<string, Bench> = {
   permissions: (ground, { quick }, report) => benchPermissions(ground, quick, report),
   indicators: (ground, { quick }, report) => benchIndicators(ground, quick, report),
   inbound: (ground, { quick }, report) => benchInbound(ground, quick, report),
+  exports: (ground, { quick }, report) => benchExports(ground, quick, report),
   backup: async (ground, { gitter, quick }, report) => {
     await populate(ground, gitter, report);
     return benchBackup(ground, quick, report);

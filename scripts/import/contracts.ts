@@ -2,19 +2,16 @@ import { createHash } from 'node:crypto';
 import { createReadStream, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type CsvError, parse } from 'csv-parse';
-import { importContracts, type SourceRow } from '../../functions/contract-imports.ts';
+import type { SourceRow } from '../../functions/contract-imports.ts';
 import { withDatabase } from '../../functions/database.ts';
 import { Refusal } from '../../functions/refusal.ts';
-import { isLost } from '../../functions/requests.ts';
 import { loadSettings } from '../../functions/vault.ts';
 import { stopAsked } from '../stop-signal.ts';
 import { columnsOf, type Mapping, readMapping, recordsOf } from './mapping.ts';
-import { showProgress } from './progress.ts';
+import { inBatches, takeBatches } from './take.ts';
 
 // npm run import -- csv MAPPING FILE…: reads contracts as a mapping says, and copies them in batches to where SQL takes them in
 // (procurement.merge_staged). Each batch is a transaction that also notes how far it has come.
-
-const batchSize = 2_000;
 
 /** @throws Refusal where the mapping is none, a column is missing, the database goes away, or someone stops it. */
 export async function runContracts([mappingFile = '', ...files]: string[]): Promise<void> {
@@ -32,44 +29,13 @@ export async function runContracts([mappingFile = '', ...files]: string[]): Prom
 type Reading = { mapping: Mapping; mappingFile: string; stopped: () => boolean };
 
 async function importFile(databaseUrl: string, file: string, { mapping, mappingFile, stopped }: Reading) {
-  const began = performance.now();
   const total = await countRows(file, mapping);
   const input = { name: path.basename(file), fingerprint: await fingerprint(mappingFile, file) };
-  const progress = showProgress(total, 'rows');
-  const sum = { added: 0, changed: 0, known: 0, rejected: 0 };
-  let done = 0;
-  await importContracts(databaseUrl, mapping.source, input, async (contracts) => {
-    if (contracts.position > 0) console.log(`${input.name}: goes on after ${contracts.position} rows`);
-    let batch: SourceRow[] = [];
-    const send = async () => {
-      if (batch.length === 0) return;
-      const counts = await contracts.take(batch, done);
-      for (const key of Object.keys(sum) as (keyof typeof sum)[]) sum[key] += counts[key];
-      batch = [];
-      progress.show(done);
-    };
-    for await (const row of readCsv(file, mapping)) {
-      done += 1;
-      if (done <= contracts.position) continue;
-      batch.push(row);
-      if (batch.length < batchSize) continue;
-      await send();
-      if (stopped()) throw new Refusal(`Stopped after ${done} of ${total} rows.`, { remedy: 'Run it again to go on.' });
-    }
-    await send();
-    await contracts.finish();
-  })
-    .catch((cause) => {
-      if (!isLost(cause)) throw cause;
-      const message = `The database went away: ${(cause as Error).message}`;
-      throw new Refusal(message, { remedy: 'Run it again: it goes on where it was.', cause });
-    })
-    .finally(() => progress.end());
-  const seconds = (performance.now() - began) / 1000;
-  console.log(
-    `${input.name}: ${done} rows; records: ${sum.added} new, ${sum.changed} changed, ${sum.known} known, ${sum.rejected} rejected ` +
-      `(procurement.rejects); ${seconds.toFixed(1)} s`,
-  );
+  await takeBatches(databaseUrl, mapping.source, input, {
+    batches: ({ position }) => inBatches(readCsv(file, mapping), position),
+    total: () => total,
+    stopped,
+  });
 }
 
 /** What tells this file, read by this mapping, from any other. */

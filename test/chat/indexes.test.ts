@@ -74,7 +74,8 @@ const uses: Record<string, string | null> = {
   'accounts.exports_pkey': null,
   'accounts.exports_user_id_id_idx': `select * from accounts.exports where user_id = ${someone} order by id desc limit 20`,
   'accounts.exports_run_id_idx': 'delete from jobs.runs where id = (select id from jobs.runs limit 1)',
-  'accounts.exports_expires_at_idx': 'select accounts._kept_export_files()',
+  'accounts.exports_user_id_nonce_key': null,
+  'accounts.exports_expires_at_idx': 'select accounts._kept_exports()',
   'accounts.export_links_pkey': null,
   'accounts.export_links_token_hash_key': "select accounts._export_file('token77')",
   'webhooks.webhooks_pkey': null,
@@ -187,6 +188,8 @@ const uses: Record<string, string | null> = {
   'procurement.plans_customer_bin_idx': "select * from procurement.plans where customer_bin = '000000000077'",
   'procurement.plans_region_code_idx': "select * from procurement.plans where region_code = 'R77'",
   'procurement.contract_units_pkey': null,
+  'procurement.contract_units_plan_id_idx':
+    'select * from procurement.contract_units where plan_id = (select plan_id from procurement.contract_units limit 1)',
   'procurement.contract_units_contract_id_idx':
     "select * from procurement.contract_units where contract_id = (select id from procurement.contracts where source_ref = 'c77')",
   'procurement.payments_pkey': null,
@@ -610,7 +613,7 @@ await owner.query(`
     from generate_series(1, 12000) as n;
   insert into procurement.plans (id, source_code, source_ref, fiscal_year, customer_bin, region_code)
     select gen_random_uuid(), 'source-' || n % 300 + 1, n, 2024, lpad(n::text, 12, '0'), 'R' || n % 300 + 1 from who;
-  insert into procurement.contract_units (id, contract_id, source_ref) select gen_random_uuid(), id, source_ref from procurement.contracts;
+  insert into procurement.contract_units (id, contract_id, source_ref, plan_id) select gen_random_uuid(), id, source_ref, gen_random_uuid() from procurement.contracts;
   insert into procurement.payments (id, contract_id, source_ref, paid_on) select gen_random_uuid(), id, source_ref, signed_on from procurement.contracts;
   insert into procurement.contract_acts (id, contract_id, source_ref) select gen_random_uuid(), id, source_ref from procurement.contracts;
   insert into procurement.imports (source_code, name, fingerprint) select 'source-' || n % 300 + 1, 'file', 'file ' || n from who;

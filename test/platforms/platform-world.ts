@@ -43,7 +43,11 @@ export type PlatformWorld = JobsWorld & {
   said(to: { id: string }, chat: number | string): Promise<Said[]>;
 };
 
-/** A world with workers and a Telegram of its own. @param own settings beside those that it needs. */
+/**
+ * A world with workers and a Telegram of its own.
+ *
+ * @param own settings beside those that platforms need.
+ */
 export async function openPlatformWorld(t: Test, own: Record<string, string> = {}): Promise<PlatformWorld> {
   const telegram = await openTelegram(t);
   const env = {

@@ -201,6 +201,23 @@ t.test('a run on what changed judges that and no more', async (t) => {
     'select sum(flagged + clear + not_computable)::int as judged from procurement.indicator_results where run_id = (select max(id) from procurement.indicator_runs)',
   );
   t.equal(idle[0].judged, 0, 'then there is nothing to judge');
+
+  const judgedPairs = async (fields: Record<string, string>): Promise<number> => {
+    await take(world, [contract('pair 0', { customer_bin: '000000000011', supplier_bin: '000000000012', ...fields })]);
+    await run();
+    const { rows: pairs } = await world.owner.query(
+      "select (flagged + clear)::int as judged from procurement.indicator_results where indicator_code = 'partnership' order by run_id desc limit 1",
+    );
+    return pairs[0].judged;
+  };
+  const pairIsFlagged = async () => (await flagged('partnership')).includes('000000000011');
+  t.equal(await judgedPairs({ contract_sum: '901' }), 0, 'what no share counts concerns no pair');
+  t.ok(await pairIsFlagged());
+  t.equal(await judgedPairs({ status: '350' }), 0, 'a pair that has too few contracts now is judged no more');
+  t.notOk(await pairIsFlagged());
+  t.equal(await judgedPairs({}), 1);
+  t.ok(await pairIsFlagged());
+
   await run(false);
   t.ok((await flagged('super_dumping')).includes('30 %'), 'a run on everything says the same');
 });
