@@ -4443,8 +4443,21 @@ comment on column organizations.permission.role       is
   'The role that allows it: their own, or through a proxy that of the principal; null where nothing does.';
 comment on column organizations.permission.proxy      is 'The proxy that allows it; null where none is needed.';
 
+create type organizations.organization_card as (
+  organization_id uuid,
+  name            text,
+  description     text
+);
+comment on type   organizations.organization_card                 is
+  'What who is invited learns of an organization before they come in.';
+comment on column organizations.organization_card.organization_id is 'The organization.';
+comment on column organizations.organization_card.name            is 'Its name.';
+comment on column organizations.organization_card.description     is 'What it is.';
+
 insert into events.topic_kinds (kind, stream, kept)
-values ('organization', 'organization', interval '30 days')
+values
+  ('organization',         'organization', interval '30 days'),
+  ('organization_members', 'organization', interval '30 days')
 on conflict (kind) do update set stream = excluded.stream, kept = excluded.kept;
 
 -- --------------------------------------------------------------------------------------------
@@ -4567,7 +4580,7 @@ begin
 end;
 $$;
 
--- Where they have a role now, the closed ones that are theirs, and those that invite them.
+-- Where they have a role now, and the closed ones that are theirs.
 create function organizations._known() returns setof uuid
 language plpgsql stable security definer rows 10 set search_path = ''
 as $$
@@ -4575,11 +4588,7 @@ begin
   return query
   select known.organization_id from organizations._authorities as known where known.user_id = identity.current_user_id()
   union
-  select place.id from organizations.organizations as place where place.owner_id = identity.current_user_id()
-  union
-  select invitation.organization_id
-  from organizations.invitations as invitation
-  where invitation.user_id = identity.current_user_id() and invitation.expires_at > now();
+  select place.id from organizations.organizations as place where place.owner_id = identity.current_user_id();
 end;
 $$;
 
@@ -4674,6 +4683,28 @@ begin
 end;
 $$;
 
+-- By their own role alone: what stays when a proxy is over is not done by one.
+create function organizations._require_own(organization_id uuid, action text, resource text)
+returns organizations.organizations
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  place organizations.organizations := organizations._require(organization_id, action, resource);
+begin
+  if not exists (
+    select
+    from organizations._authorities as mine
+    where mine.organization_id = place.id and mine.user_id = identity.current_user_id()
+      and mine.proxy_id is null and organizations._allows(mine.permissions, action, resource)
+  ) then
+    raise exception using errcode = 'PT403',
+      message = format('Your own role does not allow to %s %s.', action, resource),
+      hint = 'What stays when a proxy is over is not done by one.';
+  end if;
+  return place;
+end;
+$$;
+
 create function organizations._require_owner(organization_id uuid) returns organizations.organizations
 language plpgsql volatile set search_path = ''
 as $$
@@ -4738,12 +4769,34 @@ begin
 end;
 $$;
 
+-- Whether someone is out before a moment; null is never.
+create function organizations._ends_before(organization_id uuid, user_id uuid, at timestamptz) returns boolean
+language sql stable set search_path = ''
+return exists (
+  select
+  from organizations.memberships as held
+  where held.organization_id = _ends_before.organization_id and held.user_id = _ends_before.user_id
+    and held.ends_at < coalesce(_ends_before.at, 'infinity')
+);
+
 create function organizations._require_later(at timestamptz, "column" text) returns void
 language plpgsql stable set search_path = ''
 as $$
 begin
   if at <= clock_timestamp() then
     raise exception using errcode = 'PT400', message = 'The end lies in the past.', column = "column";
+  end if;
+end;
+$$;
+
+-- Who is there for a while gives no role for longer: another account of theirs would put off their own end.
+create function organizations._require_no_longer(organization_id uuid, at timestamptz, "column" text) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if organizations._ends_before(organization_id, identity.current_user_id(), at) then
+    raise exception using errcode = 'PT403', message = 'Your own role ends before that.',
+      hint = 'Give an end that is no later than your own.', column = "column";
   end if;
 end;
 $$;
@@ -4775,7 +4828,7 @@ declare
   held organizations.memberships := organizations._member(organization_id, user_id);
 begin
   if held.role_id = organizations._system_role('owner') then
-    raise exception using errcode = 'PT403', message = 'The owner stays until the organization is handed over.';
+    raise exception using errcode = 'PT403', message = 'The owner stays what they are until they hand over.';
   end if;
   perform organizations._require_cover(
     held.organization_id, (select role.permissions from organizations.roles as role where role.id = held.role_id)
@@ -4975,6 +5028,7 @@ begin
   role := organizations._role_to_give(place.id, role_id);
   perform organizations._require_cover(place.id, role.permissions);
   perform organizations._require_later(role_ends_at, 'role_ends_at');
+  perform organizations._require_no_longer(place.id, role_ends_at, 'role_ends_at');
   if not exists (
     select from identity.users as person where person.id = invite_to_organization.user_id and person.removed_at is null
   ) then
@@ -5009,9 +5063,23 @@ end;
 $$;
 comment on function organizations.invite_to_organization is
   'Invites someone, with a role (member, unless another is named) that may have an end; for 14 days. It takes
-{"members": ["write"]}, and a role of one''s own that allows as much.
+{"members": ["write"]}, and a role of one''s own that allows as much and ends no sooner.
 
 @notNull';
+
+-- The organization of an invitation is not the invited person's to read yet.
+create function organizations.card(invitation organizations.invitations) returns organizations.organization_card
+language sql stable security definer set search_path = ''
+as $$
+  select place.id, place.name, place.description
+  from organizations.invitations as known
+  join organizations.organizations as place on place.id = known.organization_id
+  where known.id = invitation.id and (
+    (known.user_id = identity.current_user_id() and known.expires_at > now())
+    or organizations.can(known.organization_id, 'read', 'invitations')
+  );
+$$;
+comment on function organizations.card is 'What the invited person learns of the organization.';
 
 create function organizations.accept_organization_invitation(invitation_id uuid) returns organizations.memberships
 language plpgsql volatile security definer set search_path = ''
@@ -5044,7 +5112,7 @@ begin
     join organizations.roles as role on role.id = invitation.role_id
     where inviter.organization_id = invitation.organization_id and inviter.user_id = invitation.invited_by
       and inviter.proxy_id is null and organizations._covers(inviter.permissions, role.permissions)
-  ) then
+  ) or organizations._ends_before(invitation.organization_id, invitation.invited_by, invitation.role_ends_at) then
     raise exception using errcode = 'PT409', message = 'The invitation is over.', hint = 'Ask for a new one.';
   end if;
 
@@ -5160,6 +5228,7 @@ begin
   role := organizations._role_to_give(place.id, role_id);
   perform organizations._require_cover(place.id, role.permissions);
   perform organizations._require_later(assign_role.ends_at, 'ends_at');
+  perform organizations._require_no_longer(place.id, assign_role.ends_at, 'ends_at');
 
   update organizations.memberships as known set
     role_id = role.id, given_by = identity.current_user_id(), given_at = now(), ends_at = assign_role.ends_at
@@ -5170,7 +5239,7 @@ end;
 $$;
 comment on function organizations.assign_role is
   'Gives a member another role, in place of the one that they have; with `endsAt` they are out from then on. It takes
-{"members": ["write"]}, and a role of one''s own that allows as much as either.
+{"members": ["write"]}, and a role of one''s own that allows as much as either and ends no sooner.
 
 @notNull';
 
@@ -5179,9 +5248,16 @@ returns organizations.memberships
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  place organizations.organizations := organizations._require(organization_id, 'write', 'members');
+  place organizations.organizations := organizations._require_own(organization_id, 'write', 'members');
   held  organizations.memberships := organizations._member(place.id, user_id);
 begin
+  -- Guards. Rooms follow departments (section chat): who moves people says who hears what there.
+  if place.owner_id is distinct from identity.current_user_id() then
+    if held.user_id = identity.current_user_id() then
+      raise exception using errcode = 'PT403', message = 'Nobody moves themselves but the owner.', column = 'user_id';
+    end if;
+    held := organizations._member_below(place.id, held.user_id);
+  end if;
   if department_id is not null and not exists (
     select
     from organizations.departments as department
@@ -5196,7 +5272,9 @@ begin
 end;
 $$;
 comment on function organizations.assign_department is
-  'Moves a member into a department, or out of any. It takes {"members": ["write"]}.
+  'Moves a member into a department, or out of any. It takes a role of one''s own with {"members": ["write"]} that
+allows as much as theirs, and {"rooms": ["write"]} where it brings them into a room. Nobody moves themselves but the
+owner.
 
 @notNull';
 
@@ -5345,7 +5423,8 @@ comment on function organizations.delete_role is
 -- --------------------------------------------------------------------------------------------
 
 -- A department where the caller may do so, with the organization locked.
-create function organizations._lock_department(department_id uuid, action text) returns organizations.departments
+create function organizations._lock_department(department_id uuid, action text, own boolean default false)
+returns organizations.departments
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -5355,13 +5434,34 @@ begin
   from organizations.departments as known
   where known.id = _lock_department.department_id and known.organization_id in (select organizations._known());
   if department.id is not null then
-    perform organizations._require(department.organization_id, action, 'departments');
+    if own then
+      perform organizations._require_own(department.organization_id, action, 'departments');
+    else
+      perform organizations._require(department.organization_id, action, 'departments');
+    end if;
     select * into department from organizations.departments as known where known.id = _lock_department.department_id;
   end if;
   if department.id is null then
     raise exception using errcode = 'PT404', message = 'There is no such department.', column = 'department_id';
   end if;
   return department;
+end;
+$$;
+
+-- Someone of the organization. Who leads a department hears what is said in its rooms: nobody takes that themselves.
+create function organizations._require_manager(organization_id uuid, user_id uuid, "column" text) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  perform organizations._member(organization_id, user_id, "column");
+  if user_id = identity.current_user_id() and not exists (
+    select
+    from organizations.organizations as place
+    where place.id = _require_manager.organization_id and place.owner_id = _require_manager.user_id
+  ) then
+    raise exception using errcode = 'PT403', message = 'Nobody names themselves manager but the owner.',
+      column = "column";
+  end if;
 end;
 $$;
 
@@ -5398,7 +5498,7 @@ declare
 begin
   -- Guards.
   if manager_id is not null then
-    perform organizations._member(place.id, manager_id, 'manager_id');
+    perform organizations._require_manager(place.id, manager_id, 'manager_id');
   end if;
   if cardinality(parent.lineage) >= 20 then
     raise exception using errcode = 'PT409', message = 'Departments are at most 20 levels deep.', column = 'parent_id';
@@ -5417,7 +5517,8 @@ begin
 end;
 $$;
 comment on function organizations.create_department is
-  'Makes a department, at the top or within another. It takes {"departments": ["write"]}.
+  'Makes a department, at the top or within another. It takes {"departments": ["write"]}. Nobody names themselves
+manager but the owner.
 
 @notNull';
 
@@ -5448,7 +5549,7 @@ returns organizations.departments
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  department organizations.departments := organizations._lock_department(department_id, 'write');
+  department organizations.departments := organizations._lock_department(department_id, 'write', own => true);
   parent     organizations.departments := organizations._parent(department.organization_id, parent_id);
   levels     integer;  -- from this department down to the deepest below it
 begin
@@ -5473,7 +5574,8 @@ begin
 end;
 $$;
 comment on function organizations.move_department is
-  'Moves a department, with all below it, into another or to the top. It takes {"departments": ["write"]}.
+  'Moves a department, with all below it, into another or to the top. It takes a role of one''s own with
+{"departments": ["write"]}, and {"rooms": ["write"]} where it brings anyone into a room.
 
 @notNull';
 
@@ -5482,10 +5584,10 @@ returns organizations.departments
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  department organizations.departments := organizations._lock_department(department_id, 'write');
+  department organizations.departments := organizations._lock_department(department_id, 'write', own => true);
 begin
   if user_id is not null then
-    perform organizations._member(department.organization_id, user_id);
+    perform organizations._require_manager(department.organization_id, user_id, 'user_id');
   end if;
   update organizations.departments as known set manager_id = assign_manager.user_id
   where known.id = department.id
@@ -5494,7 +5596,8 @@ begin
 end;
 $$;
 comment on function organizations.assign_manager is
-  'Gives a department a manager, or none. It takes {"departments": ["write"]}.
+  'Gives a department a manager, or none. It takes a role of one''s own with {"departments": ["write"]}, and
+{"rooms": ["write"]} where it brings someone into a room. Nobody names themselves but the owner.
 
 @notNull';
 
@@ -5508,7 +5611,8 @@ declare
 begin
   -- Guards: a manager hands on what they lead themselves.
   if from_user_id is distinct from identity.current_user_id() then
-    perform organizations._require(place.id, 'write', 'departments');
+    perform organizations._require_own(place.id, 'write', 'departments');
+    perform organizations._require_manager(place.id, to_user_id, 'to_user_id');
   end if;
   perform organizations._member(place.id, to_user_id, 'to_user_id');
 
@@ -5524,8 +5628,8 @@ begin
 end;
 $$;
 comment on function organizations.transfer_duties is
-  'Hands the departments that someone leads, or one of them, to another member. For the manager, and for those with
-{"departments": ["write"]}.';
+  'Hands the departments that someone leads, or one of them, to another member. For the manager; about others it takes
+the same as to assign a manager.';
 
 create function organizations.delete_department(department_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -5640,9 +5744,12 @@ declare
   principal uuid := coalesce(principal_id, caller);
   proxy     organizations.proxies;
 begin
-  -- Guards: for themselves anyone, for another who may, and whose own role allows as much.
+  -- Guards: for themselves anyone, for another who may, and whose own role allows as much as the role of the other now,
+  -- and as the proxy, which would grow with that role.
+  perform organizations._require_permissions(permissions);
   if principal <> caller then
     perform organizations._require(place.id, 'write', 'proxies');
+    perform organizations._require_cover(place.id, permissions);
     perform organizations._require_cover(place.id, (
       select role.permissions
       from organizations.memberships as held
@@ -5652,7 +5759,6 @@ begin
   end if;
   perform organizations._member(place.id, principal, 'principal_id');
   perform organizations._member(place.id, agent_id, 'agent_id');
-  perform organizations._require_permissions(permissions);
   if agent_id = principal then
     raise exception using errcode = 'PT400', message = 'Nobody is their own proxy.', column = 'agent_id';
   end if;
@@ -5684,8 +5790,8 @@ end;
 $$;
 comment on function organizations.grant_proxy is
   'Lets another member act for the caller, from `startsAt` (now) until `endsAt` (until it is revoked), as far as
-`permissions` say and the caller''s role allows then. With {"proxies": ["write"]} also for a `principalId` whose role
-allows no more than one''s own.
+`permissions` say and the caller''s role allows then. With {"proxies": ["write"]} also for a `principalId`, where one''s
+own role allows all that theirs does, and the proxy.
 
 @notNull';
 
@@ -5735,8 +5841,10 @@ as $$
   select events.publish('user:' || user_id, type, data || jsonb_build_object('user_id', user_id), rechecks => rechecks);
 $$;
 
+-- Who is there is told to those whose own role lets them read it, which is asked again where that changes
+-- (_tell_membership, _tell_part); the end of a proxy is told to nobody.
 create function organizations.listen_to_organization(organization_id uuid) returns setof events.position
-language plpgsql stable security definer rows 1 set search_path = ''
+language plpgsql stable security definer rows 2 set search_path = ''
 as $$
 begin
   if not exists (
@@ -5748,13 +5856,22 @@ begin
     raise exception using errcode = 'PT404', message = 'There is no such organization.', column = 'organization_id';
   end if;
   return query
-  select 'organization:' || organization_id, coalesce((
-    select counted.last_seq from events.topics as counted where counted.topic = 'organization:' || organization_id
-  ), 0);
+  select wanted.topic, coalesce((
+    select counted.last_seq from events.topics as counted where counted.topic = wanted.topic
+  ), 0)
+  from (
+    select 'organization:' || listen_to_organization.organization_id as topic
+    union all
+    select 'organization_members:' || mine.organization_id
+    from organizations._authorities as mine
+    where mine.organization_id = listen_to_organization.organization_id
+      and mine.user_id = identity.current_user_id() and mine.proxy_id is null
+      and organizations._allows(mine.permissions, 'read', 'members')
+  ) as wanted;
 end;
 $$;
 comment on function organizations.listen_to_organization is
-  'The right to listen to an organization: for whoever has a role there.
+  'The right to listen to an organization: for whoever has a role there, about its members with {"members": ["read"]}.
 
 @hide';
 
@@ -5766,8 +5883,8 @@ begin atomic
   left join identity.users as person on person.id = told.id;
 end;
 comment on function organizations.organization_events is
-  'Everything that changes in an organization (members, roles, departments, positions, proxies, itself), by ids, with
-the user whom it is about, else who did it.
+  'What changes in an organization (roles, departments, positions, itself; members for those whose own role has
+{"members": ["read"]}), by ids, with the user whom it is about, else who did it.
 
 @subscription organizations.listen_to_organization
 @shared';
@@ -5880,7 +5997,7 @@ $$;
 create trigger leave_duties before delete on organizations.memberships
   for each row execute function organizations._leave_duties();
 
--- In the organization, and to whom it happens.
+-- To those who may read its members, and to whom it happens, who may hear more or less from then on.
 create function organizations._tell_membership() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -5892,10 +6009,11 @@ declare
   );
 begin
   perform events.publish(
-    'organization:' || held.organization_id, 'organization_member_' || told, data,
-    rechecks => case when tg_op = 'DELETE' then held.user_id end
+    'organization_members:' || held.organization_id, 'organization_member_' || told, data
   );
-  perform organizations._tell_user(held.user_id, 'organization_' || told, data);
+  perform organizations._tell_user(
+    held.user_id, 'organization_' || told, data, rechecks => case when tg_op <> 'INSERT' then held.user_id end
+  );
   return null;
 end;
 $$;
@@ -5908,7 +6026,8 @@ create trigger tell_membership_changed after update on organizations.memberships
   )
   execute function organizations._tell_membership();
 
--- Of roles, departments and positions (the argument says which): that it was made, changed or removed, by its id.
+-- Of roles, departments and positions (the argument says which): that it was made, changed or removed, by its id. With
+-- what a role allows changes what everyone who has it may hear.
 create function organizations._tell_part() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -5919,7 +6038,11 @@ begin
   if part ->> 'organization_id' is not null then
     perform events.publish(
       'organization:' || (part ->> 'organization_id'), tg_argv[0] || told,
-      jsonb_build_object('organization_id', part ->> 'organization_id', tg_argv[0] || '_id', part ->> 'id')
+      jsonb_build_object('organization_id', part ->> 'organization_id', tg_argv[0] || '_id', part ->> 'id'),
+      rechecks => case
+        when tg_op = 'UPDATE' and to_jsonb(old) -> 'permissions' is distinct from part -> 'permissions'
+          then '00000000-0000-0000-0000-000000000000'::uuid
+      end
     );
   end if;
   return null;
@@ -5939,6 +6062,7 @@ create trigger tell_department_changed after update on organizations.departments
 create trigger tell_position after insert or update or delete on organizations.positions
   for each row execute function organizations._tell_part('position');
 
+-- To the two whom it is about: what someone lets another do for them concerns nobody else.
 create function organizations._tell_proxy() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -5949,7 +6073,6 @@ declare
     'principal_id', new.principal_id, 'agent_id', new.agent_id
   );
 begin
-  perform events.publish('organization:' || new.organization_id, told, data);
   perform organizations._tell_user(new.principal_id, told, data), organizations._tell_user(new.agent_id, told, data);
   return null;
 end;
@@ -6086,7 +6209,7 @@ grant execute on function
   organizations.create_organization, organizations.update_organization, organizations.close_organization,
   organizations.reopen_organization, organizations.transfer_organization, organizations.leave_organization to member;
 grant execute on function
-  organizations.invite_to_organization, organizations.accept_organization_invitation,
+  organizations.invite_to_organization, organizations.card, organizations.accept_organization_invitation,
   organizations.decline_organization_invitation, organizations.withdraw_organization_invitation,
   organizations.remove_from_organization to member;
 grant execute on function
@@ -6639,6 +6762,21 @@ comment on column chat.room_card.description  is 'What it is for.';
 comment on column chat.room_card.is_public    is 'Whether anyone signed in may read and join.';
 comment on column chat.room_card.member_count is 'How many are in it.';
 
+-- The rooms of organizations that the caller is out of by the clock: until upkeep takes them out they are listed there.
+-- The views below ask it once a statement; in PL/pgSQL, so that its plan is kept.
+create function chat._lapsed() returns uuid[]
+language plpgsql stable parallel safe security definer set search_path = ''
+as $$
+begin
+  return array(
+    select room.channel_id
+    from organizations.memberships as held
+    join chat.organization_rooms as room on room.organization_id = held.organization_id
+    where held.user_id = identity.current_user_id() and held.ends_at <= now()
+  );
+end;
+$$;
+
 -- --------------------------------------------------------------------------------------------
 -- Views: what the caller belongs to
 -- --------------------------------------------------------------------------------------------
@@ -6658,7 +6796,8 @@ select
   ) as unread
 from chat.members as mine
 left join chat.channels as channel on channel.id = mine.channel_id
-where mine.user_id = (select identity.current_user_id());
+where mine.user_id = (select identity.current_user_id())
+  and mine.channel_id <> all ((select chat._lapsed())::uuid[]);
 comment on view chat._memberships is
   'The caller''s memberships, with what is unread in each.
 
@@ -6679,7 +6818,9 @@ comment on view chat._barred is
 @asOwner';
 
 create view chat._readable as
-select channel_id from chat.members where user_id = (select identity.current_user_id())
+select channel_id
+from chat.members
+where user_id = (select identity.current_user_id()) and channel_id <> all ((select chat._lapsed())::uuid[])
 union all
 select channel.id
 from chat.channels as channel
@@ -6696,14 +6837,16 @@ comment on view chat._readable is
 create view chat._moderated as
 select mine.channel_id
 from chat.members as mine
-where mine.user_id = (select identity.current_user_id()) and (
-  mine.role <= 'moderator' or exists (
-    select
-    from chat.member_permissions as own
-    where own.channel_id = mine.channel_id and own.user_id = mine.user_id and own.is_allowed
-      and own.permission not in ('write', 'invite')
-  )
-);
+where mine.user_id = (select identity.current_user_id())
+  and mine.channel_id <> all ((select chat._lapsed())::uuid[])
+  and (
+    mine.role <= 'moderator' or exists (
+      select
+      from chat.member_permissions as own
+      where own.channel_id = mine.channel_id and own.user_id = mine.user_id and own.is_allowed
+        and own.permission not in ('write', 'invite')
+    )
+  );
 comment on view chat._moderated is
   'The rooms that the caller moderates.
 
@@ -7822,8 +7965,14 @@ create function chat._set_closed(channel_id uuid, closed boolean) returns chat.c
 language plpgsql volatile set search_path = ''
 as $$
 declare
+  place   uuid := chat._lock_organization_of(channel_id);
   channel chat.channels := chat._lock_room(channel_id, 'manage');
 begin
+  if not closed and exists (
+    select from organizations.organizations as known where known.id = place and known.closed_at is not null
+  ) then
+    raise exception using errcode = 'PT409', message = 'The organization of this room is closed.';
+  end if;
   if (channel.closed_at is not null) <> closed then
     update chat.channels as known
     set closed_at = case when closed then clock_timestamp() end
@@ -7847,7 +7996,7 @@ create function chat.reopen_room(channel_id uuid) returns chat.channels
 language sql volatile security definer set search_path = ''
 as $$ select chat._set_closed(channel_id, false); $$;
 comment on function chat.reopen_room is
-  'Opens an archived room again.
+  'Opens an archived room again; one of a closed organization opens with that.
 
 @notNull';
 
@@ -8580,6 +8729,14 @@ declare
   ban     chat.room_bans;
 begin
   -- Guards.
+  if exists (
+    select
+    from organizations.organizations as known
+    where known.id = place and known.owner_id = ban_from_room.user_id
+  ) then
+    raise exception using errcode = 'PT403', column = 'user_id',
+      message = 'The owner of the organization is not banned from its rooms.';
+  end if;
   if member.user_id is null
     and not exists (select from identity.users as person where person.id = ban_from_room.user_id for key share) then
     raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
@@ -8618,8 +8775,8 @@ end;
 $$;
 comment on function chat.ban_from_room is
   'Takes someone out of a room, and keeps them out whichever way they try, for so many seconds or until it is lifted;
-where it is public they read it no more, and out of a room of an organization they stay in the organization. For
-moderators, about who stands below them or is not in.
+where it is public they read it no more, and out of a room of an organization they stay in the organization, whose owner
+is not banned. For moderators, about who stands below them or is not in.
 
 @notNull';
 
@@ -9002,7 +9159,7 @@ begin
   from chat.members as member
   where member.channel_id = channel.id and member.user_id = caller
   for no key update;
-  if mine.user_id is null then
+  if mine.user_id is null or mine.channel_id = any (chat._lapsed()) then
     raise exception using errcode = 'PT404', message = 'You are not in this channel.';
   end if;
   upto := least(coalesce(mark_read.seq, channel.last_seq), channel.last_seq);
@@ -9508,7 +9665,7 @@ grant select on chat.channels, chat.members, chat.messages, chat.message_edits t
 grant select on chat._memberships, chat._readable, chat._barred to member;
 
 revoke execute on all functions in schema chat from public;
-grant execute on function chat.can_read, chat.my_channels, chat.unread_total to member;
+grant execute on function chat.can_read, chat.my_channels, chat.unread_total, chat._lapsed to member;
 grant execute on function chat.last_message, chat.unread, chat.other_user to member;
 grant execute on function chat.reply_to, chat.replies, chat.edits, chat.search_messages, chat.highlight to member;
 grant execute on function chat.open_direct, chat.create_room, chat.join_room, chat.leave_channel to member;
@@ -9605,10 +9762,12 @@ comment on view chat._organization_room_members is
 
 -- Brings the rooms of an organization in line for some of its people, or one of its rooms for all. The organization is
 -- locked, so nothing else does so; rooms are locked in the order of their ids. Whoever has to go goes at once; those
--- who come are told of one by one, so that more than `most` of them are left to follow_organizations. Planned for what
--- is asked: one plan for one person and for all would read all the members each time.
+-- who come are told of one by one, so that more than `most` of them are left to follow_organizations. Where it follows
+-- from what the caller did `by_hand`, bringing anyone in takes the right to make rooms. Planned for what is asked: one
+-- plan for one person and for all would read all the members each time.
 create function chat._follow(
-  organization_id uuid, user_ids uuid[], channel_id uuid default null, most integer default 1000
+  organization_id uuid, user_ids uuid[], channel_id uuid default null, most integer default 1000,
+  by_hand boolean default false
 ) returns void
 language plpgsql volatile set search_path = '' set plan_cache_mode = force_custom_plan
 as $$
@@ -9641,6 +9800,9 @@ begin
     group by 1
     order by 1
   loop
+    if by_hand and cardinality(change.joiners) > 0 then
+      perform organizations._require_own(_follow.organization_id, 'write', 'rooms');
+    end if;
     select * into channel from chat.channels as known where known.id = change.channel_id for no key update;
     foreach leaving in array coalesce(change.leavers, '{}') loop
       perform chat._leave(channel, leaving);
@@ -9772,7 +9934,7 @@ begin
   where known.channel_id = release_organization_room.channel_id
     and known.organization_id in (select organizations._known());
   if room.channel_id is not null then
-    perform organizations._require(room.organization_id, 'delete', 'rooms');
+    perform organizations._require_own(room.organization_id, 'delete', 'rooms');
   end if;
   delete from chat.organization_rooms as known where known.channel_id = room.channel_id;
   if not found then
@@ -9784,7 +9946,8 @@ begin
 end;
 $$;
 comment on function chat.release_organization_room is
-  'Makes a room of an organization an ordinary one: who is in it stays, and may leave. It takes {"rooms": ["delete"]}.';
+  'Makes a room of an organization an ordinary one: who is in it stays, and may leave. It takes a role of one''s own
+with {"rooms": ["delete"]}.';
 
 -- The rule itself, whatever the way: in the room is who belongs there. Where a row goes with its channel or user,
 -- neither is there any more.
@@ -9847,13 +10010,21 @@ create trigger keep_private before update of is_public on chat.channels
   for each row when (new.is_public and not old.is_public)
   execute function chat._keep_private();
 
+-- Whether the caller has moved someone, or a department. What follows from something else is nobody's wish to listen:
+-- someone leaves, and what they lead goes to the manager above.
+create function chat._is_by_hand(depth integer) returns boolean
+language sql stable set search_path = ''
+return depth = 1 and identity.current_user_id() is not null;
+
 create function chat._follow_member() returns trigger
 language plpgsql set search_path = ''
 as $$
 declare
   held organizations.memberships := coalesce(new, old);
 begin
-  perform chat._follow(held.organization_id, array[held.user_id]);
+  perform chat._follow(
+    held.organization_id, array[held.user_id], by_hand => tg_op = 'UPDATE' and chat._is_by_hand(pg_trigger_depth())
+  );
   return null;
 end;
 $$;
@@ -9863,7 +10034,7 @@ create trigger follow_member_moved after update on organizations.memberships
   for each row when (old.department_id is distinct from new.department_id)
   execute function chat._follow_member();
 
--- A new manager concerns two people, a move all who work there.
+-- A new manager concerns two people, a move all who work there. Who leads a department hands it to whom they like.
 create function chat._follow_department() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -9876,6 +10047,8 @@ begin
     select held.user_id
     from organizations.memberships as held
     where held.department_id = new.id and old.lineage is distinct from new.lineage
+  ), by_hand => chat._is_by_hand(pg_trigger_depth()) and (
+    old.lineage is distinct from new.lineage or old.manager_id is distinct from identity.current_user_id()
   ));
   return null;
 end;
@@ -9930,7 +10103,8 @@ create policy members_see_which_rooms_of_theirs_follow on chat.organization_room
 revoke execute on function
   chat._follow, chat.follow_organizations, chat.create_organization_room, chat.release_organization_room,
   chat._keep_to_organization, chat._keep_private, chat._keep_department, chat._follow_member,
-  chat._follow_department, chat._follow_closing, chat._follow_lifted, chat._lock_organization_of from public;
+  chat._follow_department, chat._follow_closing, chat._follow_lifted, chat._is_by_hand,
+  chat._lock_organization_of from public;
 grant select on chat.organization_rooms to member;
 grant execute on function chat.create_organization_room, chat.release_organization_room to member;
 

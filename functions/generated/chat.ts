@@ -372,8 +372,8 @@ export const archiveRoom = mutation('chat.archive_room', { channelId: pg.uuid },
 
 /**
  * Takes someone out of a room, and keeps them out whichever way they try, for so many seconds or until it is lifted;
- * where it is public they read it no more, and out of a room of an organization they stay in the organization. For
- * moderators, about who stands below them or is not in.
+ * where it is public they read it no more, and out of a room of an organization they stay in the organization, whose owner
+ * is not banned. For moderators, about who stands below them or is not in.
  */
 export const banFromRoom = mutation('chat.ban_from_room', {
   channelId: pg.uuid,
@@ -582,7 +582,10 @@ export const reactions = query('chat.reactions', { message: keyOf(Message, 'id')
 /** Who gave it. */
 export const reactors = query('chat.reactors', { reaction: keyOf(Reaction, 'messageId', 'emoji') }, setOf(Reactor));
 
-/** Makes a room of an organization an ordinary one: who is in it stays, and may leave. It takes {"rooms": ["delete"]}. */
+/**
+ * Makes a room of an organization an ordinary one: who is in it stays, and may leave. It takes a role of one's own
+ * with {"rooms": ["delete"]}.
+ */
 export const releaseOrganizationRoom = mutation('chat.release_organization_room', {
   channelId: pg.uuid,
 }, orNull(Channel));
@@ -600,7 +603,7 @@ export const removeMember = mutation('chat.remove_member', {
 /** Takes the caller's sign back from a message; nothing changes where there is none. */
 export const removeReaction = mutation('chat.remove_reaction', { messageId: pg.uuid, emoji: pg.text }, Message);
 
-/** Opens an archived room again. */
+/** Opens an archived room again; one of a closed organization opens with that. */
 export const reopenRoom = mutation('chat.reopen_room', { channelId: pg.uuid }, Channel);
 
 /** The messages that answer this one, in order. */

@@ -73,6 +73,38 @@ export const Department = row('organizations.departments', {
 });
 export type Department = ValueOf<typeof Department>;
 
+/** That someone may join an organization; gone once it is answered. */
+export const OrganizationInvitation = row('organizations.invitations', {
+  /** The key. */
+  id: pg.uuid,
+  /** Where to. */
+  organizationId: pg.uuid,
+  /** Who is invited. */
+  userId: pg.uuid,
+  /** The role that they will have. */
+  roleId: pg.uuid,
+  /** When that role will end; null for never. */
+  roleEndsAt: orNull(pg.timestamptz),
+  /** Who invited them. */
+  invitedBy: orNull(pg.uuid),
+  /** Until when it can be accepted. */
+  expiresAt: pg.timestamptz,
+  /** When it was made. */
+  createdAt: pg.timestamptz,
+});
+export type OrganizationInvitation = ValueOf<typeof OrganizationInvitation>;
+
+/** What who is invited learns of an organization before they come in. */
+export const OrganizationCard = row('organizations.organization_card', {
+  /** The organization. */
+  organizationId: orNull(pg.uuid),
+  /** Its name. */
+  name: orNull(pg.text),
+  /** What it is. */
+  description: orNull(pg.text),
+});
+export type OrganizationCard = ValueOf<typeof OrganizationCard>;
+
 /** A post that members of an organization hold. */
 export const Position = row('organizations.positions', {
   /** The key. */
@@ -136,27 +168,6 @@ export const Proxy = row('organizations.proxies', {
 });
 export type Proxy = ValueOf<typeof Proxy>;
 
-/** That someone may join an organization; gone once it is answered. */
-export const OrganizationInvitation = row('organizations.invitations', {
-  /** The key. */
-  id: pg.uuid,
-  /** Where to. */
-  organizationId: pg.uuid,
-  /** Who is invited. */
-  userId: pg.uuid,
-  /** The role that they will have. */
-  roleId: pg.uuid,
-  /** When that role will end; null for never. */
-  roleEndsAt: orNull(pg.timestamptz),
-  /** Who invited them. */
-  invitedBy: orNull(pg.uuid),
-  /** Until when it can be accepted. */
-  expiresAt: pg.timestamptz,
-  /** When it was made. */
-  createdAt: pg.timestamptz,
-});
-export type OrganizationInvitation = ValueOf<typeof OrganizationInvitation>;
-
 /** What allows something: a role that every organization has, one of its own, or a proxy of someone else. */
 export const Authority = oneOf('organizations.authority', ['system_role', 'role', 'proxy']);
 export type Authority = ValueOf<typeof Authority>;
@@ -179,14 +190,21 @@ export const acceptOrganizationInvitation = mutation('organizations.accept_organ
   invitationId: pg.uuid,
 }, Membership);
 
-/** Moves a member into a department, or out of any. It takes {"members": ["write"]}. */
+/**
+ * Moves a member into a department, or out of any. It takes a role of one's own with {"members": ["write"]} that
+ * allows as much as theirs, and {"rooms": ["write"]} where it brings them into a room. Nobody moves themselves but the
+ * owner.
+ */
 export const assignDepartment = mutation('organizations.assign_department', {
   organizationId: pg.uuid,
   userId: pg.uuid,
   departmentId: optional(pg.uuid),
 }, Membership);
 
-/** Gives a department a manager, or none. It takes {"departments": ["write"]}. */
+/**
+ * Gives a department a manager, or none. It takes a role of one's own with {"departments": ["write"]}, and
+ * {"rooms": ["write"]} where it brings someone into a room. Nobody names themselves but the owner.
+ */
 export const assignManager = mutation('organizations.assign_manager', {
   departmentId: pg.uuid,
   userId: optional(pg.uuid),
@@ -201,7 +219,7 @@ export const assignPosition = mutation('organizations.assign_position', {
 
 /**
  * Gives a member another role, in place of the one that they have; with `endsAt` they are out from then on. It takes
- * {"members": ["write"]}, and a role of one's own that allows as much as either.
+ * {"members": ["write"]}, and a role of one's own that allows as much as either and ends no sooner.
  */
 export const assignRole = mutation('organizations.assign_role', {
   organizationId: pg.uuid,
@@ -210,12 +228,20 @@ export const assignRole = mutation('organizations.assign_role', {
   endsAt: optional(pg.timestamptz),
 }, Membership);
 
+/** What the invited person learns of the organization. */
+export const card = query('organizations.card', {
+  invitation: keyOf(OrganizationInvitation, 'id'),
+}, orNull(OrganizationCard));
+
 /** Closes an organization: from then on nobody may do anything there, and its rooms take no messages. For its owner. */
 export const closeOrganization = mutation('organizations.close_organization', {
   organizationId: pg.uuid,
 }, Organization);
 
-/** Makes a department, at the top or within another. It takes {"departments": ["write"]}. */
+/**
+ * Makes a department, at the top or within another. It takes {"departments": ["write"]}. Nobody names themselves
+ * manager but the owner.
+ */
 export const createDepartment = mutation('organizations.create_department', {
   organizationId: pg.uuid,
   name: pg.text,
@@ -266,8 +292,8 @@ export const deleteRole = mutation('organizations.delete_role', { roleId: pg.uui
 
 /**
  * Lets another member act for the caller, from `startsAt` (now) until `endsAt` (until it is revoked), as far as
- * `permissions` say and the caller's role allows then. With {"proxies": ["write"]} also for a `principalId` whose role
- * allows no more than one's own.
+ * `permissions` say and the caller's role allows then. With {"proxies": ["write"]} also for a `principalId`, where one's
+ * own role allows all that theirs does, and the proxy.
  */
 export const grantProxy = mutation('organizations.grant_proxy', {
   organizationId: pg.uuid,
@@ -280,7 +306,7 @@ export const grantProxy = mutation('organizations.grant_proxy', {
 
 /**
  * Invites someone, with a role (member, unless another is named) that may have an end; for 14 days. It takes
- * {"members": ["write"]}, and a role of one's own that allows as much.
+ * {"members": ["write"]}, and a role of one's own that allows as much and ends no sooner.
  */
 export const inviteToOrganization = mutation('organizations.invite_to_organization', {
   organizationId: pg.uuid,
@@ -292,7 +318,10 @@ export const inviteToOrganization = mutation('organizations.invite_to_organizati
 /** Takes the caller out of an organization, with their proxies; departments that they lead go to the manager above. */
 export const leaveOrganization = mutation('organizations.leave_organization', { organizationId: pg.uuid });
 
-/** Moves a department, with all below it, into another or to the top. It takes {"departments": ["write"]}. */
+/**
+ * Moves a department, with all below it, into another or to the top. It takes a role of one's own with
+ * {"departments": ["write"]}, and {"rooms": ["write"]} where it brings anyone into a room.
+ */
 export const moveDepartment = mutation('organizations.move_department', {
   departmentId: pg.uuid,
   parentId: optional(pg.uuid),
@@ -332,8 +361,8 @@ export const reopenOrganization = mutation('organizations.reopen_organization', 
 export const revokeProxy = mutation('organizations.revoke_proxy', { proxyId: pg.uuid }, Proxy);
 
 /**
- * Hands the departments that someone leads, or one of them, to another member. For the manager, and for those with
- * {"departments": ["write"]}.
+ * Hands the departments that someone leads, or one of them, to another member. For the manager; about others it takes
+ * the same as to assign a manager.
  */
 export const transferDuties = mutation('organizations.transfer_duties', {
   organizationId: pg.uuid,

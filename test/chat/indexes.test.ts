@@ -294,7 +294,7 @@ const uses: Record<string, string | null> = {
   'organizations.invitations_pkey':
     'select organizations.decline_organization_invitation(id) from (select id from organizations.invitations where user_id = identity.current_user_id() limit 1) as mine',
   'organizations.invitations_organization_id_user_id_key': `select * from organizations.invitations where organization_id = ${office} order by user_id limit 20`,
-  'organizations.invitations_user_id_id_idx': 'select * from organizations._known()',
+  'organizations.invitations_user_id_id_idx': `select * from organizations.invitations where user_id = ${someone} order by id desc limit 20`,
   'organizations.invitations_role_id_idx': "delete from organizations.roles where name = 'spare 7'",
   'organizations.invitations_invited_by_idx': `select * from organizations.invitations where invited_by = ${someone} order by id limit 20`,
   'organizations.invitations_expires_at_idx': 'select organizations.end_due()',

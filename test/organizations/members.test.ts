@@ -46,7 +46,14 @@ t.test('C6 who makes an organization owns it; others come by invitation and see 
   );
   const invitationId = invite.organizationInvitation.id;
   t.match(invite.organizationInvitation, { role: { name: 'member' }, invitedByUser: { username: 'ann' } });
-  t.match(await look(bob), { name: 'Mill', myMembership: null }, 'who is invited sees what to');
+  const { data } = await ask(
+    '{ me { organizationInvitations { nodes { organization { name } card { organizationId name description } } } } }',
+    {},
+    bob.token,
+  );
+  const seen = { organization: null, card: { organizationId: id, name: 'Mill', description: null } };
+  t.strictSame(data.me.organizationInvitations.nodes, [seen], 'who is invited sees what to, and no more of it');
+  t.equal(await look(bob), null);
   t.equal(codeOf(await act(cat, 'acceptOrganizationInvitation', { invitationId })), 'NOT_FOUND', 'it is for one');
   const twice = await Promise.all([1, 2].map(() => act(bob, 'acceptOrganizationInvitation', { invitationId })));
   t.strictSame(twice.map(codeOf).sort(), ['NOT_FOUND', undefined], 'accepted twice at once, it counts once');
