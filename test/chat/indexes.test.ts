@@ -545,7 +545,7 @@ await owner.query(`
   insert into webhooks.webhooks (channel_id, owner_id, url)
     select room.id, who.id, 'https://plinth.test' from who join room using (n);
   insert into platforms.platforms (id, name, type, region) select 'platform' || n, 'x', 'messaging', 'global' from who where n < 1000;
-  insert into platforms.integrations (user_id, platform_id) select id, case when n < 1000 and n <> 77 then 'platform' || n else 'telegram' end from who;
+  insert into platforms.integrations (user_id, platform_id, status) select id, case when n < 1000 and n <> 77 then 'platform' || n else 'telegram' end, 'connected' from who;
   delete from platforms.integrations where platform_id = 'platform77';
   insert into platforms.sealed_credentials (integration_id, sealed, key_id, names)
     select id, '{}', case when row_number() over () % 500 = 0 then 'old' else 'new' end, '{}' from platforms.integrations;
