@@ -9776,6 +9776,10 @@ declare
   channel chat.channels;
   leaving uuid;
 begin
+  -- Two accounts become one: in the middle of that nobody belongs where they do at its end, where this is asked again.
+  if current_setting('plinth.merging', true) = 'on' then
+    return;
+  end if;
   for change in
     select
       coalesce(wanted.channel_id, present.channel_id) as channel_id,
@@ -9958,7 +9962,8 @@ declare
   member  chat.members := coalesce(new, old);
   belongs boolean;
 begin
-  if exists (select from chat.organization_rooms as room where room.channel_id = member.channel_id) then
+  if current_setting('plinth.merging', true) is distinct from 'on'
+    and exists (select from chat.organization_rooms as room where room.channel_id = member.channel_id) then
     belongs := exists (
       select
       from chat._organization_room_members as belonging
@@ -13429,6 +13434,7 @@ begin
   select * into secret from identity.passwords as known where known.user_id = from_id;
 
   -- What they belong to, and what they have said.
+  perform set_config('plinth.merging', 'on', true);
   perform accounts._merge_members(from_id, into_id);
   perform accounts._merge_direct_chats(from_id, into_id);
   update files.usage as kept
@@ -13436,6 +13442,14 @@ begin
   from files.usage as gone
   where kept.user_id = into_id and gone.user_id = from_id;
   perform accounts._rename('identity.users', from_id, into_id);
+  perform set_config('plinth.merging', '', true);
+  perform chat._follow(held.organization_id, array[from_id, into_id])
+  from (
+    select known.organization_id
+    from organizations.memberships as known
+    where known.user_id = into_id
+    order by known.organization_id
+  ) as held;
 
   -- How they sign in: what the one lacks comes from the other.
   perform identity._remove(from_id);
