@@ -12,6 +12,8 @@ const world = await openWorld(t);
 const acts = openActs(world);
 const [ann, bob] = [await world.person('ann'), await world.person('bob')];
 const people = [ann, bob];
+// Stays: a room that everyone has left is closed.
+const cat = await world.person('cat');
 const { url } = world.server;
 
 const operation = fc.record({
@@ -95,7 +97,7 @@ async function perform(room: string, sent: string[], { by, what, which }: Operat
 
 t.test('verify: state once, with events applied, equals state again', async (t) => {
   const property = fc.asyncProperty(fc.array(operation, { maxLength: 12 }), fc.nat(12), async (operations, at) => {
-    const room = await acts.room(ann, [bob], true);
+    const room = await acts.room(ann, [bob, cat], true);
     const sent: string[] = [];
     for (const each of operations.slice(0, at)) await perform(room, sent, each);
     const { state, cursor } = await read(room);
