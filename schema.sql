@@ -9665,7 +9665,7 @@ grant select on chat.channels, chat.members, chat.messages, chat.message_edits t
 grant select on chat._memberships, chat._readable, chat._barred to member;
 
 revoke execute on all functions in schema chat from public;
-grant execute on function chat.can_read, chat.my_channels, chat.unread_total, chat._lapsed to member;
+grant execute on function chat._lapsed, chat.can_read, chat.my_channels, chat.unread_total to member;
 grant execute on function chat.last_message, chat.unread, chat.other_user to member;
 grant execute on function chat.reply_to, chat.replies, chat.edits, chat.search_messages, chat.highlight to member;
 grant execute on function chat.open_direct, chat.create_room, chat.join_room, chat.leave_channel to member;
