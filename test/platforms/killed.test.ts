@@ -1,24 +1,14 @@
-import { spawn } from 'node:child_process';
-import path from 'node:path';
 import t from 'tap';
 import { actsIn } from '../accounts/acts.ts';
 import { openPlatformWorld, writes } from './platform-world.ts';
+import { startProcess } from './worker-process.ts';
 
 const world = await openPlatformWorld(t);
 const { connect, eventually, filesOf, post, said, sql, telegram } = world;
 const { say } = actsIn(world);
 
-/** A worker in a process of its own, which can be killed. */
-function startProcess() {
-  const script = path.join(import.meta.dirname, '..', '..', 'scripts', 'worker.ts');
-  const env = { ...process.env, ...world.env, DATABASE_URL: world.databaseUrl, LOG_LEVEL: 'silent' };
-  const child = spawn(process.execPath, [script], { env, stdio: 'ignore' });
-  t.teardown(() => void child.kill('SIGKILL'));
-  return child;
-}
-
 t.test('a worker that is killed while it sends: nothing is sent twice, nothing after it is lost', async (t) => {
-  const first = startProcess();
+  const first = startProcess(t, world);
   const bot = await connect('nora');
   await post(bot, writes(901, 'Hello'));
   const [heard] = await eventually('it is there', async () => {
@@ -58,7 +48,7 @@ t.test('a worker that is killed while it fetches a file: the file is there, once
   telegram.files.set('killed', { path: 'documents/file_9.pdf', bytes });
   const bot = await connect('otto');
   telegram.faults.set('download', [{ kind: 'slow' }]);
-  const first = startProcess();
+  const first = startProcess(t, world);
   const document = { file_id: 'killed', file_unique_id: 'k', file_name: 'contract.pdf' };
   await post(bot, writes(902, '', { text: undefined, document }));
   await telegram.until('download', 1);

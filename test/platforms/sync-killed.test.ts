@@ -1,27 +1,17 @@
-import { spawn } from 'node:child_process';
-import path from 'node:path';
 import t from 'tap';
 import { openShopWorld, saidBy } from './shop-world.ts';
+import { startProcess } from './worker-process.ts';
 
 const world = await openShopWorld(t);
 const { connect, request, rows, sql, sync, through, wildberries } = world;
 const cards = '/content-api/content/v2/get/cards/list';
-
-/** A worker in a process of its own, which can be killed. */
-function startProcess() {
-  const script = path.join(import.meta.dirname, '..', '..', 'scripts', 'worker.ts');
-  const env = { ...process.env, ...world.env, DATABASE_URL: world.databaseUrl, LOG_LEVEL: 'silent' };
-  const child = spawn(process.execPath, [script], { env, stdio: 'ignore' });
-  t.teardown(() => void child.kill('SIGKILL'));
-  return child;
-}
 
 t.test('a worker that is killed between two pages: the run goes on at its cursor (F5, D8)', async (t) => {
   for (let n = 1; n <= 450; n += 1) wildberries.sell(n);
   wildberries.warehouses.push({ id: 7, name: 'Tula' });
   wildberries.stocks.set('7 10', 5);
   for (let n = 1; n <= 30; n += 1) wildberries.order(n);
-  const first = startProcess();
+  const first = startProcess(t, world);
   const shop = await connect('karl', 'wildberries');
   // The third page is asked for, and the worker dies before it has it.
   wildberries.faults.set(cards, [{ body: pageOf(0) }, { body: pageOf(100) }, 'slow']);
