@@ -3531,8 +3531,12 @@ $$;
 -- neither begun nor happened. Where it takes longer than a moment its worker lets it begin beside this (jobs._begin),
 -- so that everyone sees it run; so it is not the row that is locked meanwhile, but its number. False where it is to
 -- begin before it is run: it has a key, which one run holds; a user follows it, who is told of its beginning; or it
--- may not begin. `job` is graphile-worker's: it goes in the same transaction, for a commit less.
-create function jobs._perform(id uuid, worker text, job bigint default null) returns boolean
+-- may not begin. `job` is graphile-worker's: it goes in the same transaction, and where `takes_next` and the next in
+-- its order is of the same task, and has no key either, that is taken for this worker: two statements and commits less.
+create function jobs._perform(
+  id uuid, worker text, job bigint default null, takes_next boolean default false,
+  out is_done boolean, out next_job text, out next_run uuid, out next_attempt integer
+)
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -3541,17 +3545,18 @@ declare
   given    jsonb;
   began_at timestamptz := clock_timestamp();
 begin
+  is_done := false;
   select waiting.* into run
   from jobs.runs as waiting
   where waiting.id = _perform.id and waiting.state = 'queued' and waiting.key is null and waiting.asked_by is null;
   if run.id is null then
-    return false;
+    return;
   end if;
   select coalesce(run.function, task.function) into called
   from jobs.tasks as task
   where task.name = run.task and not task.is_paused;
   if called is null then
-    return false;
+    return;
   end if;
   if not jobs._is_free(run.id) then
     raise exception using errcode = 'PT409', message = 'Another worker still runs it.';
@@ -3573,7 +3578,46 @@ begin
   if job is not null then
     delete from graphile_worker._private_jobs as ticket where ticket.id = job and ticket.locked_by = _perform.worker;
   end if;
-  return true;
+  if takes_next then
+    select * into next_job, next_run, next_attempt from jobs._take_next(worker, run.task);
+  end if;
+  is_done := true;
+end;
+$$;
+
+-- The next job in graphile-worker's order, where it is of this task and has no key.
+create function jobs._take_next(worker text, task text, out job text, out run uuid, out attempt integer)
+-- Planned for a table that has grown.
+language plpgsql volatile set search_path = '' set enable_seqscan = off set enable_bitmapscan = off
+as $$
+begin
+  update graphile_worker._private_jobs as taken
+  set locked_by = worker, locked_at = now(), attempts = taken.attempts + 1
+  from (
+    select ticket.id, ticket.job_queue_id, ticket.flags
+    from graphile_worker._private_jobs as ticket
+    where ticket.is_available and ticket.run_at <= now()
+    order by ticket.priority, ticket.run_at
+    limit 1
+    for no key update skip locked
+  ) as first
+  where taken.id = first.id and first.job_queue_id is null and first.flags ? task
+  returning taken.id::text, taken.key::uuid, taken.attempts into job, run, attempt;
+end;
+$$;
+
+-- Says how a job that jobs._take_next took ended where it was not by jobs._perform: it goes, or waits until then.
+create function jobs._settle(job bigint, worker text, retries_at timestamptz) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  if retries_at is null then
+    delete from graphile_worker._private_jobs as ticket where ticket.id = job and ticket.locked_by = _settle.worker;
+  else
+    update graphile_worker._private_jobs as ticket
+    set locked_by = null, locked_at = null, run_at = retries_at
+    where ticket.id = job and ticket.locked_by = _settle.worker;
+  end if;
 end;
 $$;
 

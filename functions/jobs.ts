@@ -56,12 +56,16 @@ export type Ticket = {
   hasKey: boolean;
   /** The id of graphile-worker's job. */
   job?: string;
+  /** Whether the next one of graphile-worker may be taken when it is done. */
+  takesNext?: boolean;
   queue?: string;
   payload?: object;
 };
 
 /** Why a run failed, whether another try is of no use, and when the engine would make it. */
 export type Failure = { message: string; isFinal: boolean; retriesAt: Date };
+
+type Performed = { is_done: boolean; next_job: string | null; next_run: string; next_attempt: number };
 
 export type Jobs = ReturnType<typeof openJobs>;
 
@@ -96,13 +100,22 @@ export function openJobs(pool: pg.Pool) {
     /**
      * Begins a run that is a function, runs it and says that it is done, in one transaction; on a connection that can be cancelled.
      *
-     * @returns false where it is to begin before it is run.
+     * @returns not done where it is to begin before it is run; and the next ticket, where it has taken one.
      */
-    async perform(client: pg.ClientBase, { id, job }: Ticket, worker: string): Promise<boolean> {
-      const text = 'select jobs._perform($1, $2, $3) as done';
-      const { rows } = await client.query<{ done: boolean }>({ name: 'perform', text, values: [id, worker, job] });
-      return rows[0]?.done ?? false;
+    async perform(
+      client: pg.ClientBase,
+      { id, task, job, takesNext = false }: Ticket,
+      worker: string,
+    ): Promise<{ isDone: boolean; next: Ticket | undefined }> {
+      const text = 'select * from jobs._perform($1, $2, $3, $4)';
+      const values = [id, worker, job, takesNext];
+      const { rows } = await client.query<Performed>({ name: 'perform', text, values });
+      const { is_done: isDone, next_job: next, next_run: run, next_attempt: attempt } = rows[0] as Performed;
+      return { isDone, next: next ? { id: run, attempt, task, hasKey: false, job: next } : undefined };
     },
+    /** Says how a ticket that was taken with another's end has ended: it goes, or waits until then. */
+    settle: ({ job }: Ticket, worker: string, retriesAt: Date | undefined) =>
+      call('select jobs._settle($1, $2, $3)', [job, worker, retriesAt ?? null]),
     /** Runs the function of a run that has begun, and says that it is done, in one transaction; on a connection that can be cancelled. */
     finish: (client: pg.ClientBase, { id, attempt }: Run, worker: string) =>
       client.query({ name: 'finish', text: 'select jobs._finish($1, $2, $3)', values: [id, attempt, worker] }),

@@ -51,7 +51,8 @@ export async function startGraphile({
         const { run: id } = payload as { run: string };
         // jobs._hand_on gives the task as the flag by which it is paused, and its key as the queue.
         const [task] = Object.keys(job.flags ?? {});
-        const ticket = { id, attempt: job.attempts, task, hasKey: job.job_queue_id !== null, job: job.id };
+        const hasKey = job.job_queue_id !== null;
+        const ticket = { id, attempt: job.attempts, task, hasKey, job: job.id, takesNext: true };
         const { state, error } = await ((await runner) as Runner).run(ticket, retriesIn);
         if (state === 'again') throw error;
       },

@@ -8,6 +8,8 @@ import type { Task } from './task.ts';
 
 /** How a ticket ended: `done`, `again` where its engine is to try it again, or `failed` for good. */
 type Ended = { state: 'done' | 'again' | 'failed'; error?: Error };
+/** Whether the engine's job went with it, and the one that was taken then. */
+type EndedOne = Ended & { isGone?: boolean; next?: Ticket | undefined };
 
 export type Runner = {
   /**
@@ -55,10 +57,32 @@ export function openRunner({
   const running = new Map<string, AbortController>();
   // Those that run, whether it has been said that they began or not.
   const functions = new Set<AbortController>();
+  let isStopped = false;
   // How a run ended is said again where the connection was lost meanwhile; after that the next beat finds it lost.
   const { db: persistently } = openPolicies(log);
 
   async function run(ticket: Ticket, retriesIn: (attempt: number) => number): Promise<Ended> {
+    const ended = await runOne(ticket, retriesIn);
+    if (ended.next) await runOn(ended.next, retriesIn);
+    return ended;
+  }
+
+  /** Runs what was taken with the end of the one before, for a moment; then the engine takes its turn. */
+  async function runOn(first: Ticket, retriesIn: (attempt: number) => number): Promise<void> {
+    const until = Date.now() + momentOfFunction;
+    let next: Ticket | undefined = first;
+    while (next) {
+      const ticket: Ticket = { ...next, takesNext: !isStopped && Date.now() < until };
+      const ended: EndedOne = await runOne(ticket, retriesIn).catch((error) => ({ state: 'again', error }));
+      if (!ended.isGone) {
+        const retriesAt = ended.state === 'again' ? new Date(Date.now() + retriesIn(ticket.attempt)) : undefined;
+        await persistently('a job ended', () => jobs.settle(ticket, worker, retriesAt));
+      }
+      next = ended.next;
+    }
+  }
+
+  async function runOne(ticket: Ticket, retriesIn: (attempt: number) => number): Promise<EndedOne> {
     if (ticket.task && !ticket.hasKey && (ticket.task === 'function' || (await rowOf(ticket.task)).function)) {
       const ended = await runFunction(ticket, await rowOf(ticket.task), retriesIn);
       if (ended) return ended;
@@ -86,7 +110,7 @@ export function openRunner({
     ticket: Ticket,
     row: TaskRow,
     retriesIn: (attempt: number) => number,
-  ): Promise<Ended | undefined> {
+  ): Promise<EndedOne | undefined> {
     const ending = new AbortController();
     let beginning: Promise<Run | undefined> | undefined;
     const begin = async (): Promise<Run | undefined> => {
@@ -101,8 +125,8 @@ export function openRunner({
     }, momentOfFunction);
     functions.add(ending);
     try {
-      const isDone = await onConnection(ending.signal, (client) => jobs.perform(client, ticket, worker));
-      return isDone ? { state: 'done' } : undefined;
+      const { isDone, next } = await onConnection(ending.signal, (client) => jobs.perform(client, ticket, worker));
+      return isDone ? { state: 'done', isGone: true, next } : undefined;
     } catch (error) {
       // It is said that it began, so that it can be said how it ended; where it did not, it has ended or is another's.
       const begun =
@@ -199,6 +223,7 @@ export function openRunner({
       for (const id of ids) running.get(id)?.abort(new Error('It was cancelled.'));
     },
     stop() {
+      isStopped = true;
       for (const ending of [...running.values(), ...functions]) ending.abort(stopped);
     },
   };
