@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
-import { globSync } from 'node:fs';
+import { globSync, statfsSync } from 'node:fs';
+import { freemem } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { runScript } from '../functions/refusal.ts';
@@ -9,6 +10,19 @@ import { testReport } from './test-report.ts';
 
 // npm test [-- files]: every test, or those of the files named, against a Postgres of its own that is thrown away, or
 // against the server of TEST_DATABASE_URL. Its last line counts assertions.
+
+const memoryFolder = '/dev/shm';
+const roomNeeded = 4 * 1024 ** 3;
+
+/** Whether what is thrown away has room in memory: there a database is made in a tenth of the time that it takes on a disk. */
+function fitsInMemory(): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(memoryFolder);
+    return bavail * bsize >= roomNeeded && freemem() >= 2 * roomNeeded;
+  } catch {
+    return false;
+  }
+}
 
 const repository = path.join(import.meta.dirname, '..');
 
@@ -47,6 +61,7 @@ async function onGiven(url: string, stop: Promise<void>): Promise<{ code: number
 }
 
 await runScript(async () => {
+  if (!process.env.TMPDIR && fitsInMemory()) process.env.TMPDIR = memoryFolder;
   const stop = stopAsked();
   const given = process.env.TEST_DATABASE_URL;
   const { code, summary } = given ? await onGiven(given, stop) : await onThrowAway(stop);
