@@ -3846,6 +3846,10 @@ declare
   was_taken boolean;
   given     integer := 0;
 begin
+  -- One worker at a time.
+  if not pg_try_advisory_xact_lock(hashtext('jobs._hand_over')) then
+    return 0;
+  end if;
   -- What ended, and its worker died before pg-boss was told: those of its key would wait until the job expires. One
   -- that failed expires at once, for the sake of its dead letter.
   update pgboss.job as told

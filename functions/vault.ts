@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { TooLong, textOf } from './http-answer.ts';
 import { nearestName } from './nearest-name.ts';
 import { openPolicies } from './policies.ts';
 import { Refusal } from './refusal.ts';
@@ -60,7 +61,11 @@ async function read({ VAULT_ADDR: address, VAULT_TOKEN: token, VAULT_SECRET: sec
     const cause = (error.cause as NodeJS.ErrnoException | undefined)?.code ?? error.name;
     throw refusal(`Vault does not answer at VAULT_ADDR: ${cause}`, 'Is it there, and does the address begin rightly?');
   });
-  const text = await textOf(response);
+  const text = await textOf(response, mostBytes).catch((error) => {
+    throw error instanceof TooLong
+      ? refusal('Vault answered what no KV engine of version 2 answers.', 'Is VAULT_SECRET in such an engine?', true)
+      : refusal('Vault broke off in its answer.', 'Is it there?');
+  });
   if (response.ok) {
     const parsed = answer.safeParse(parse(text));
     if (parsed.data) return parsed.data.data.data;
@@ -79,21 +84,6 @@ async function read({ VAULT_ADDR: address, VAULT_TOKEN: token, VAULT_SECRET: sec
       .safeParse(parse(text))
       .data?.errors.join('; ') ?? '';
   throw refusal(`Vault answered ${response.status}: ${said.slice(0, 300)}`, 'Is it sealed, or overloaded?', isOurs);
-}
-
-async function textOf({ body }: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  try {
-    for await (const chunk of body ?? []) {
-      bytes += chunk.length;
-      if (bytes > mostBytes) break;
-      chunks.push(chunk);
-    }
-  } catch {
-    throw refusal('Vault broke off in its answer.', 'Is it there?');
-  }
-  return Buffer.concat(chunks).toString();
 }
 
 function parse(text: string): unknown {

@@ -3,6 +3,7 @@ import https from 'node:https';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
+import { secondsToWait } from '../../functions/http-answer.ts';
 import { within } from '../../functions/within.ts';
 import { Refused } from './adapter.ts';
 
@@ -50,13 +51,10 @@ export function bodyOf({ ok, status, body, headers }: Response, platform: string
   body?.cancel().catch(() => {});
   const message = `${platform} does not hand the file over: it answered ${status}`;
   const isPassing = status === 408 || status === 429 || status >= 500;
-  throw new Refused(message, { retryAfter: isPassing ? retryAfterOf(headers) : undefined, isFinal: !isPassing });
-}
-
-/** In how many seconds it may be asked again, where the answer says so in seconds. */
-export function retryAfterOf(headers: Headers): number | undefined {
-  const seconds = Number(headers.get('retry-after') ?? Number.NaN);
-  return Number.isFinite(seconds) && seconds >= 0 ? seconds : undefined;
+  throw new Refused(message, {
+    retryAfter: isPassing ? secondsToWait(headers.get('retry-after')) : undefined,
+    isFinal: !isPassing,
+  });
 }
 
 /** Why no connection came about, so that nothing was sent; undefined where one did, or may have. */

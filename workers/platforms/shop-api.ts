@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
 import type { Problem, Usage } from '../../functions/commerce.ts';
+import { secondsToWait, TooLong, textOf } from '../../functions/http-answer.ts';
 import type { Credentials } from '../../functions/sealing.ts';
 import { Refused } from './adapter.ts';
 
@@ -47,27 +48,18 @@ export function openAsk({ name, credentials, signal, turn, patience = answersWit
         redirect: 'error',
         signal: limit,
       });
-      return { response, text: await textOf(response) };
+      return { response, text: await textOf(response, mostBytes) };
     } catch (error) {
       // Stopped by us: the platform has nothing to do with it.
       signal.throwIfAborted();
-      if (error instanceof Refused) throw error;
+      if (error instanceof TooLong) {
+        throw new Refused(`${name} answered more than ${mostBytes} bytes.`, { isFinal: true });
+      }
       const cause = (error as { cause?: NodeJS.ErrnoException }).cause ?? (error as NodeJS.ErrnoException);
       // Those of the web have numbers for codes.
       const why = typeof cause.code === 'string' ? cause.code : cause.message;
       throw new Refused(`${name} did not answer: ${concealed(why)}`);
     }
-  }
-
-  async function textOf(response: Response): Promise<string> {
-    const parts: Uint8Array[] = [];
-    let bytes = 0;
-    for await (const part of response.body ?? []) {
-      bytes += part.length;
-      if (bytes > mostBytes) throw new Refused(`${name} answered more than ${mostBytes} bytes.`, { isFinal: true });
-      parts.push(part);
-    }
-    return Buffer.concat(parts).toString();
   }
 
   return {
@@ -108,7 +100,8 @@ function said(text: string): string {
 function refusal(name: string, response: Response, words: string): Refused {
   const { status, headers } = response;
   const message = `${name} answered ${status}${words && `: ${words}`}`;
-  const asked = secondsOf(headers.get('x-ratelimit-retry') ?? headers.get('retry-after'));
+  const wanted = secondsToWait(headers.get('x-ratelimit-retry') ?? headers.get('retry-after'));
+  const asked = wanted && Math.min(wanted, longestWait);
   if (status === 429) return new Refused(message, { retryAfter: asked ?? usualWait });
   if (status >= 500) return new Refused(message, { retryAfter: asked });
   return new Refused(message, { isFinal: true, isOfCredentials: status === 401 || isOfKey(status, words) });
@@ -117,13 +110,6 @@ function refusal(name: string, response: Response, words: string): Refused {
 /** That a key is none; a right that it lacks is another matter, and concerns one stream. */
 function isOfKey(status: number, words: string): boolean {
   return (status === 403 || status === 404) && /invalid api-?key|client-id|company.*not found|deactivated/i.test(words);
-}
-
-/** Seconds, or a date; nothing where it is neither. */
-function secondsOf(header: string | null): number | undefined {
-  if (!header) return;
-  const seconds = /^\d+(\.\d+)?$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1000;
-  return Number.isFinite(seconds) ? Math.min(Math.max(seconds, 0), longestWait) : undefined;
 }
 
 function problemsOf({ issues }: z.ZodError): string {

@@ -1,6 +1,7 @@
+import { secondsToWait } from '../../functions/http-answer.ts';
 import { within } from '../../functions/within.ts';
 import { type Link, Refused } from './adapter.ts';
-import { retryAfterOf, unreachable, upload } from './http.ts';
+import { unreachable, upload } from './http.ts';
 
 // The Graph API as far as the Cloud API of WhatsApp uses it, and what its errors mean
 // (https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes).
@@ -90,7 +91,7 @@ function errorOf({ status, headers }: Response, { code = -1, message, error_data
     return new Error(`WhatsApp did not answer: ${said}`);
   }
   return new Refused(`WhatsApp answered ${said}`, {
-    retryAfter: isPutOff ? (retryAfterOf(headers) ?? putsOff.get(code) ?? 60) : undefined,
+    retryAfter: isPutOff ? (secondsToWait(headers.get('retry-after')) ?? putsOff.get(code) ?? 60) : undefined,
     isOfChat: code === ofOneChat,
     isOfCredentials,
     isFinal: !isPutOff && !ofItself.has(code),

@@ -1,3 +1,4 @@
+import { secondsToWait, textOf } from '../../functions/http-answer.ts';
 import type { Log } from '../../functions/log.ts';
 import { openPace } from '../../functions/pace.ts';
 import { openPolicies } from '../../functions/policies.ts';
@@ -87,12 +88,12 @@ async function readPage(
   }
   if (!response.ok) {
     await response.body?.cancel();
-    const seconds = Number(response.headers.get('retry-after'));
-    if (seconds > 0) hold(Math.min(seconds, 300) * 1000);
+    const seconds = secondsToWait(response.headers.get('retry-after'));
+    if (seconds) hold(Math.min(seconds, 300) * 1000);
     const isOver = response.status < 500 && response.status !== 429 && response.status !== 408;
     throw Object.assign(new Error(`${url.pathname} answered ${response.status}.`), { permanent: isOver });
   }
-  const { items, total, next_page } = JSON.parse(await textOf(response)) as Record<string, unknown>;
+  const { items, total, next_page } = JSON.parse(await textOf(response, mostBytes)) as Record<string, unknown>;
   if (!Array.isArray(items)) throw new Error(`${url.pathname} gave no items.`);
   const next = typeof next_page === 'string' && next_page ? searchAfter(next_page, url) : undefined;
   return { items, total: Number(total) || 0, next: items.length === 0 ? undefined : next };
@@ -102,17 +103,4 @@ function searchAfter(nextPage: string, url: URL): string {
   const place = new URL(nextPage, url).searchParams.get('search_after');
   if (!place || place.length > 100) throw new Error(`${url.pathname} names no place for the next page.`);
   return place;
-}
-
-/** The whole of an answer, where it is not too large to be one. */
-async function textOf(response: Response): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = '';
-  let bytes = 0;
-  for await (const part of response.body ?? []) {
-    bytes += part.length;
-    if (bytes > mostBytes) throw new Error(`The answer has more than ${mostBytes} bytes.`);
-    text += decoder.decode(part, { stream: true });
-  }
-  return text + decoder.decode();
 }
