@@ -163,6 +163,9 @@ create table public.error_codes (
 );
 comment on table public.error_codes is
   'What a client is told for an SQLSTATE, or for a class of them (its first two characters).';
+comment on column public.error_codes.sqlstate    is 'Postgres''s code, or the class that it begins with.';
+comment on column public.error_codes.code        is 'What a client is told in its place.';
+comment on column public.error_codes.description is 'What that means.';
 
 -- The PT codes are ours, raised by the functions below; the others are Postgres's.
 insert into public.error_codes (sqlstate, code, description)

@@ -113,8 +113,8 @@ async function update(
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     const { message, cause } = error;
-    // A mistake in a statement (class 42) is there to be corrected.
-    const remedy = /^42/.test((cause as { code?: string }).code ?? '') ? 'Correct it, and start again.' : wayOn;
+    // A mistake in a statement (class 42) is there to be corrected; that a view changes its columns (42P16) is none.
+    const remedy = /^42(?!P16)/.test((cause as { code?: string }).code ?? '') ? 'Correct it, and start again.' : wayOn;
     throw new Refusal(`${message}\n\nIt was one of these changes:\n${list}`, { remedy, cause });
   }
   return `${fileName} has changed, and the database with it:\n${list}\napplied`;

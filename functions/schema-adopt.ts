@@ -1,14 +1,16 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import type { Node } from 'libpg-query';
 import type pg from 'pg';
 import { readSchema, type Target } from './apply.ts';
 import { Refusal } from './refusal.ts';
 import { additions, type Change, compareSchemas } from './schema-changes.ts';
 import { inTransaction, withClient } from './schema-connection.ts';
-import { parseSchema, type SchemaFile } from './schema-file.ts';
+import { parseSchema, type SchemaFile, type Statement } from './schema-file.ts';
 import { applyLive } from './schema-live.ts';
 import { lastVersion, recordVersion, sha256 } from './schema-versions.ts';
 import { onScratch } from './scratch-database.ts';
+import { nameOf, quote, relationName } from './sql-names.ts';
 
 type Picture = Map<string, string>;
 
@@ -38,7 +40,8 @@ export async function adoptSchema({ databaseUrl, schemaFile }: Target): Promise<
       if (failed) await client.query('rollback to savepoint by_hand');
       const differences = compare(await takePicture(client), wanted, fileName);
       if (differences.length > 0) {
-        throw new Refusal(`The database is not as ${fileName} says:\n${differences.join('\n')}`, {
+        const first = failed ? `${failed.message}\n\nSo nothing new was taken. ` : '';
+        throw new Refusal(`${first}The database is not as ${fileName} says:\n${differences.join('\n')}`, {
           remedy: 'Change the one or the other (psql "$(npm run --silent db -- url)"), and run it again.',
         });
       }
@@ -56,9 +59,10 @@ export async function adoptSchema({ databaseUrl, schemaFile }: Target): Promise<
  * @returns what stands in the way; nothing is told before the catalogs have been compared, which names the cause.
  */
 async function takeLive(client: pg.ClientBase, before: SchemaFile, file: SchemaFile): Promise<Refusal | undefined> {
-  const changes = compareSchemas(before, file).filter(
-    ({ live, after }) => live && !additions.includes(after?.kind ?? ''),
-  );
+  const changes: Change[] = [];
+  for (const change of compareSchemas(before, file)) {
+    if (change.live && !(change.change === 'added' && (await isThere(client, change.after)))) changes.push(change);
+  }
   const fresh = new Set(changes.map(({ after }) => after));
   const functions = file.statements.filter((statement) => statement.kind === 'function' && !fresh.has(statement));
   try {
@@ -70,6 +74,30 @@ async function takeLive(client: pg.ClientBase, before: SchemaFile, file: SchemaF
     if (error instanceof Refusal) return error;
     throw error;
   }
+}
+
+/** Whether a schema, type, table, index or view has been made by hand; whether rightly, the pictures show. */
+async function isThere(client: pg.ClientBase, { kind, tree }: Statement): Promise<boolean> {
+  if (!additions.includes(kind)) return false;
+  const [look, name] = placeOf(tree);
+  const { rows } = await client.query(`select ${look}($1) is not null as found`, [name]);
+  return rows[0].found;
+}
+
+function placeOf(tree: Node): [look: string, name: string] {
+  if ('CreateSchemaStmt' in tree) return ['to_regnamespace', quote(tree.CreateSchemaStmt.schemaname ?? '')];
+  if ('CreateEnumStmt' in tree) return ['to_regtype', nameOf(tree.CreateEnumStmt.typeName, quote)];
+  if ('CreateDomainStmt' in tree) return ['to_regtype', nameOf(tree.CreateDomainStmt.domainname, quote)];
+  if ('CreateRangeStmt' in tree) return ['to_regtype', nameOf(tree.CreateRangeStmt.typeName, quote)];
+  if ('CompositeTypeStmt' in tree) return ['to_regtype', relationName(tree.CompositeTypeStmt.typevar, quote)];
+  if ('CreateStmt' in tree) return ['to_regclass', relationName(tree.CreateStmt.relation, quote)];
+  if ('ViewStmt' in tree) return ['to_regclass', relationName(tree.ViewStmt.view, quote)];
+  if ('CreateTableAsStmt' in tree) return ['to_regclass', relationName(tree.CreateTableAsStmt.into?.rel, quote)];
+  if ('IndexStmt' in tree) {
+    const { idxname = '', relation } = tree.IndexStmt;
+    return ['to_regclass', relationName({ ...relation, relname: idxname }, quote)];
+  }
+  throw new Error(`Where a statement puts what it makes is not known: ${Object.keys(tree)}`);
 }
 
 async function takePicture(client: pg.ClientBase): Promise<Picture> {

@@ -1,5 +1,6 @@
-import type { Node } from 'libpg-query';
+import type { CreateEnumStmt, Node } from 'libpg-query';
 import { meaningOf, type SchemaFile, type Statement } from './schema-file.ts';
+import { nameOf, quote } from './sql-names.ts';
 
 /** A difference between two schema files; `live` when a database with data takes it without a plan. */
 export type Change = { live: boolean } & (
@@ -80,7 +81,32 @@ function securesRows(tree: Node): boolean {
 function canBeChanged(before: Statement, after: Statement): boolean {
   const { kind, tree } = after;
   if (kind === 'data') return rewritesItsRows(tree) || onlyAddsRows(before.tree, tree);
+  // Postgres replaces a view that keeps its columns, and says so where it does not.
+  if ('ViewStmt' in tree && 'ViewStmt' in before.tree) return true;
+  if (addedLabels(before, after) !== undefined) return true;
   return [...replaceable, 'function owner'].includes(kind) || (kind === 'grant' && canBeTakenBack(before));
+}
+
+/** The statements that give an enum its further labels; undefined where one is taken away or moved, or it is no enum. */
+export function addedLabels({ tree: before }: Statement, { tree: after }: Statement): string | undefined {
+  if (!('CreateEnumStmt' in before && 'CreateEnumStmt' in after)) return undefined;
+  const [old, now] = [labelsOf(before.CreateEnumStmt), labelsOf(after.CreateEnumStmt)];
+  if (String(old) !== String(now.filter((label) => old.includes(label)))) return undefined;
+  const type = nameOf(after.CreateEnumStmt.typeName, quote);
+  return now
+    .map((label, index) => {
+      const place = index === 0 ? `before ${literal(old[0] ?? '')}` : `after ${literal(now[index - 1] ?? '')}`;
+      return old.includes(label) ? '' : `alter type ${type} add value if not exists ${literal(label)} ${place};`;
+    })
+    .join('');
+}
+
+function labelsOf({ vals = [] }: CreateEnumStmt): string[] {
+  return vals.map((value) => ('String' in value ? (value.String.sval ?? '') : ''));
+}
+
+function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
 }
 
 function canBeRemoved(statement: Statement): boolean {

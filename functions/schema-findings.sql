@@ -85,6 +85,27 @@ select line, 'comment', 'table ' || name || ' has no comment'
 from tables
 where not relispartition and obj_description(oid, 'pg_class') is null
 union all
+select line, 'comment', format('column %s of %s is granted and has no comment', quote_ident(attname), name)
+from tables join pg_catalog.pg_attribute on attrelid = oid and attnum > 0 and not attisdropped
+where not relispartition and col_description(oid, attnum) is null and exists (
+  select from aclexplode(coalesce(relacl, '{}') || coalesce(attacl, '{}')) as given where given.grantee <> relowner
+)
+union all
+select line, 'comment', 'schema ' || name || ' has no comment'
+from stated
+where kind = 'schema' and obj_description(to_regnamespace(name), 'pg_namespace') is null
+union all
+select distinct line, 'schema-usage', format('%s is granted to %s, who may not use schema %I', name, grantee::regrole, nspname)
+from (
+  select name, line, relnamespace as space, relowner as owner, relacl as acl from tables
+  union all
+  select name, line, relnamespace, relowner, attacl
+  from tables join pg_catalog.pg_attribute on attrelid = oid and attnum > 0
+  union all
+  select name, line, pronamespace, proowner, proacl from functions
+) as object join pg_catalog.pg_namespace on pg_namespace.oid = space, aclexplode(acl) as given
+where grantee not in (0, owner) and not has_schema_privilege(grantee, space, 'usage')
+union all
 select line, 'row-security', tables.name || ' is in a schema that others may use; enable row level security'
 from tables join pg_catalog.pg_namespace as space on space.oid = relnamespace
 where not relrowsecurity and exists (select from aclexplode(nspacl) as given where given.grantee <> nspowner)

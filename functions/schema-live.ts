@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { CreateFunctionStmt } from 'libpg-query';
 import type pg from 'pg';
-import { additions, type Change, sameGrants } from './schema-changes.ts';
+import { addedLabels, additions, type Change, sameGrants } from './schema-changes.ts';
 import { meaningOf, type SchemaFile, type Statement } from './schema-file.ts';
 import { privilegeResets } from './schema-privileges.ts';
 import { execute } from './schema-statement.ts';
@@ -21,6 +21,9 @@ import { tokensOf } from './sql-parser.ts';
 export async function applyLive(client: pg.ClientBase, before: SchemaFile, after: SchemaFile, changes: Change[]) {
   const fresh = new Set(changes.map(({ after }) => after));
   const added = changes.flatMap(({ change, after }) => (change === 'added' ? [after] : []));
+  const labels = new Map(
+    changes.flatMap(({ before, after }) => (before && after ? [[after, addedLabels(before, after)]] : [])),
+  );
   const removed = changes.flatMap(({ change, before }) => (change === 'removed' ? [before] : []));
   const replaced = changes.flatMap(({ change, before, after }) =>
     change === 'changed' && !takesItsPlace(before, after) ? [before] : [],
@@ -34,7 +37,8 @@ export async function applyLive(client: pg.ClientBase, before: SchemaFile, after
   await dropAll(client, before, ofKind(replaced, 'function'));
   // One that was tried in psql may be there, with another owner or result.
   await dropAll(client, after, ofKind(added, 'trigger', 'policy', 'function'), ' if exists');
-  await walk(client, after, (statement) => fresh.has(statement) && objects.includes(statement.kind));
+  const isObject = (statement: Statement) => fresh.has(statement) && objects.includes(statement.kind);
+  await walk(client, after, isObject, (statement) => labels.get(statement) ?? createOrReplace(statement));
   await dropAll(client, before, ofKind(removed, 'function'));
 
   // A function that was dropped and made again has lost its privileges.
@@ -61,16 +65,21 @@ function grants({ kind, text }: Statement): boolean {
 }
 
 /** Executes the wanted statements under the settings that the file has at their place, such as `set local role`. */
-async function walk(client: pg.ClientBase, file: SchemaFile, wanted: (statement: Statement) => boolean): Promise<void> {
+async function walk(
+  client: pg.ClientBase,
+  file: SchemaFile,
+  wanted: (statement: Statement) => boolean,
+  textOf: (statement: Statement) => string = createOrReplace,
+): Promise<void> {
   for (const statement of file.statements) {
     if (statement.kind !== 'setting' && !wanted(statement)) continue;
-    const text = statement.kind === 'function' ? createOrReplace(statement.text) : statement.text;
-    await execute(client, file, { ...statement, text });
+    await execute(client, file, { ...statement, text: textOf(statement) });
   }
   await client.query('reset role');
 }
 
-function createOrReplace(text: string): string {
+function createOrReplace({ tree, text }: Statement): string {
+  if (!('CreateFunctionStmt' in tree || 'ViewStmt' in tree)) return text;
   return text.replace(/^create(\s+or\s+replace)?/i, 'create or replace');
 }
 

@@ -49,7 +49,10 @@ async function status(): Promise<void> {
     const { live = [], planned = [] } = Object.groupBy(changes, (change) => (change.live ? 'live' : 'planned'));
     const lists = [
       ...section('Applied at the next start in development:', live),
-      ...section('Not applied to a database with data (npm run db -- reset empties it):', planned),
+      ...section(
+        'Not applied to a database with data (by hand, then npm run db -- adopt; or npm run db -- reset, which empties it):',
+        planned,
+      ),
     ];
     console.log(`${applied}.\n${lists.join('\n')}`);
   });

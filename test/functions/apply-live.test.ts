@@ -135,6 +135,33 @@ t.test('a live database takes these changes, and is then as one made from the ne
   }
 });
 
+t.test('an enum gets further labels and a view another query, beside data that stands on them', async (t) => {
+  const view = "create view library.away with (security_invoker) as select id from library.books where state = 'out';";
+  const before = edited(['-- The books of a shelf.', `${view}\n-- The books of a shelf.`]);
+  const after = before
+    .replace("as enum ('in', 'out')", "as enum ('new', 'in', 'lent', 'it''s gone', 'out')")
+    .replace(
+      "select id from library.books where state = 'out'",
+      "select id, title from library.books where state <> 'in'",
+    );
+  const url = await scratch.create();
+  await bring(url, before);
+  await query(url, "insert into library.books (title, shelf, state) values ('Atlas', 'maps', 'out')");
+  await bring(url, after);
+  const fresh = await scratch.create();
+  await bring(fresh, after);
+  t.strictSame(await query(url, picture), await query(fresh, picture));
+  t.strictSame(await query(url, 'select title from library.away'), [{ title: 'Atlas' }]);
+  for (const [from, to] of [
+    ["'lent', ", ''],
+    ["'new', 'in'", "'in', 'new'"],
+    ['select id, title from', 'select title from'],
+  ] as const) {
+    const { remedy } = await refusalOf(bring(url, after.replace(from, to)));
+    t.match(remedy, /adopt/, from);
+  }
+});
+
 t.test('data that is rewritten on conflict, and further data, are taken too', async (t) => {
   const url = await withLibrary();
   await bring(url, edited(["('maps', 2)", "('maps', 3), ('novels', 4)"], ["('ru')", "('ru'), ('pt')"]));

@@ -122,6 +122,21 @@ const mistakes: Record<string, [from: string, to: string, ...found: string[]]> =
     '',
     'row-security: library.languages is in a schema that others may use; enable row level security',
   ],
+  'a granted column without a comment': [
+    "comment on column library.books.shelf    is 'Where it stands.';\n",
+    '',
+    'comment: column shelf of library.books is granted and has no comment',
+  ],
+  'a schema without a comment': [
+    "comment on schema library is 'Books and loans.';\n",
+    '',
+    'comment: schema library has no comment',
+  ],
+  'a function granted to who may not use its schema': [
+    'grant execute on function library.find_books to library_guest;',
+    'grant execute on function library.find_books to library_guest, pg_monitor;',
+    'schema-usage: library.find_books(text, integer) is granted to pg_monitor, who may not use schema library',
+  ],
   'a view that serves rows past row level security': [
     '-- The books of a shelf.',
     'create view library.titles as select title from library.books; grant select on library.titles to library_guest;',
