@@ -22337,6 +22337,41 @@ cross join lateral (
 where tender.status is distinct from 'cancelled';
 comment on view procurement._analysed_tenders is 'The tenders that indicators look at.';
 
+-- The winning bid, the lowest of the others, and by what share of the winning one they differ; or what keeps that from
+-- being known. As in Cardinal's manual: all awards are settled and one is in force, who won and who bid are single
+-- companies, and the lowest bid won.
+create view procurement._priced_tenders with (security_invoker = true) as
+select
+  tender.*, price.winning_bid, price.next_bid, known.obstacle,
+  case
+    when known.obstacle is null then ((price.next_bid - price.winning_bid) / price.winning_bid)::double precision
+  end as gap
+from procurement._analysed_tenders as tender
+cross join lateral (
+  select
+    min(bid.bid_sum) filter (where bid.tenderer_bin = tender.supplier_bin) as winning_bid,
+    min(bid.bid_sum) filter (where bid.tenderer_bin <> tender.supplier_bin) as next_bid,
+    count(distinct coalesce(bid.currency, '')) as currencies,
+    count(*) filter (where bid.tenderer_bin is null) as shared
+  from procurement.bids as bid
+  where bid.tender_id = tender.id and bid.status = 'valid'
+) as price
+cross join lateral (
+  select
+    case
+      when tender.awards = 0 or tender.unsettled > 0 then 'No award is told, or one is not settled.'
+      when tender.in_force <> 1 then 'Not exactly one award is in force.'
+      when tender.supplier_bin is null then 'Several have won together, or it is not told who.'
+      when tender.unclear > 0 then 'What became of a bid is not told.'
+      when price.shared > 0 then 'Several have bid together, or it is not told who.'
+      when price.currencies > 1 then 'The bids are in several currencies.'
+      when coalesce(price.winning_bid, 0) = 0 then 'The sum of the winning bid is not told, or is zero.'
+      when price.next_bid is null then 'The sum of no other valid bid is told.'
+      when price.next_bid < price.winning_bid then 'The lowest bid did not win: not price alone decided.'
+    end as obstacle
+) as known;
+comment on view procurement._priced_tenders is 'The tenders that indicators look at, with the two lowest bids.';
+
 -- --------------------------------------------------------------------------------------------
 -- Functions: import
 -- --------------------------------------------------------------------------------------------
@@ -22623,6 +22658,51 @@ $$;
 -- Each as those of contracts (section procurement), with `roots` the tenders. The codes are those of the Open
 -- Contracting Partnership; each comment names the page of Cardinal's manual that it follows.
 
+create function procurement.short_period(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when period.days is null then 'not_computable'::procurement.outcome
+      when period.days < period.least then 'flagged'
+      else 'clear'
+    end,
+    period.days,
+    jsonb_build_object(
+      'starts_at', tender.starts_at, 'ends_at', tender.ends_at, 'method_details', tender.method_details,
+      'least_days', period.least
+    ),
+    case
+      when period.days is null then 'When bids could be submitted is not told, or ends before it starts.'
+      else format(
+        'Bids could be submitted for %s whole days; less than %s days are remarkable.', period.days, period.least
+      )
+    end
+  from procurement._analysed_tenders as tender
+  cross join lateral (
+    select
+      case
+        when tender.ends_at >= tender.starts_at
+          then floor(extract(epoch from tender.ends_at - tender.starts_at)::double precision / 86400)
+      end as days,
+      coalesce(
+        procurement._number(thresholds -> 'by_details' ->> tender.method_details), (thresholds ->> 'days')::numeric
+      ) as least
+  ) as period
+  where (roots is null or tender.id = any (roots))
+    and (
+      thresholds -> 'methods' = '[]'
+      or tender.method = any (array(select jsonb_array_elements_text(thresholds -> 'methods')))
+    );
+end;
+comment on function procurement.short_period is
+  'R003, short submission period: fewer whole days than days, or than by_details says of the method''s details
+(cardinal.readthedocs.io, indicators/R/003).
+
+@hide';
+
 create function procurement.single_bid(thresholds jsonb, roots uuid[], companies text[])
 returns setof procurement.tender_verdict
 language sql stable parallel safe
@@ -22639,7 +22719,7 @@ begin atomic
     case
       when tender.method is null then 'The method is not told.'
       when counted.tenderers is null then 'How many have bid is not told.'
-      else format('%s have bid; one alone is remarkable.', counted.tenderers)
+      else format('Tenderers: %s; one alone is remarkable.', counted.tenderers)
     end
   from procurement._analysed_tenders as tender
   cross join lateral (
@@ -22653,6 +22733,626 @@ begin atomic
 end;
 comment on function procurement.single_bid is
   'R018, single bid received: one tenderer where several could have bid (cardinal.readthedocs.io, indicators/R/018).
+
+@hide';
+
+-- The quantile of what is sorted, nearly median-unbiased (type 8 of Hyndman and Fan, Sample quantiles in statistical
+-- packages, The American Statistician 50, 1996), which is how Cardinal finds its fences.
+create function procurement._quantile(sorted double precision[], share double precision) returns double precision
+language sql immutable parallel safe
+return (
+  select
+    case
+      when place.whole < 1 then sorted[1]
+      when place.whole >= cardinality(sorted) then sorted[cardinality(sorted)]
+      else sorted[place.whole] + (place.exact - place.whole) * (sorted[place.whole + 1] - sorted[place.whole])
+    end
+  from (
+    select at.exact, floor(at.exact)::integer as whole
+    from (select (cardinality(sorted) + 1 / 3.0::double precision) * share + 1 / 3.0::double precision as exact) as at
+  ) as place
+);
+
+-- Past which a value is an outlier: the one that is set, or that of Tukey, iqr times the distance of the quartiles
+-- beyond them. Null bound: too few to say. A value must also lie beyond the quartile: where most are equal, the fence
+-- is what is usual.
+create function procurement._fence(
+  thresholds jsonb, sorted double precision[], is_upper boolean, out bound double precision,
+  out quartile double precision
+)
+language sql immutable parallel safe
+begin atomic
+  select
+    case
+      when thresholds ->> 'fence' is not null then (thresholds ->> 'fence')::double precision
+      when cardinality(sorted) < (thresholds ->> 'sample')::integer then null
+      when is_upper then found.q3 + (thresholds ->> 'iqr')::double precision * (found.q3 - found.q1)
+      else found.q1 - (thresholds ->> 'iqr')::double precision * (found.q3 - found.q1)
+    end,
+    case
+      when thresholds ->> 'fence' is not null or cardinality(sorted) < (thresholds ->> 'sample')::integer then null
+      when is_upper then found.q3
+      else found.q1
+    end
+  from (
+    select procurement._quantile(sorted, 0.25) as q1, procurement._quantile(sorted, 0.75) as q3
+  ) as found;
+end;
+
+-- R024 and R058: by how much the next bid is over the winning one, among all such tenders.
+create function procurement._priced(thresholds jsonb, roots uuid[], is_upper boolean)
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  with priced as materialized (
+    select tender.*
+    from procurement._priced_tenders as tender
+    where (roots is null or tender.id = any (roots) or thresholds ->> 'fence' is null)
+      and coalesce(tender.method_details, '')
+        <> all (array(select jsonb_array_elements_text(thresholds -> 'fixed_prices')))
+  ), sample as (
+    select coalesce(array_agg(priced.gap order by priced.gap), '{}') as gaps from priced where priced.gap is not null
+  )
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when tender.obstacle is not null or fence.bound is null then 'not_computable'::procurement.outcome
+      when is_upper and tender.gap >= fence.bound and (fence.quartile is null or tender.gap > fence.quartile)
+        then 'flagged'
+      when not is_upper and tender.gap <= fence.bound and (fence.quartile is null or tender.gap < fence.quartile)
+        then 'flagged'
+      else 'clear'
+    end,
+    tender.gap,
+    jsonb_strip_nulls(jsonb_build_object(
+      'winning_bid', tender.winning_bid, 'next_bid', tender.next_bid, 'fence', fence.bound,
+      'compared_with', case when thresholds ->> 'fence' is null then cardinality(sample.gaps) end
+    )),
+    case
+      when tender.obstacle is not null then tender.obstacle
+      when fence.bound is null then format(
+        'There are %s tenders to compare with; at least %s are needed.', cardinality(sample.gaps),
+        thresholds ->> 'sample'
+      )
+      else format(
+        'The next bid is %s %% over the winning one; %s %% and %s is remarkable.',
+        round((tender.gap * 100)::numeric, 2), round((fence.bound * 100)::numeric, 2),
+        case when is_upper then 'more' else 'less' end
+      )
+    end
+  from priced as tender
+  cross join sample
+  cross join lateral procurement._fence(thresholds, sample.gaps, is_upper) as fence
+  where roots is null or tender.id = any (roots);
+end;
+
+create function procurement.close_bids(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select priced.* from procurement._priced(thresholds, roots, false) as priced;
+end;
+comment on function procurement.close_bids is
+  'R024, price close to the winning bid: (next − winning) / winning is a low outlier, Q1 − iqr · (Q3 − Q1) or less
+(cardinal.readthedocs.io, indicators/R/024).
+
+@hide';
+
+create function procurement.discounted_bid(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select priced.* from procurement._priced(thresholds, roots, true) as priced;
+end;
+comment on function procurement.discounted_bid is
+  'R058, heavily discounted bid: (next − winning) / winning is a high outlier, Q3 + iqr · (Q3 − Q1) or more
+(cardinal.readthedocs.io, indicators/R/058).
+
+@hide';
+
+create function procurement.identical_bids(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when same.tenderers is not null then 'flagged'::procurement.outcome
+      when tender.submitted = 0 or tender.unclear > 0 or tender.submitted > 1 and known.bids < tender.submitted
+        then 'not_computable'
+      else 'clear'
+    end,
+    coalesce(same.tenderers, 0)::double precision,
+    jsonb_strip_nulls(jsonb_build_object(
+      'bids', tender.submitted, 'bid_sum', same.bid_sum, 'currency', same.currency, 'tenderers', to_jsonb(same.bins)
+    )),
+    case
+      when same.tenderers is not null then format('%s tenderers bid %s, the same.', same.tenderers, same.bid_sum)
+      when tender.submitted = 0 then 'No bid is told.'
+      when tender.unclear > 0 then 'What became of a bid is not told.'
+      when tender.submitted > 1 and known.bids < tender.submitted then 'The sum of a bid, or who made it, is not told.'
+      else 'No two tenderers bid the same.'
+    end
+  from procurement._analysed_tenders as tender
+  cross join lateral (
+    select count(*) as bids
+    from procurement.bids as bid
+    where bid.tender_id = tender.id and bid.status in ('pending', 'valid', 'disqualified')
+      and bid.bid_sum is not null and bid.tenderer_bins is not null
+  ) as known
+  left join lateral (
+    select
+      bid.bid_sum, bid.currency, count(distinct bid.tenderer_bins) as tenderers,
+      array_agg(distinct array_to_string(bid.tenderer_bins, ' ')) as bins
+    from procurement.bids as bid
+    where bid.tender_id = tender.id and bid.status in ('pending', 'valid', 'disqualified')
+      and bid.bid_sum is not null and bid.tenderer_bins is not null
+    group by bid.bid_sum, bid.currency
+    having count(distinct bid.tenderer_bins) > 1
+    order by tenderers desc, bid.bid_sum
+    limit 1
+  ) as same on true
+  where (roots is null or tender.id = any (roots))
+    and coalesce(tender.method_details, '')
+      <> all (array(select jsonb_array_elements_text(thresholds -> 'fixed_prices')));
+end;
+comment on function procurement.identical_bids is
+  'R028, identical bid prices: different tenderers bid the same (cardinal.readthedocs.io, indicators/R/028).
+
+@hide';
+
+create function procurement.late_bid(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when winning.submitted_at > tender.ends_at then 'flagged'::procurement.outcome
+      when tender.ends_at is null or tender.in_force = 0 or winning.bids = 0 or winning.bids > winning.dated
+        then 'not_computable'
+      else 'clear'
+    end,
+    extract(epoch from winning.submitted_at - tender.ends_at)::double precision / 3600,
+    jsonb_build_object('ends_at', tender.ends_at, 'submitted_at', winning.submitted_at),
+    case
+      when winning.submitted_at > tender.ends_at then format(
+        'The winning bid came %s hours after the deadline.',
+        round(extract(epoch from winning.submitted_at - tender.ends_at) / 3600, 2)
+      )
+      when tender.ends_at is null then 'The deadline is not told.'
+      when tender.in_force = 0 then 'No award is in force.'
+      when winning.bids = 0 then 'No valid bid of who won is told.'
+      when winning.bids > winning.dated then 'When who won submitted a bid is not told.'
+      else 'The winning bid came by the deadline.'
+    end
+  from procurement._analysed_tenders as tender
+  cross join lateral (
+    select count(*) as bids, count(bid.submitted_at) as dated, max(bid.submitted_at) as submitted_at
+    from procurement.bids as bid
+    where bid.tender_id = tender.id and bid.status = 'valid' and bid.tenderer_bins && tender.winners
+  ) as winning
+  where roots is null or tender.id = any (roots);
+end;
+comment on function procurement.late_bid is
+  'R030, late bid won: a valid bid of who won came after the deadline (cardinal.readthedocs.io, indicators/R/030).
+
+@hide';
+
+create function procurement.others_disqualified(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when known.obstacle is not null then 'not_computable'::procurement.outcome
+      when cardinality(told.valid) = 1 and told.valid = tender.winners
+        and cardinality(told.disqualified) >= greatest((thresholds ->> 'tenderers')::integer, 1) then 'flagged'
+      else 'clear'
+    end,
+    cardinality(told.disqualified)::double precision,
+    jsonb_build_object(
+      'valid_tenderers', cardinality(told.valid), 'disqualified_tenderers', cardinality(told.disqualified),
+      'winners', to_jsonb(tender.winners)
+    ),
+    coalesce(known.obstacle, format(
+      '%s had a valid bid, %s others only disqualified ones; where one alone is left and wins, %s are remarkable.',
+      cardinality(told.valid), cardinality(told.disqualified), thresholds ->> 'tenderers'
+    ))
+  from procurement._analysed_tenders as tender
+  cross join lateral (
+    select
+      array(
+        select distinct bin
+        from procurement.bids as bid
+        cross join lateral unnest(bid.tenderer_bins) as bin
+        where bid.tender_id = tender.id and bid.status = 'valid'
+        order by 1
+      ) as valid,
+      array(
+        select distinct bin
+        from procurement.bids as bid
+        cross join lateral unnest(bid.tenderer_bins) as bin
+        where bid.tender_id = tender.id and bid.status = 'disqualified'
+          and not exists (
+            select
+            from procurement.bids as other
+            where other.tender_id = tender.id and other.status = 'valid' and other.tenderer_bins @> array[bin]
+          )
+        order by 1
+      ) as disqualified,
+      exists (
+        select
+        from procurement.bids as bid
+        where bid.tender_id = tender.id and bid.status in ('valid', 'disqualified') and bid.tenderer_bins is null
+      ) as is_unnamed
+  ) as told
+  cross join lateral (
+    select
+      case
+        when tender.awards = 0 or tender.unsettled > 0 then 'No award is told, or one is not settled.'
+        when tender.submitted = 0 then 'No bid is told.'
+        when tender.unclear > 0 then 'What became of a bid is not told.'
+        when told.is_unnamed then 'Who made a bid is not told.'
+      end as obstacle
+  ) as known
+  where roots is null or tender.id = any (roots);
+end;
+comment on function procurement.others_disqualified is
+  'R035, all except the winning bid disqualified: one tenderer has valid bids and wins, and at least so many others have
+none but disqualified ones (cardinal.readthedocs.io, indicators/R/035).
+
+@hide';
+
+create function procurement.lowest_disqualified(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when known.obstacle is not null then 'not_computable'::procurement.outcome
+      when price.disqualified < coalesce(price.other, 'infinity') then 'flagged'
+      else 'clear'
+    end,
+    ((price.other - price.disqualified) / nullif(price.other, 0))::double precision,
+    jsonb_strip_nulls(jsonb_build_object(
+      'lowest_disqualified', price.disqualified, 'lowest_other', price.other, 'award_criteria', tender.award_criteria
+    )),
+    coalesce(
+      known.obstacle,
+      case
+        when price.disqualified < coalesce(price.other, 'infinity')
+          then format('The lowest bid, of %s, was disqualified.', price.disqualified)
+        else 'The lowest bid was not disqualified.'
+      end
+    )
+  from procurement._analysed_tenders as tender
+  cross join lateral (
+    select
+      min(bid.bid_sum) filter (where bid.status = 'disqualified') as disqualified,
+      min(bid.bid_sum) filter (where bid.status <> 'disqualified') as other, count(bid.bid_sum) as bids,
+      count(distinct coalesce(bid.currency, '')) as currencies
+    from procurement.bids as bid
+    where bid.tender_id = tender.id and bid.status in ('pending', 'valid', 'disqualified')
+  ) as price
+  cross join lateral (
+    select
+      case
+        when tender.in_force = 0 then 'No award is in force.'
+        when tender.submitted = 0 then 'No bid is told.'
+        when tender.unclear > 0 then 'What became of a bid is not told.'
+        when price.bids < tender.submitted then 'The sum of a bid is not told.'
+        when price.currencies > 1 then 'The bids are in several currencies.'
+      end as obstacle
+  ) as known
+  where (roots is null or tender.id = any (roots))
+    and (
+      tender.award_criteria is null
+      or tender.award_criteria = any (array(select jsonb_array_elements_text(thresholds -> 'criteria')))
+    );
+end;
+comment on function procurement.lowest_disqualified is
+  'R036, lowest bid disqualified, where price alone decides, or what decides is not told (cardinal.readthedocs.io,
+indicators/R/036). The value is by what share of the lowest other bid it was lower.
+
+@hide';
+
+-- Of companies, by all of their tenders; so the regions are those of all of these.
+create function procurement.unsuccessful_bids(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with entered as (
+    select
+      bid.tenderer_bin as bin, tender.id, tender.region_code,
+      bool_or(bid.tenderer_bin = tender.supplier_bin) as is_won
+    from procurement._analysed_tenders as tender
+    join procurement.bids as bid on bid.tender_id = tender.id and bid.status = 'valid'
+    where tender.awards > 0 and tender.unsettled = 0 and tender.supplier_bin is not null
+      and bid.tenderer_bin is not null
+      and (
+        companies is null or bid.tenderer_bin = any (companies)
+        or thresholds ->> 'fence' is null or thresholds ->> 'bids' is null
+      )
+    group by bid.tenderer_bin, tender.id, tender.region_code
+  ), counted as materialized (
+    select
+      entered.bin, count(*) as bids, count(*) filter (where entered.is_won) as won,
+      count(*) filter (where entered.is_won)::double precision / count(*) as ratio,
+      array_agg(distinct entered.region_code) as region_codes
+    from entered
+    group by entered.bin
+  ), sample as (
+    select
+      coalesce(array_agg(counted.ratio order by counted.ratio), '{}') as ratios,
+      array_agg(counted.bids::double precision order by counted.bids) as bids
+    from counted
+  )
+  select
+    null::uuid, null::integer, null::text, tenderer.bin, tenderer.region_codes,
+    case
+      when fence.bound is null then 'not_computable'::procurement.outcome
+      when tenderer.bids >= least.bids and tenderer.ratio <= fence.bound
+        and (fence.quartile is null or tenderer.ratio < fence.quartile) then 'flagged'
+      else 'clear'
+    end,
+    tenderer.ratio,
+    jsonb_strip_nulls(jsonb_build_object(
+      'bids', tenderer.bids, 'won', tenderer.won, 'least_bids', least.bids, 'fence', fence.bound
+    )),
+    case
+      when fence.bound is null then format(
+        'There are %s tenderers to compare with; at least %s are needed.', cardinality(sample.ratios),
+        thresholds ->> 'sample'
+      )
+      else format(
+        'It won %s of %s tenders; for who bid in %s or more, a share of %s or less is remarkable.', tenderer.won,
+        tenderer.bids, round(least.bids::numeric, 2), round(fence.bound::numeric, 4)
+      )
+    end
+  from counted as tenderer
+  cross join sample
+  cross join lateral procurement._fence(thresholds, sample.ratios, false) as fence
+  cross join lateral (
+    select
+      coalesce(
+        (thresholds ->> 'bids')::double precision,
+        procurement._quantile(sample.bids, (thresholds ->> 'percentile')::double precision / 100)
+      ) as bids
+  ) as least
+  where companies is null or tenderer.bin = any (companies);
+end;
+comment on function procurement.unsuccessful_bids is
+  'R025, excessive unsuccessful bids: of who bids often, the share of tenders won is a low outlier
+(cardinal.readthedocs.io, indicators/R/025).
+
+@hide';
+
+create function procurement.disqualified_bids(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with tenders as materialized (
+    select tender.id, tender.customer_bin, tender.region_code, tender.submitted, tender.disqualified
+    from procurement._analysed_tenders as tender
+    where tender.submitted > 0
+      and (
+        companies is null or thresholds ->> 'fence' is null or tender.customer_bin = any (companies)
+        or tender.id in (select bid.tender_id from procurement.bids as bid where bid.tenderer_bins && companies)
+      )
+  ), counted as materialized (
+    select
+      true as is_customer, tenders.customer_bin as bin, sum(tenders.submitted) as submitted,
+      sum(tenders.disqualified) as disqualified, array_agg(distinct tenders.region_code) as region_codes
+    from tenders
+    where tenders.customer_bin is not null
+    group by tenders.customer_bin
+    having count(*) >= (thresholds ->> 'tenders')::integer
+    union all
+    select
+      false, bin, count(*), count(*) filter (where bid.status = 'disqualified'), array_agg(distinct tenders.region_code)
+    from tenders
+    join procurement.bids as bid on bid.tender_id = tenders.id and bid.status in ('pending', 'valid', 'disqualified')
+    cross join lateral unnest(bid.tenderer_bins) as bin
+    group by bin
+    having count(*) >= (thresholds ->> 'bids')::integer
+  ), samples as (
+    select
+      counted.is_customer, count(*) as judged,
+      array_agg(
+        (counted.disqualified / counted.submitted)::double precision order by counted.disqualified / counted.submitted
+      ) as ratios
+    from counted
+    group by counted.is_customer
+  )
+  select
+    null::uuid, null::integer, case when side.is_customer then side.bin end,
+    case when not side.is_customer then side.bin end, side.region_codes,
+    case
+      when fence.bound is null then 'not_computable'::procurement.outcome
+      when share.ratio >= fence.bound and (fence.quartile is null or share.ratio > fence.quartile) then 'flagged'
+      else 'clear'
+    end,
+    share.ratio,
+    jsonb_strip_nulls(jsonb_build_object(
+      'is_customer', side.is_customer, 'bids', side.submitted, 'disqualified', side.disqualified, 'fence', fence.bound
+    )),
+    case
+      when fence.bound is null then format(
+        'There are %s %s to compare with; at least %s are needed.', samples.judged,
+        case when side.is_customer then 'customers' else 'tenderers' end, thresholds ->> 'sample'
+      )
+      else format(
+        '%s of %s bids %s were disqualified; a share of %s or more is remarkable.', side.disqualified, side.submitted,
+        case when side.is_customer then 'that it received' else 'that it made' end, round(fence.bound::numeric, 4)
+      )
+    end
+  from counted as side
+  join samples on samples.is_customer = side.is_customer
+  cross join lateral procurement._fence(thresholds, samples.ratios, true) as fence
+  cross join lateral (select (side.disqualified / side.submitted)::double precision as ratio) as share
+  where companies is null or side.bin = any (companies);
+end;
+comment on function procurement.disqualified_bids is
+  'R038, excessive disqualified bids: their share is a high outlier, among the customers with at least so many tenders,
+and among the tenderers with at least so many bids (cardinal.readthedocs.io, indicators/R/038).
+
+@hide';
+
+create function procurement.varied_supplier(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with supplied as (
+    select award.supplier_bin as bin, tender.id, tender.region_code, award.classifications
+    from procurement.awards as award
+    join procurement.tenders as tender on tender.id = award.tender_id and tender.status is distinct from 'cancelled'
+    where award.status = 'active' and award.supplier_bin is not null
+      and (companies is null or thresholds ->> 'fence' is null or award.supplier_bin = any (companies))
+  ), counted as materialized (
+    select
+      supplied.bin, count(distinct supplied.id) as tenders, array_agg(distinct supplied.region_code) as region_codes,
+      count(distinct left(class, (thresholds ->> 'digits')::integer)) as variety
+    from supplied
+    left join lateral unnest(supplied.classifications) as class on true
+    group by supplied.bin
+  ), sample as (
+    select
+      coalesce(array_agg(counted.variety::double precision order by counted.variety), '{}') as varieties
+    from counted
+    where counted.tenders >= (thresholds ->> 'tenders')::integer and counted.variety > 0
+  )
+  select
+    null::uuid, null::integer, null::text, supplier.bin, supplier.region_codes,
+    case
+      when supplier.variety = 0 or fence.bound is null then 'not_computable'::procurement.outcome
+      when supplier.variety >= fence.bound and (fence.quartile is null or supplier.variety > fence.quartile)
+        then 'flagged'
+      else 'clear'
+    end,
+    supplier.variety::double precision,
+    jsonb_strip_nulls(jsonb_build_object(
+      'tenders', supplier.tenders, 'variety', supplier.variety, 'fence', fence.bound
+    )),
+    case
+      when supplier.variety = 0 then 'The classes of what it supplies are not told.'
+      when fence.bound is null then format(
+        'There are %s suppliers of %s or more tenders to compare with; at least %s are needed.',
+        cardinality(sample.varieties), thresholds ->> 'tenders', thresholds ->> 'sample'
+      )
+      else format(
+        'It supplies items of %s classes; %s or more are remarkable.', supplier.variety, round(fence.bound::numeric, 2)
+      )
+    end
+  from counted as supplier
+  cross join sample
+  cross join lateral procurement._fence(thresholds, sample.varieties, true) as fence
+  where companies is null or supplier.bin = any (companies);
+end;
+comment on function procurement.varied_supplier is
+  'R048, heterogeneous supplier: what it was awarded is of many classes, by their first digits, compared with the
+suppliers of at least so many tenders (cardinal.readthedocs.io, indicators/R/048).
+
+@hide';
+
+-- Of contracts, not tenders: below a sum less is asked of who buys. The window begins with each contract in turn, and
+-- the one with the highest total is told. By sums without VAT.
+create function procurement.contract_splitting(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with listed as materialized (
+    select
+      contract.customer_bin, contract.supplier_bin, null::text as category, contract.source_ref, contract.region_code,
+      contract.signed_on, contract.contract_sum
+    from procurement._analysed as contract
+    where thresholds -> 'by' ? 'supplier' and contract.customer_bin is not null and contract.supplier_bin is not null
+      and (
+        companies is null or contract.customer_bin = any (companies) or contract.supplier_bin = any (companies)
+      )
+    union all
+    select
+      contract.customer_bin, null, contract.category, contract.source_ref, contract.region_code, contract.signed_on,
+      contract.contract_sum
+    from procurement._analysed as contract
+    where thresholds -> 'by' ? 'category' and contract.customer_bin is not null and contract.category is not null
+      and (companies is null or contract.customer_bin = any (companies))
+  ), grouped as (
+    select
+      listed.customer_bin, listed.supplier_bin, listed.category, count(*) as contracts,
+      count(*) filter (where listed.signed_on is null or listed.contract_sum is null) as unknown,
+      array_agg(distinct listed.region_code) as region_codes
+    from listed
+    group by listed.customer_bin, listed.supplier_bin, listed.category
+    having count(*) >= (thresholds ->> 'contracts')::integer
+  ), summed as (
+    select
+      listed.customer_bin, listed.supplier_bin, listed.category, listed.signed_on as from_day,
+      max(listed.signed_on) over near as until_day, count(*) over near as contracts,
+      sum(listed.contract_sum) over near as total
+    from listed
+    where listed.contract_sum > 0 and listed.contract_sum < (thresholds ->> 'sum')::numeric
+      and listed.signed_on is not null
+    window near as (
+      partition by listed.customer_bin, listed.supplier_bin, listed.category
+      order by listed.signed_on
+      range between current row and make_interval(days => (thresholds ->> 'days')::integer) following
+    )
+  ), highest as (
+    select distinct on (summed.customer_bin, summed.supplier_bin, summed.category) summed.*
+    from summed
+    where summed.contracts >= (thresholds ->> 'contracts')::integer
+    order by summed.customer_bin, summed.supplier_bin, summed.category, summed.total desc, summed.from_day
+  )
+  select
+    null::uuid, null::integer, side.customer_bin, side.supplier_bin, side.region_codes,
+    case
+      when highest.total > (thresholds ->> 'sum')::numeric then 'flagged'::procurement.outcome
+      when side.unknown > 0 then 'not_computable'
+      else 'clear'
+    end,
+    highest.total::double precision,
+    jsonb_strip_nulls(jsonb_build_object(
+      'category', side.category, 'contracts', highest.contracts, 'total', highest.total, 'from', highest.from_day,
+      'until', highest.until_day,
+      'refs', (
+        select jsonb_agg(named.source_ref)
+        from (
+          select listed.source_ref
+          from listed
+          where listed.customer_bin = side.customer_bin
+            and listed.supplier_bin is not distinct from side.supplier_bin
+            and listed.category is not distinct from side.category
+            and listed.signed_on between highest.from_day and highest.until_day
+            and listed.contract_sum > 0 and listed.contract_sum < (thresholds ->> 'sum')::numeric
+          order by listed.signed_on, listed.source_ref
+          limit 20
+        ) as named
+      )
+    )),
+    case
+      when highest.total > (thresholds ->> 'sum')::numeric or side.unknown = 0 and highest.total is not null
+        then format(
+          '%s contracts signed from %s to %s, each under %s, come to %s; over %s is remarkable.', highest.contracts,
+          highest.from_day, highest.until_day, thresholds ->> 'sum', highest.total, thresholds ->> 'sum'
+        )
+      when side.unknown > 0
+        then format('The sum without VAT, or the day of signing, is not told of %s of them.', side.unknown)
+      else format(
+        'No %s contracts under %s were signed within %s days.', thresholds ->> 'contracts', thresholds ->> 'sum',
+        thresholds ->> 'days'
+      )
+    end
+  from grouped as side
+  left join highest
+    on highest.customer_bin = side.customer_bin and highest.supplier_bin is not distinct from side.supplier_bin
+    and highest.category is not distinct from side.category;
+end;
+comment on function procurement.contract_splitting is
+  'Contracts of a customer with one supplier, or of one category, each under a sum and together over it, within so many
+days (split purchases: guide.iacrc.org/potential-scheme-split-purchases).
 
 @hide';
 
@@ -22933,9 +23633,50 @@ insert into procurement.indicators (
 select code, name, formula, reads, function, is_of_pairs, is_of_tenders, thresholds, thresholds
 from (
   values
+    ('r003', 'Short submission period (R003)', 'whole days from opening to deadline < days',
+      '{tenders.starts_at,tenders.ends_at,tenders.method,tenders.method_details}'::text[], 'short_period', false, true,
+      '{"days": 15, "by_details": {}, "methods": []}'::jsonb),
     ('r018', 'Single bid received (R018)', 'tenderers = 1, by one of the methods',
-      '{tenders.tenderer_count,tenders.method,bids.tenderer_bins,bids.status}'::text[], 'single_bid', false, true,
-      '{"methods": ["open", "selective"]}'::jsonb)
+      '{tenders.tenderer_count,tenders.method,bids.tenderer_bins,bids.status}', 'single_bid', false, true,
+      '{"methods": ["open", "selective"]}'),
+    ('r024', 'Price close to the winning bid (R024)',
+      '(next bid − winning bid) / winning bid ≤ fence, or Q1 − iqr · (Q3 − Q1) where fence is null',
+      '{bids.bid_sum,bids.status,awards.supplier_bins,awards.status}', 'close_bids', false, true,
+      '{"fence": null, "iqr": 1.5, "sample": 10, "fixed_prices": []}'),
+    ('r025', 'Excessive unsuccessful bids (R025)',
+      'won / bids ≤ fence, or Q1 − iqr · (Q3 − Q1) where null; bids ≥ bids, or their percentile where null',
+      '{bids.tenderer_bins,bids.status,awards.supplier_bins,awards.status}', 'unsuccessful_bids', true, true,
+      '{"fence": null, "iqr": 1.5, "bids": null, "percentile": 75, "sample": 10}'),
+    ('r028', 'Identical bid prices (R028)', 'bids of different tenderers have one sum and currency',
+      '{bids.bid_sum,bids.currency,bids.tenderer_bins,bids.status}', 'identical_bids', false, true,
+      '{"fixed_prices": []}'),
+    ('r030', 'Late bid won (R030)', 'a valid bid of who won was submitted after the deadline',
+      '{tenders.ends_at,bids.submitted_at,bids.status,awards.supplier_bins,awards.status}', 'late_bid', false, true,
+      '{}'),
+    ('r035', 'All except the winning bid disqualified (R035)',
+      'who won alone has valid bids, others with disqualified ones ≥ tenderers',
+      '{bids.tenderer_bins,bids.status,awards.supplier_bins,awards.status}', 'others_disqualified', false, true,
+      '{"tenderers": 1}'),
+    ('r036', 'Lowest bid disqualified (R036)', 'lowest disqualified bid < lowest other bid, by price alone',
+      '{tenders.award_criteria,bids.bid_sum,bids.status,awards.status}', 'lowest_disqualified', false, true,
+      '{"criteria": ["priceOnly", "lowestCost"]}'),
+    ('r038', 'Excessive disqualified bids (R038)',
+      'disqualified / submitted ≥ fence, or Q3 + iqr · (Q3 − Q1) where fence is null',
+      '{tenders.customer_bin,bids.tenderer_bins,bids.status}', 'disqualified_bids', true, true,
+      '{"fence": null, "iqr": 1.5, "bids": 2, "tenders": 2, "sample": 10}'),
+    ('r048', 'Heterogeneous supplier (R048)',
+      'classes of awarded items by first digits ≥ fence, or Q3 + iqr · (Q3 − Q1) where fence is null',
+      '{awards.classifications,awards.supplier_bins,awards.status}', 'varied_supplier', true, true,
+      '{"fence": null, "iqr": 1.5, "digits": 2, "tenders": 20, "sample": 10}'),
+    ('r058', 'Heavily discounted bid (R058)',
+      '(next bid − winning bid) / winning bid ≥ fence, or Q3 + iqr · (Q3 − Q1) where fence is null',
+      '{bids.bid_sum,bids.status,awards.supplier_bins,awards.status}', 'discounted_bid', false, true,
+      '{"fence": null, "iqr": 1.5, "sample": 10, "fixed_prices": []}'),
+    ('contract_splitting', 'Contracts split below a sum',
+      'contracts within days, each < sum, together > sum, of one customer and one supplier or category',
+      '{contracts.customer_bin,contracts.supplier_bin,contracts.category,contracts.signed_on,contracts.contract_sum}',
+      'contract_splitting', true, false,
+      '{"sum": 10000000, "days": 30, "contracts": 2, "by": ["supplier", "category"]}')
 ) as listed (code, name, formula, reads, function, is_of_pairs, is_of_tenders, thresholds)
 on conflict (code) do update
 set name = excluded.name, formula = excluded.formula, reads = excluded.reads, function = excluded.function,
