@@ -21232,10 +21232,14 @@ begin
         tenders := procurement._changed_tenders(bids_seen);
         bidders := procurement._changed_bidders(tenders);
       end if;
-      -- What a threshold is found from changes with each of them.
-      if cardinality(tenders) > 10000
-        or cardinality(tenders) > 0 and jsonb_path_exists(indicator.thresholds, '$.* ? (@ == null)') then
+      if cardinality(tenders) > 10000 then
         perform procurement._judge(run, indicator, indicator.thresholds, null, null);
+      elsif cardinality(tenders) > 0 and jsonb_path_exists(indicator.thresholds, '$.* ? (@ == null)') then
+        -- What a threshold is found from has changed, and so may what others are compared with.
+        perform procurement._judge(
+          run, indicator, indicator.thresholds, tenders || moved.keys, bidders || moved.sides
+        )
+        from procurement._moved(indicator) as moved;
       else
         perform procurement._judge(run, indicator, indicator.thresholds, tenders, bidders);
       end if;
@@ -22295,82 +22299,75 @@ create index awards_tender_id_idx on procurement.awards (tender_id);
 create index awards_supplier_bin_idx on procurement.awards (supplier_bin);
 create index awards_supplier_bins_idx on procurement.awards using gin (supplier_bins);
 
+-- What indicators ask of the bids and awards of a tender, counted when these change and not by every run. A bid counts
+-- as submitted unless it was taken back or only asked for; who bid together are one tenderer.
+create table procurement.tender_facts (
+  tender_id           uuid    primary key references procurement.tenders (id) on delete cascade,
+  awards              integer not null,
+  unsettled           integer not null,
+  in_force            integer not null,
+  winners             text[]  not null,
+  supplier_bin        text,                                          -- null: no one company has won
+  submitted           integer not null,
+  disqualified        integer not null,
+  unclear             integer not null,
+  unnamed             integer not null,
+  unpriced            integer not null,
+  tenderers           integer not null,
+  currencies          integer not null,
+  lowest_disqualified numeric,                                       -- null: not told, or none
+  lowest_other        numeric,                                       -- null: not told, or none
+  winning_bid         numeric,                                       -- null: not told
+  next_bid            numeric,                                       -- null: not told, or none
+  obstacle            text,                                          -- null: the two can be compared
+  gap                 double precision,                              -- null: they cannot
+
+  constraint gap_is_known_or_why_not check ((gap is null) = (obstacle is not null))
+);
+comment on table  procurement.tender_facts                     is 'What indicators ask of bids and awards, counted.';
+comment on column procurement.tender_facts.tender_id           is 'The tender.';
+comment on column procurement.tender_facts.awards              is 'How many awards it has.';
+comment on column procurement.tender_facts.unsettled           is 'How many of them are pending, or of no status.';
+comment on column procurement.tender_facts.in_force            is 'How many are in force.';
+comment on column procurement.tender_facts.winners             is 'Who has those.';
+comment on column procurement.tender_facts.supplier_bin        is 'Who has the one that is in force, alone.';
+comment on column procurement.tender_facts.submitted           is 'How many bids were submitted.';
+comment on column procurement.tender_facts.disqualified        is 'How many of them were disqualified.';
+comment on column procurement.tender_facts.unclear             is 'How many bids have no status.';
+comment on column procurement.tender_facts.unnamed             is 'Of how many submitted bids it is not told by whom.';
+comment on column procurement.tender_facts.unpriced            is 'Of how many submitted bids the sum is not told.';
+comment on column procurement.tender_facts.tenderers           is 'How many have submitted bids.';
+comment on column procurement.tender_facts.currencies          is 'In how many currencies.';
+comment on column procurement.tender_facts.lowest_disqualified is 'The lowest bid that was disqualified.';
+comment on column procurement.tender_facts.lowest_other        is 'The lowest of the other submitted bids.';
+comment on column procurement.tender_facts.winning_bid         is 'The lowest valid bid of who has won.';
+comment on column procurement.tender_facts.next_bid            is 'The lowest valid bid of the others.';
+comment on column procurement.tender_facts.obstacle            is 'What keeps these two from being compared.';
+comment on column procurement.tender_facts.gap                 is
+  'By what share of the winning bid the next one is higher. As in the manual of Cardinal, all awards are settled and one
+is in force, who won and who bid are single companies, and the lowest bid won.';
+
 -- --------------------------------------------------------------------------------------------
 -- Views
 -- --------------------------------------------------------------------------------------------
 
--- What indicators look at: tenders that were not cancelled, with what they ask of their bids and awards. A bid counts
--- as submitted unless it was taken back or only asked for; who bid together are one tenderer.
+-- What indicators look at: tenders that were not cancelled.
 create view procurement._analysed_tenders with (security_invoker = true) as
 select
   tender.*,
   extract(year from coalesce(tender.ends_at, tender.starts_at) at time zone 'UTC')::integer as fiscal_year,
-  award.awards, award.unsettled, award.in_force, award.winners,
-  case when award.in_force = 1 and cardinality(award.winners) = 1 then award.winners[1] end as supplier_bin,
-  bid.submitted, bid.disqualified, bid.unclear, bid.tenderers
+  coalesce(facts.awards, 0) as awards, coalesce(facts.unsettled, 0) as unsettled,
+  coalesce(facts.in_force, 0) as in_force, coalesce(facts.winners, '{}') as winners, facts.supplier_bin,
+  coalesce(facts.submitted, 0) as submitted, coalesce(facts.disqualified, 0) as disqualified,
+  coalesce(facts.unclear, 0) as unclear, coalesce(facts.unnamed, 0) as unnamed,
+  coalesce(facts.unpriced, 0) as unpriced, coalesce(facts.tenderers, 0) as tenderers,
+  coalesce(facts.currencies, 0) as currencies, facts.lowest_disqualified, facts.lowest_other, facts.winning_bid,
+  facts.next_bid, coalesce(facts.obstacle, case when facts.tender_id is null then 'No award is told.' end) as obstacle,
+  facts.gap
 from procurement.tenders as tender
-cross join lateral (
-  select
-    count(*) as awards,
-    count(*) filter (where made.status is null or made.status = 'pending') as unsettled,
-    count(*) filter (where made.status = 'active') as in_force,
-    array(
-      select distinct winner
-      from procurement.awards as won
-      cross join lateral unnest(won.supplier_bins) as winner
-      where won.tender_id = tender.id and won.status = 'active'
-      order by 1
-    ) as winners
-  from procurement.awards as made
-  where made.tender_id = tender.id
-) as award
-cross join lateral (
-  select
-    count(*) filter (where made.status in ('pending', 'valid', 'disqualified')) as submitted,
-    count(*) filter (where made.status = 'disqualified') as disqualified,
-    count(*) filter (where made.status is null) as unclear,
-    count(distinct coalesce(made.tenderer_bins, array[made.source_ref]))
-      filter (where made.status in ('pending', 'valid', 'disqualified')) as tenderers
-  from procurement.bids as made
-  where made.tender_id = tender.id
-) as bid
+left join procurement.tender_facts as facts on facts.tender_id = tender.id
 where tender.status is distinct from 'cancelled';
 comment on view procurement._analysed_tenders is 'The tenders that indicators look at.';
-
--- The winning bid, the lowest of the others, and by what share of the winning one they differ; or what keeps that from
--- being known. As in Cardinal's manual: all awards are settled and one is in force, who won and who bid are single
--- companies, and the lowest bid won.
-create view procurement._priced_tenders with (security_invoker = true) as
-select
-  tender.*, price.winning_bid, price.next_bid, known.obstacle,
-  case
-    when known.obstacle is null then ((price.next_bid - price.winning_bid) / price.winning_bid)::double precision
-  end as gap
-from procurement._analysed_tenders as tender
-cross join lateral (
-  select
-    min(bid.bid_sum) filter (where bid.tenderer_bin = tender.supplier_bin) as winning_bid,
-    min(bid.bid_sum) filter (where bid.tenderer_bin <> tender.supplier_bin) as next_bid,
-    count(distinct coalesce(bid.currency, '')) as currencies,
-    count(*) filter (where bid.tenderer_bin is null) as shared
-  from procurement.bids as bid
-  where bid.tender_id = tender.id and bid.status = 'valid'
-) as price
-cross join lateral (
-  select
-    case
-      when tender.awards = 0 or tender.unsettled > 0 then 'No award is told, or one is not settled.'
-      when tender.in_force <> 1 then 'Not exactly one award is in force.'
-      when tender.supplier_bin is null then 'Several have won together, or it is not told who.'
-      when tender.unclear > 0 then 'What became of a bid is not told.'
-      when price.shared > 0 then 'Several have bid together, or it is not told who.'
-      when price.currencies > 1 then 'The bids are in several currencies.'
-      when coalesce(price.winning_bid, 0) = 0 then 'The sum of the winning bid is not told, or is zero.'
-      when price.next_bid is null then 'The sum of no other valid bid is told.'
-      when price.next_bid < price.winning_bid then 'The lowest bid did not win: not price alone decided.'
-    end as obstacle
-) as known;
-comment on view procurement._priced_tenders is 'The tenders that indicators look at, with the two lowest bids.';
 
 -- --------------------------------------------------------------------------------------------
 -- Functions: import
@@ -22786,7 +22783,7 @@ language sql stable parallel safe
 begin atomic
   with priced as materialized (
     select tender.*
-    from procurement._priced_tenders as tender
+    from procurement._analysed_tenders as tender
     where (roots is null or tender.id = any (roots) or thresholds ->> 'fence' is null)
       and coalesce(tender.method_details, '')
         <> all (array(select jsonb_array_elements_text(thresholds -> 'fixed_prices')))
@@ -22858,7 +22855,7 @@ begin atomic
     tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
     case
       when same.tenderers is not null then 'flagged'::procurement.outcome
-      when tender.submitted = 0 or tender.unclear > 0 or tender.submitted > 1 and known.bids < tender.submitted
+      when tender.submitted = 0 or tender.unclear > 0 or tender.submitted > 1 and tender.unpriced + tender.unnamed > 0
         then 'not_computable'
       else 'clear'
     end,
@@ -22870,28 +22867,22 @@ begin atomic
       when same.tenderers is not null then format('%s tenderers bid %s, the same.', same.tenderers, same.bid_sum)
       when tender.submitted = 0 then 'No bid is told.'
       when tender.unclear > 0 then 'What became of a bid is not told.'
-      when tender.submitted > 1 and known.bids < tender.submitted then 'The sum of a bid, or who made it, is not told.'
+      when tender.submitted > 1 and tender.unpriced + tender.unnamed > 0
+        then 'The sum of a bid, or who made it, is not told.'
       else 'No two tenderers bid the same.'
     end
   from procurement._analysed_tenders as tender
-  cross join lateral (
-    select count(*) as bids
-    from procurement.bids as bid
-    where bid.tender_id = tender.id and bid.status in ('pending', 'valid', 'disqualified')
-      and bid.bid_sum is not null and bid.tenderer_bins is not null
-  ) as known
-  left join lateral (
-    select
-      bid.bid_sum, bid.currency, count(distinct bid.tenderer_bins) as tenderers,
+  left join (
+    select distinct on (bid.tender_id)
+      bid.tender_id, bid.bid_sum, bid.currency, count(distinct bid.tenderer_bins) as tenderers,
       array_agg(distinct array_to_string(bid.tenderer_bins, ' ')) as bins
     from procurement.bids as bid
-    where bid.tender_id = tender.id and bid.status in ('pending', 'valid', 'disqualified')
+    where (roots is null or bid.tender_id = any (roots)) and bid.status in ('pending', 'valid', 'disqualified')
       and bid.bid_sum is not null and bid.tenderer_bins is not null
-    group by bid.bid_sum, bid.currency
-    having count(distinct bid.tenderer_bins) > 1
-    order by tenderers desc, bid.bid_sum
-    limit 1
-  ) as same on true
+    group by bid.tender_id, bid.bid_sum, bid.currency
+    having count(*) > 1 and count(distinct bid.tenderer_bins) > 1
+    order by bid.tender_id, tenderers desc, bid.bid_sum
+  ) as same on same.tender_id = tender.id
   where (roots is null or tender.id = any (roots))
     and coalesce(tender.method_details, '')
       <> all (array(select jsonb_array_elements_text(thresholds -> 'fixed_prices')));
@@ -22947,7 +22938,9 @@ begin atomic
     tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
     case
       when known.obstacle is not null then 'not_computable'::procurement.outcome
-      when cardinality(told.valid) = 1 and told.valid = tender.winners
+      -- Most have none that was disqualified: then nothing else needs to be read.
+      when tender.disqualified >= greatest((thresholds ->> 'tenderers')::integer, 1)
+        and cardinality(told.valid) = 1 and told.valid = tender.winners
         and cardinality(told.disqualified) >= greatest((thresholds ->> 'tenderers')::integer, 1) then 'flagged'
       else 'clear'
     end,
@@ -22981,12 +22974,7 @@ begin atomic
             where other.tender_id = tender.id and other.status = 'valid' and other.tenderer_bins @> array[bin]
           )
         order by 1
-      ) as disqualified,
-      exists (
-        select
-        from procurement.bids as bid
-        where bid.tender_id = tender.id and bid.status in ('valid', 'disqualified') and bid.tenderer_bins is null
-      ) as is_unnamed
+      ) as disqualified
   ) as told
   cross join lateral (
     select
@@ -22994,7 +22982,7 @@ begin atomic
         when tender.awards = 0 or tender.unsettled > 0 then 'No award is told, or one is not settled.'
         when tender.submitted = 0 then 'No bid is told.'
         when tender.unclear > 0 then 'What became of a bid is not told.'
-        when told.is_unnamed then 'Who made a bid is not told.'
+        when tender.unnamed > 0 then 'Who made a bid is not told.'
       end as obstacle
   ) as known
   where roots is null or tender.id = any (roots);
@@ -23013,38 +23001,31 @@ begin atomic
     tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
     case
       when known.obstacle is not null then 'not_computable'::procurement.outcome
-      when price.disqualified < coalesce(price.other, 'infinity') then 'flagged'
+      when tender.lowest_disqualified < coalesce(tender.lowest_other, 'infinity') then 'flagged'
       else 'clear'
     end,
-    ((price.other - price.disqualified) / nullif(price.other, 0))::double precision,
+    ((tender.lowest_other - tender.lowest_disqualified) / nullif(tender.lowest_other, 0))::double precision,
     jsonb_strip_nulls(jsonb_build_object(
-      'lowest_disqualified', price.disqualified, 'lowest_other', price.other, 'award_criteria', tender.award_criteria
+      'lowest_disqualified', tender.lowest_disqualified, 'lowest_other', tender.lowest_other,
+      'award_criteria', tender.award_criteria
     )),
     coalesce(
       known.obstacle,
       case
-        when price.disqualified < coalesce(price.other, 'infinity')
-          then format('The lowest bid, of %s, was disqualified.', price.disqualified)
+        when tender.lowest_disqualified < coalesce(tender.lowest_other, 'infinity')
+          then format('The lowest bid, of %s, was disqualified.', tender.lowest_disqualified)
         else 'The lowest bid was not disqualified.'
       end
     )
   from procurement._analysed_tenders as tender
   cross join lateral (
     select
-      min(bid.bid_sum) filter (where bid.status = 'disqualified') as disqualified,
-      min(bid.bid_sum) filter (where bid.status <> 'disqualified') as other, count(bid.bid_sum) as bids,
-      count(distinct coalesce(bid.currency, '')) as currencies
-    from procurement.bids as bid
-    where bid.tender_id = tender.id and bid.status in ('pending', 'valid', 'disqualified')
-  ) as price
-  cross join lateral (
-    select
       case
         when tender.in_force = 0 then 'No award is in force.'
         when tender.submitted = 0 then 'No bid is told.'
         when tender.unclear > 0 then 'What became of a bid is not told.'
-        when price.bids < tender.submitted then 'The sum of a bid is not told.'
-        when price.currencies > 1 then 'The bids are in several currencies.'
+        when tender.unpriced > 0 then 'The sum of a bid is not told.'
+        when tender.currencies > 1 then 'The bids are in several currencies.'
       end as obstacle
   ) as known
   where (roots is null or tender.id = any (roots))
@@ -23144,8 +23125,8 @@ begin atomic
       )
   ), counted as materialized (
     select
-      true as is_customer, tenders.customer_bin as bin, sum(tenders.submitted) as submitted,
-      sum(tenders.disqualified) as disqualified, array_agg(distinct tenders.region_code) as region_codes
+      true as is_customer, tenders.customer_bin as bin, sum(tenders.submitted)::numeric as submitted,
+      sum(tenders.disqualified)::numeric as disqualified, array_agg(distinct tenders.region_code) as region_codes
     from tenders
     where tenders.customer_bin is not null
     group by tenders.customer_bin
@@ -23384,6 +23365,30 @@ begin
 end;
 $$;
 
+-- What was found, or would be found now, where these differ: a threshold that is found from all may pass over what has
+-- not changed. All is read for it, and only what differs is judged again.
+create function procurement._moved(indicator procurement.indicators, out keys uuid[], out sides text[])
+language plpgsql stable set search_path = ''
+as $$
+begin
+  execute format(
+    'with said as (
+       select %1$s as tender_id, customer_bin, supplier_bin, outcome from procurement.%2$I($1, null, null)
+       where outcome = any ($2)
+     ), kept as (
+       select tender_id, customer_bin, supplier_bin, outcome from procurement.findings where indicator_code = $3
+     )
+     select
+       coalesce(array_agg(distinct tender_id), ''{}''),
+       coalesce(array_agg(distinct coalesce(customer_bin, supplier_bin)), ''{}'')
+     from ((table said except table kept) union all (table kept except table said)) as moved',
+    case when indicator.is_of_pairs then 'null::uuid' else 'tender_id' end, indicator.function
+  )
+  into keys, sides
+  using indicator.thresholds, indicator.keeps, indicator.code;
+end;
+$$;
+
 -- Who has a part in them, or had.
 create function procurement._changed_bidders(tenders uuid[]) returns text[]
 language sql stable set search_path = ''
@@ -23532,13 +23537,101 @@ create trigger note_tender before update on procurement.tenders
 create trigger note_removal after delete on procurement.tenders
   for each row execute function procurement._note_tender();
 
--- Bids and awards are part of their tender: what changes in them changes it. Set by set, since a batch has thousands.
+-- Bids and awards are part of their tender: what changes in them changes it, and what is counted of them. Set by set,
+-- since a batch has thousands.
 create function procurement._touch_tenders(tenders uuid[]) returns void
 language sql volatile set search_path = ''
 as $$
+  with touched as materialized (
+    select tender.id
+    from procurement.tenders as tender
+    where tender.id = any (tenders)
+  ), awarded as (
+    select
+      award.tender_id, count(*) as awards,
+      count(*) filter (where award.status is null or award.status = 'pending') as unsettled,
+      count(*) filter (where award.status = 'active') as in_force
+    from procurement.awards as award
+    where award.tender_id = any (tenders)
+    group by award.tender_id
+  ), won as (
+    select award.tender_id, array_agg(distinct winner order by winner) as winners
+    from procurement.awards as award
+    cross join lateral unnest(award.supplier_bins) as winner
+    where award.tender_id = any (tenders) and award.status = 'active'
+    group by award.tender_id
+  ), settled as materialized (
+    select
+      touched.id, coalesce(awarded.awards, 0) as awards, coalesce(awarded.unsettled, 0) as unsettled,
+      coalesce(awarded.in_force, 0) as in_force, coalesce(won.winners, '{}') as winners,
+      case when awarded.in_force = 1 and cardinality(won.winners) = 1 then won.winners[1] end as supplier_bin
+    from touched
+    left join awarded on awarded.tender_id = touched.id
+    left join won on won.tender_id = touched.id
+  ), bidding as (
+    select
+      settled.id,
+      count(*) filter (where bid.status in ('pending', 'valid', 'disqualified')) as submitted,
+      count(*) filter (where bid.status = 'disqualified') as disqualified,
+      count(*) filter (where bid.id is not null and bid.status is null) as unclear,
+      count(*) filter (where bid.status in ('pending', 'valid', 'disqualified') and bid.tenderer_bins is null)
+        as unnamed,
+      count(*) filter (where bid.status in ('pending', 'valid', 'disqualified') and bid.bid_sum is null) as unpriced,
+      count(distinct coalesce(bid.tenderer_bins, array[bid.source_ref]))
+        filter (where bid.status in ('pending', 'valid', 'disqualified')) as tenderers,
+      count(distinct coalesce(bid.currency, '')) filter (where bid.status in ('pending', 'valid', 'disqualified'))
+        as currencies,
+      count(*) filter (where bid.status = 'valid' and bid.tenderer_bin is null) as shared,
+      min(bid.bid_sum) filter (where bid.status = 'disqualified') as lowest_disqualified,
+      min(bid.bid_sum) filter (where bid.status in ('pending', 'valid')) as lowest_other,
+      min(bid.bid_sum) filter (where bid.status = 'valid' and bid.tenderer_bin = settled.supplier_bin) as winning_bid,
+      min(bid.bid_sum) filter (where bid.status = 'valid' and bid.tenderer_bin <> settled.supplier_bin) as next_bid
+    from settled
+    left join procurement.bids as bid on bid.tender_id = settled.id
+    group by settled.id
+  ), counted as (
+    select
+      settled.id, settled.awards, settled.unsettled, settled.in_force, settled.winners, settled.supplier_bin,
+      bidding.submitted, bidding.disqualified, bidding.unclear, bidding.unnamed, bidding.unpriced, bidding.tenderers,
+      bidding.currencies, bidding.lowest_disqualified, bidding.lowest_other, bidding.winning_bid, bidding.next_bid,
+      case
+        when settled.awards = 0 or settled.unsettled > 0 then 'No award is told, or one is not settled.'
+        when settled.in_force <> 1 then 'Not exactly one award is in force.'
+        when settled.supplier_bin is null then 'Several have won together, or it is not told who.'
+        when bidding.unclear > 0 then 'What became of a bid is not told.'
+        when bidding.shared > 0 then 'Several have bid together, or it is not told who.'
+        when bidding.currencies > 1 then 'The bids are in several currencies.'
+        when coalesce(bidding.winning_bid, 0) = 0 then 'The sum of the winning bid is not told, or is zero.'
+        when bidding.next_bid is null then 'The sum of no other valid bid is told.'
+        when bidding.next_bid < bidding.winning_bid then 'The lowest bid did not win: not price alone decided.'
+      end as obstacle
+    from settled
+    join bidding on bidding.id = settled.id
+  ), noted as (
+    insert into procurement.tender_facts as known (
+      tender_id, awards, unsettled, in_force, winners, supplier_bin, submitted, disqualified, unclear, unnamed,
+      unpriced, tenderers, currencies, lowest_disqualified, lowest_other, winning_bid, next_bid, obstacle, gap
+    )
+    select
+      counted.*,
+      case
+        when counted.obstacle is null
+          then ((counted.next_bid - counted.winning_bid) / counted.winning_bid)::double precision
+      end
+    from counted
+    on conflict on constraint tender_facts_pkey do update
+    set
+      awards = excluded.awards, unsettled = excluded.unsettled, in_force = excluded.in_force,
+      winners = excluded.winners, supplier_bin = excluded.supplier_bin, submitted = excluded.submitted,
+      disqualified = excluded.disqualified, unclear = excluded.unclear, unnamed = excluded.unnamed,
+      unpriced = excluded.unpriced, tenderers = excluded.tenderers, currencies = excluded.currencies,
+      lowest_disqualified = excluded.lowest_disqualified, lowest_other = excluded.lowest_other,
+      winning_bid = excluded.winning_bid, next_bid = excluded.next_bid, obstacle = excluded.obstacle,
+      gap = excluded.gap
+  )
   update procurement.tenders as tender
   set changed_xid = pg_current_xact_id()
-  from (select distinct unnest(tenders) as id) as touched
+  from touched
   where tender.id = touched.id and tender.changed_xid <> pg_current_xact_id();
 $$;
 
@@ -23594,6 +23687,7 @@ create trigger note_removed_parts after delete on procurement.awards
 alter table procurement.tenders enable row level security;
 alter table procurement.bids enable row level security;
 alter table procurement.awards enable row level security;
+alter table procurement.tender_facts enable row level security;
 
 create policy analysts_see_tenders_of_their_regions on procurement.tenders for select to member
   using (region_code = any ((select procurement._granted_regions())::text[]));

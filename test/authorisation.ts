@@ -261,7 +261,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
       'id fiscal_year source_code source_ref root_id parent_id version number subject category type_code status_code region_code plan_id customer_bin supplier_bin signed_on starts_on ends_on has_advance plan_sum plan_sum_vat contract_sum contract_sum_vat actual_sum actual_sum_vat first_paid_on discount is_root changed_xid pair_changed_xid obstacle',
   },
   'procurement._analysed_tenders': { readers: [], columns: '' },
-  'procurement._priced_tenders': { readers: [], columns: '' },
+  'procurement.tender_facts': { readers: [], columns: '' },
   'procurement.awards': {
     readers: ['member', 'service'],
     columns:
@@ -1047,6 +1047,7 @@ export const privateFunctions = [
   'procurement.partnership(jsonb,uuid[],text[])',
   'procurement.sum_growth(jsonb,uuid[],text[])',
   'procurement.super_dumping(jsonb,uuid[],text[])',
+  'procurement._moved(procurement.indicators)',
   'procurement.varied_supplier(jsonb,uuid[],text[])',
   'procurement.unsuccessful_bids(jsonb,uuid[],text[])',
   'procurement.short_period(jsonb,uuid[],text[])',

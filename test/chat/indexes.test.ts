@@ -228,6 +228,7 @@ const uses: Record<string, string | null> = {
     "select * from procurement.tenders where region_code = 'R77' order by ends_at desc limit 20",
   'procurement.tenders_ends_at_idx': 'select * from procurement.tenders order by ends_at desc limit 20',
   'procurement.tenders_changed_xid_idx': 'select procurement._changed_tenders(pg_current_snapshot())',
+  'procurement.tender_facts_pkey': null,
   'procurement.bids_pkey': null,
   'procurement.bids_tender_id_bid_sum_idx':
     'select * from procurement.bids where tender_id = md5(77::text)::uuid order by bid_sum limit 20',

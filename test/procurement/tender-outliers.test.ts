@@ -100,16 +100,40 @@ t.test('R024 and R058 say what keeps a tender from being compared', async (t) =>
   }
 });
 
-t.test('a fence that is found follows every change; one that is set leaves all but what changed alone', async (t) => {
-  await take(world, [bid('close', other, '1060', { ref: 'close/000000000002/1001' })]);
-  const judged = await run();
-  t.ok((judged.r024 as number) > 1, 'all are compared anew');
-  t.strictSame(await flagged('r024'), []);
-  const before = await findings();
-  await run(false);
-  t.strictSame(await findings(), before, 'as a run on everything');
-  t.equal((await run()).r024, 0, 'nothing has changed');
+t.test(
+  'a fence that is found follows every change, and only what it passes over is judged with what changed',
+  async (t) => {
+    await take(world, [bid('close', other, '1060', { ref: 'close/000000000002/1001' })]);
+    t.equal((await run()).r024, 1, 'nothing else is nearer than the new fence');
+    t.strictSame(await flagged('r024'), []);
+    // Now that most are within 0.2 % of 5 %, those that differ stand out, though nothing changed in them.
+    await take(
+      world,
+      usual
+        .slice(2)
+        .map((next) =>
+          bid(`next at ${next}`, other, `${1052 + (next % 3) / 10}`, { ref: `next at ${next}/${other}/${next}` }),
+        ),
+    );
+    const judged = await run();
+    t.equal(judged.r024, 11, 'the ten that changed and one that did not');
+    t.strictSame(await flagged('r024'), ['next at 1050']);
+    t.strictSame(await flagged('r058'), ['close', 'discounted']);
+    const before = await findings();
+    await run(false);
+    t.strictSame(await findings(), before, 'as a run on everything');
+    t.equal((await run()).r024, 0, 'nothing has changed');
+    await take(
+      world,
+      usual
+        .slice(2)
+        .map((next) => bid(`next at ${next}`, other, `${next}`, { ref: `next at ${next}/${other}/${next}` })),
+    );
+    await run();
+  },
+);
 
+t.test('a fence may be tried, and set', async (t) => {
   const tried = await ask(
     `mutation { tryThresholds(input: {indicatorCode: "r024", thresholds: {fence: 0.052}}) {
       indicatorRun { results(first: 1) { nodes { flagged thresholds } } } } }`,
