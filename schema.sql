@@ -22762,12 +22762,13 @@ begin atomic
   select
     case
       when thresholds ->> 'fence' is not null then (thresholds ->> 'fence')::double precision
-      when cardinality(sorted) < (thresholds ->> 'sample')::integer then null
+      when cardinality(sorted) < (thresholds ->> 'sample')::numeric::integer then null
       when is_upper then found.q3 + (thresholds ->> 'iqr')::double precision * (found.q3 - found.q1)
       else found.q1 - (thresholds ->> 'iqr')::double precision * (found.q3 - found.q1)
     end,
     case
-      when thresholds ->> 'fence' is not null or cardinality(sorted) < (thresholds ->> 'sample')::integer then null
+      when thresholds ->> 'fence' is not null then null
+      when cardinality(sorted) < (thresholds ->> 'sample')::numeric::integer then null
       when is_upper then found.q3
       else found.q1
     end
@@ -22939,9 +22940,9 @@ begin atomic
     case
       when known.obstacle is not null then 'not_computable'::procurement.outcome
       -- Most have none that was disqualified: then nothing else needs to be read.
-      when tender.disqualified >= greatest((thresholds ->> 'tenderers')::integer, 1)
+      when tender.disqualified >= greatest((thresholds ->> 'tenderers')::numeric::integer, 1)
         and cardinality(told.valid) = 1 and told.valid = tender.winners
-        and cardinality(told.disqualified) >= greatest((thresholds ->> 'tenderers')::integer, 1) then 'flagged'
+        and cardinality(told.disqualified) >= greatest((thresholds ->> 'tenderers')::numeric::integer, 1) then 'flagged'
       else 'clear'
     end,
     cardinality(told.disqualified)::double precision,
@@ -23130,7 +23131,7 @@ begin atomic
     from tenders
     where tenders.customer_bin is not null
     group by tenders.customer_bin
-    having count(*) >= (thresholds ->> 'tenders')::integer
+    having count(*) >= (thresholds ->> 'tenders')::numeric::integer
     union all
     select
       false, bin, count(*), count(*) filter (where bid.status = 'disqualified'), array_agg(distinct tenders.region_code)
@@ -23138,7 +23139,7 @@ begin atomic
     join procurement.bids as bid on bid.tender_id = tenders.id and bid.status in ('pending', 'valid', 'disqualified')
     cross join lateral unnest(bid.tenderer_bins) as bin
     group by bin
-    having count(*) >= (thresholds ->> 'bids')::integer
+    having count(*) >= (thresholds ->> 'bids')::numeric::integer
   ), samples as (
     select
       counted.is_customer, count(*) as judged,
@@ -23195,7 +23196,7 @@ begin atomic
   ), counted as materialized (
     select
       supplied.bin, count(distinct supplied.id) as tenders, array_agg(distinct supplied.region_code) as region_codes,
-      count(distinct left(class, (thresholds ->> 'digits')::integer)) as variety
+      count(distinct left(class, (thresholds ->> 'digits')::numeric::integer)) as variety
     from supplied
     left join lateral unnest(supplied.classifications) as class on true
     group by supplied.bin
@@ -23203,7 +23204,7 @@ begin atomic
     select
       coalesce(array_agg(counted.variety::double precision order by counted.variety), '{}') as varieties
     from counted
-    where counted.tenders >= (thresholds ->> 'tenders')::integer and counted.variety > 0
+    where counted.tenders >= (thresholds ->> 'tenders')::numeric::integer and counted.variety > 0
   )
   select
     null::uuid, null::integer, null::text, supplier.bin, supplier.region_codes,
@@ -23267,7 +23268,7 @@ begin atomic
       array_agg(distinct listed.region_code) as region_codes
     from listed
     group by listed.customer_bin, listed.supplier_bin, listed.category
-    having count(*) >= (thresholds ->> 'contracts')::integer
+    having count(*) >= (thresholds ->> 'contracts')::numeric::integer
   ), summed as (
     select
       listed.customer_bin, listed.supplier_bin, listed.category, listed.signed_on as from_day,
@@ -23279,12 +23280,13 @@ begin atomic
     window near as (
       partition by listed.customer_bin, listed.supplier_bin, listed.category
       order by listed.signed_on
-      range between current row and make_interval(days => (thresholds ->> 'days')::integer) following
+      range between current row
+        and make_interval(days => greatest((thresholds ->> 'days')::numeric::integer, 0)) following
     )
   ), highest as (
     select distinct on (summed.customer_bin, summed.supplier_bin, summed.category) summed.*
     from summed
-    where summed.contracts >= (thresholds ->> 'contracts')::integer
+    where summed.contracts >= (thresholds ->> 'contracts')::numeric::integer
     order by summed.customer_bin, summed.supplier_bin, summed.category, summed.total desc, summed.from_day
   )
   select

@@ -126,4 +126,5 @@ t.test('the sum, the days and what is added up are thresholds', async (t) => {
   t.equal(await count({ days: 29 }), '1', 'two of them are not over the sum');
   t.equal(await count({ contracts: 3 }), '1');
   t.equal(await count({ sum: 30_000_000 }), '1', 'of 25 and 9 million');
+  for (const days of [-1, 29.5]) t.match(await count({ days }), /^[0-9]$/, 'what makes little sense fails no run');
 });
