@@ -16,6 +16,7 @@
 --   platforms    conversations with people on other platforms                   (schema platforms)
 --   commerce     what shops on other platforms sell, have and were ordered    (schema commerce)
 --   procurement  companies, contracts, risk indicators and what they find      (schema procurement)
+--   tenders      what was put out to tender, bids, awards; red flags on them   (schema procurement)
 --   stats        figures of each day and each minute                               (schema stats)
 --   operations   upkeep, backups, and the health of the database                   (schema operations)
 --
@@ -19326,7 +19327,9 @@ create type procurement.outcome as enum ('flagged', 'clear', 'not_computable');
 comment on type procurement.outcome is
   'What an indicator says of a contract: remarkable, not remarkable, or that what it needs to know is missing.';
 
-create type procurement.record_kind as enum ('company', 'plan', 'contract', 'unit', 'payment', 'act');
+create type procurement.record_kind as enum (
+  'company', 'plan', 'contract', 'unit', 'payment', 'act', 'tender', 'bid', 'award'
+);
 comment on type procurement.record_kind is 'What a record of a source is about.';
 
 create type procurement.export_kind as enum ('contracts', 'findings');
@@ -19693,11 +19696,13 @@ create index contracts_changed_xid_idx on procurement.contracts (changed_xid);
 -- What contracts leave behind when they change sides or go: a run looks at it again.
 create table procurement.departures (
   id           bigint generated always as identity primary key,
-  root_id      uuid   not null,
+  root_id      uuid,                                                 -- null: what was left is a tender
+  tender_id    uuid,                                                 -- null: what was left is a contract
   customer_bin text,
   supplier_bin text
 );
-comment on table procurement.departures is 'Contracts and companies that a contract has left since the last run.';
+comment on table procurement.departures is
+  'Contracts and companies that a contract, and companies that a tender, has left since the last run.';
 
 create table procurement.plans (
   id           uuid    primary key,
@@ -19867,6 +19872,7 @@ create table procurement.indicators (
   reads       text[]  not null,
   function    text    not null,
   is_of_pairs boolean not null default false,
+  is_of_tenders boolean not null default false,
   thresholds  jsonb   not null,
   defaults    jsonb   not null,
   version     integer not null default 1,
@@ -19885,8 +19891,12 @@ comment on column procurement.indicators.name        is 'What it is called.';
 comment on column procurement.indicators.formula     is 'How it judges.';
 comment on column procurement.indicators.reads       is 'What it needs to know.';
 comment on column procurement.indicators.function    is 'The function of the schema procurement that judges.';
-comment on column procurement.indicators.is_of_pairs is 'Whether it judges pairs of customer and supplier.';
-comment on column procurement.indicators.thresholds  is 'What values are compared with.';
+comment on column procurement.indicators.is_of_pairs is
+  'Whether it judges pairs of customer and supplier, or companies, instead of contracts or tenders one by one.';
+comment on column procurement.indicators.is_of_tenders is
+  'Whether it looks at tenders and their bids instead of contracts.';
+comment on column procurement.indicators.thresholds  is
+  'What values are compared with; one that is null is found from all that is judged.';
 comment on column procurement.indicators.defaults    is 'What they were at first.';
 comment on column procurement.indicators.version     is 'Counts the changes of its thresholds.';
 comment on column procurement.indicators.is_on       is 'Whether runs ask it.';
@@ -19953,10 +19963,11 @@ create table procurement.findings (
   id             bigint              generated always as identity primary key,
   indicator_code text                not null,
   run_id         bigint              not null,
-  contract_id    uuid,                                               -- null: of a pair
+  contract_id    uuid,                                               -- null: of a pair, or of a tender
   fiscal_year    integer,                                            -- null: of a pair
   customer_bin   text,                                               -- null: not told
   supplier_bin   text,                                               -- null: not told
+  tender_id      uuid,                                               -- null: of no tender
   region_codes   text[]              not null,
   outcome        procurement.outcome not null,
   value          double precision,                                   -- null: not known
@@ -19965,16 +19976,19 @@ create table procurement.findings (
   reason         text                not null
 );
 comment on table  procurement.findings                is
-  'What an indicator says of a contract, or of a customer and a supplier, since its last run.
+  'What an indicator says of a contract, of a tender, or of a customer and a supplier or one of them, since its last
+run.
 
 @order id desc';
 comment on column procurement.findings.id             is 'The key.';
 comment on column procurement.findings.indicator_code is 'The indicator.';
 comment on column procurement.findings.run_id         is 'The run that found it.';
-comment on column procurement.findings.contract_id    is 'The contract; null where it is of a pair.';
-comment on column procurement.findings.fiscal_year    is 'The contract''s year; null where it is of a pair.';
+comment on column procurement.findings.contract_id    is
+  'The contract; null where it is of a pair, or of a tender.';
+comment on column procurement.findings.fiscal_year    is 'The year; null where it is of a pair.';
 comment on column procurement.findings.customer_bin   is 'Who buys; null where not told.';
 comment on column procurement.findings.supplier_bin   is 'Who sells; null where not told.';
+comment on column procurement.findings.tender_id      is 'The tender; null where it is of none.';
 comment on column procurement.findings.region_codes   is
   'The regions that it tells of: who may not see all of them may not see it.';
 comment on column procurement.findings.outcome        is 'What it says.';
@@ -19984,6 +19998,7 @@ comment on column procurement.findings.inputs         is 'What the value was mad
 comment on column procurement.findings.reason         is 'The same in a sentence.';
 create index findings_indicator_code_outcome_value_idx on procurement.findings (indicator_code, outcome, value);
 create index findings_contract_id_idx on procurement.findings (contract_id);
+create index findings_tender_id_idx on procurement.findings (tender_id);
 create index findings_customer_bin_idx on procurement.findings (customer_bin);
 create index findings_supplier_bin_idx on procurement.findings (supplier_bin);
 create index findings_run_id_idx on procurement.findings (run_id);
@@ -20000,10 +20015,12 @@ comment on table  procurement.trial_findings                is 'What thresholds 
 comment on column procurement.trial_findings.id             is 'The key.';
 comment on column procurement.trial_findings.indicator_code is 'The indicator.';
 comment on column procurement.trial_findings.run_id         is 'The run that found it.';
-comment on column procurement.trial_findings.contract_id    is 'The contract; null where it is of a pair.';
-comment on column procurement.trial_findings.fiscal_year    is 'The contract''s year; null where it is of a pair.';
+comment on column procurement.trial_findings.contract_id    is
+  'The contract; null where it is of a pair, or of a tender.';
+comment on column procurement.trial_findings.fiscal_year    is 'The year; null where it is of a pair.';
 comment on column procurement.trial_findings.customer_bin   is 'Who buys; null where not told.';
 comment on column procurement.trial_findings.supplier_bin   is 'Who sells; null where not told.';
+comment on column procurement.trial_findings.tender_id      is 'The tender; null where it is of none.';
 comment on column procurement.trial_findings.region_codes   is
   'The regions that it tells of: who may not see all of them may not see it.';
 comment on column procurement.trial_findings.outcome        is 'What it says.';
@@ -20794,6 +20811,8 @@ begin
     union all select merged.* from procurement._merge_units(import) as merged
     union all select merged.* from procurement._merge_payments(import) as merged
     union all select merged.* from procurement._merge_acts(import) as merged
+    -- Of the section tenders.
+    union all select merged.* from procurement._merge_tenders(import, origin.bin_pattern) as merged
   loop
     result := (
       result.read + part.read, result.added + part.added, result.changed + part.changed, result.known + part.known,
@@ -21111,7 +21130,7 @@ begin
       from procurement.contracts as contract
       where contract.changed_xid >= $1 and not pg_visible_in_snapshot(contract.changed_xid, $2)
       union all
-      select left_behind.root_id from procurement.departures as left_behind
+      select left_behind.root_id from procurement.departures as left_behind where left_behind.root_id is not null
     ) as changed'
   into roots
   using pg_snapshot_xmin(since), since;
@@ -21119,18 +21138,20 @@ begin
 end;
 $$;
 
--- Their companies, where something has changed that a pair's shares count.
-create function procurement._changed_companies(roots uuid[], since pg_snapshot) returns text[]
+-- Their companies, and where only who they are is read, those where that has changed, which is what shares count.
+create function procurement._changed_companies(roots uuid[], since pg_snapshot, reads_more boolean) returns text[]
 language sql stable set search_path = ''
 as $$
   select coalesce(array_agg(distinct bin) filter (where bin is not null), '{}')
   from (
     select unnest(array[contract.customer_bin, contract.supplier_bin]) as bin
     from procurement.contracts as contract
-    where contract.id = any (roots) and not pg_visible_in_snapshot(contract.pair_changed_xid, since)
+    where contract.id = any (roots)
+      and (reads_more or not pg_visible_in_snapshot(contract.pair_changed_xid, since))
     union all
     select unnest(array[left_behind.customer_bin, left_behind.supplier_bin])
     from procurement.departures as left_behind
+    where left_behind.root_id is not null
   ) as named;
 $$;
 
@@ -21143,6 +21164,9 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   began  timestamptz := clock_timestamp();
+  key    text := case
+    when indicator.is_of_tenders and not indicator.is_of_pairs then 'tender_id' else 'contract_id'
+  end;
   told   record;
   judged bigint := 0;
   kept   uuid[] := '{}';
@@ -21154,7 +21178,7 @@ begin
     where old.indicator_code = indicator.code
       and (
         roots is null
-        or not indicator.is_of_pairs and old.contract_id = any (roots)
+        or not indicator.is_of_pairs and (old.contract_id = any (roots) or old.tender_id = any (roots))
         or indicator.is_of_pairs and (old.customer_bin = any (companies) or old.supplier_bin = any (companies))
       );
   end if;
@@ -21168,11 +21192,11 @@ begin
     execute format(
       'select
          outcome = ''flagged'' as is_flagged, outcome = ''clear'' as is_clear, count(*) as counted,
-         array_agg(contract_id) filter (where not $5 and (outcome = ''flagged'' or $4)) as contracts,
-         array_agg(customer_bin) filter (where $5 and (outcome = ''flagged'' or $4)) as customers
+         array_agg(%I) filter (where not $5 and (outcome = ''flagged'' or $4)) as contracts,
+         array_agg(coalesce(customer_bin, supplier_bin)) filter (where $5 and (outcome = ''flagged'' or $4)) as sides
        from procurement.%I($1, $2, $3)
        group by outcome = ''flagged'', outcome = ''clear''',
-      indicator.function
+      key, indicator.function
     ) using thresholds, roots, companies, indicator.keeps <> '{flagged}', indicator.is_of_pairs
   loop
     judged := judged + told.counted;
@@ -21184,7 +21208,7 @@ begin
       result.not_computable := told.counted;
     end if;
     kept := kept || told.contracts;
-    sides := sides || told.customers;
+    sides := sides || told.sides;
   end loop;
 
   if cardinality(kept) + cardinality(sides) > 0 then
@@ -21194,17 +21218,17 @@ begin
       sides := companies;
     end if;
     execute format(
-      'insert into procurement.%I (
-         indicator_code, run_id, contract_id, fiscal_year, customer_bin, supplier_bin, region_codes, outcome, value,
+      'insert into procurement.%1$I (
+         indicator_code, run_id, %2$I, fiscal_year, customer_bin, supplier_bin, region_codes, outcome, value,
          thresholds, inputs, reason
        )
        select
-         $1, $2, contract_id, fiscal_year, customer_bin, supplier_bin, region_codes, outcome, value, $3, inputs, reason
-       from procurement.%I($3, $4, $5)
+         $1, $2, %2$I, fiscal_year, customer_bin, supplier_bin, region_codes, outcome, value, $3, inputs, reason
+       from procurement.%3$I($3, $4, $5)
        where outcome = any ($6)
          -- Of the pairs of a customer that is kept, those that were judged.
-         and ($7 is null or contract_id is not null or customer_bin = any ($7) or supplier_bin = any ($7))',
-      case when run.is_trial then 'trial_findings' else 'findings' end, indicator.function
+         and ($7 is null or %2$I is not null or customer_bin = any ($7) or supplier_bin = any ($7))',
+      case when run.is_trial then 'trial_findings' else 'findings' end, key, indicator.function
     ) using indicator.code, run.id, thresholds, kept, sides, indicator.keeps, companies;
   end if;
 
@@ -21235,6 +21259,10 @@ declare
   since     pg_snapshot;
   roots     uuid[];
   companies text[];
+  partners  text[];
+  bids_seen pg_snapshot;
+  tenders   uuid[];
+  bidders   text[];
   departed  bigint;
 begin
   perform pg_advisory_xact_lock(hashtext('procurement.run_indicators'));
@@ -21249,6 +21277,23 @@ begin
     if not run_indicators.changed_only or state.version is distinct from indicator.version
       or state.mark is distinct from now_mark then
       perform procurement._judge(run, indicator, indicator.thresholds, null, null);
+    elsif indicator.is_of_tenders then
+      if bids_seen::text is distinct from state.seen::text then
+        bids_seen := state.seen;
+        tenders := procurement._changed_tenders(bids_seen);
+        bidders := procurement._changed_bidders(tenders);
+      end if;
+      if cardinality(tenders) > 10000 then
+        perform procurement._judge(run, indicator, indicator.thresholds, null, null);
+      elsif cardinality(tenders) > 0 and jsonb_path_exists(indicator.thresholds, '$.* ? (@ == null)') then
+        -- What a threshold is found from has changed, and so may what others are compared with.
+        perform procurement._judge(
+          run, indicator, indicator.thresholds, tenders || moved.keys, bidders || moved.sides
+        )
+        from procurement._moved(indicator) as moved;
+      else
+        perform procurement._judge(run, indicator, indicator.thresholds, tenders, bidders);
+      end if;
     else
       if since::text is distinct from state.seen::text then
         since := state.seen;
@@ -21257,11 +21302,19 @@ begin
         if cardinality(roots) > 10000 then
           roots := null;
           companies := null;
+          partners := null;
         else
-          companies := procurement._changed_companies(roots, since);
+          companies := procurement._changed_companies(roots, since, true);
+          partners := procurement._changed_companies(roots, since, false);
         end if;
       end if;
-      perform procurement._judge(run, indicator, indicator.thresholds, roots, companies);
+      perform procurement._judge(
+        run, indicator, indicator.thresholds, roots,
+        case
+          when indicator.reads <@ '{contracts.customer_bin,contracts.supplier_bin}' then partners
+          else companies
+        end
+      );
     end if;
     insert into procurement.indicator_states as known (indicator_code, version, mark, seen)
     values (indicator.code, indicator.version, now_mark, now_seen)
@@ -21306,12 +21359,16 @@ begin
     raise exception using errcode = 'PT400', message = 'Thresholds are an object.', column = 'thresholds';
   end if;
   for key in select jsonb_object_keys(merged) loop
-    if jsonb_typeof(merged -> key) is distinct from jsonb_typeof(indicator.defaults -> key) then
+    -- A number may stand where null is the default, and so is found.
+    if jsonb_typeof(merged -> key) is distinct from jsonb_typeof(indicator.defaults -> key)
+      and not (indicator.defaults -> key = 'null' and jsonb_typeof(merged -> key) = 'number') then
       raise exception using errcode = 'PT400', column = 'thresholds',
         message = format('%s is not a threshold of this indicator, or not of this kind.', left(key, 50)),
         hint = format('Its thresholds are such as %s.', indicator.defaults);
     end if;
-    if jsonb_typeof(merged -> key) = 'number' and abs((merged ->> key)::numeric) > 1000000 then
+    if jsonb_typeof(merged -> key) = 'number'
+      and abs((merged ->> key)::numeric)
+        > greatest(1000000, coalesce(procurement._number(indicator.defaults ->> key), 0) * 1000) then
       raise exception using errcode = 'PT400', message = format('%s is out of range.', key), column = 'thresholds';
     end if;
   end loop;
@@ -21540,7 +21597,9 @@ begin
     where status.code = contract.status_code and type.code = contract.type_code;
   end if;
 
-  for indicator in select * from procurement.indicators as known where known.is_on order by known.code loop
+  for indicator in
+    select * from procurement.indicators as known where known.is_on and not known.is_of_tenders order by known.code
+  loop
     verdict := null;
     if left_out is null then
       execute format(
@@ -22100,6 +22159,1675 @@ on conflict (name) do nothing;
 insert into jobs.schedules (name, cron, function)
 values ('expire indicator runs', '50 3 * * *', 'procurement.expire_runs')
 on conflict (name) do update set cron = excluded.cron, function = excluded.function;
+
+-- ============================================================================================
+-- tenders: what was put out to tender, bids, awards; red flags on them
+-- ============================================================================================
+-- In the schema procurement, by whose import they come, whose runs ask their indicators and whose regions tell who sees
+-- them. A tender comes in parts (its notice, the bids, the award), in any order: each part adds what it tells. The red
+-- flags are those of the Open Contracting Partnership, as the manual of Cardinal computes them
+-- (https://cardinal.readthedocs.io/en/latest/cli/indicators/). docs/procurement.md tells more.
+
+-- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type procurement.bid_status as enum ('invited', 'pending', 'valid', 'disqualified', 'withdrawn');
+comment on type procurement.bid_status is
+  'What became of a bid: asked for only, not judged yet, taken as valid, disqualified, or taken back.';
+
+create type procurement.award_status as enum ('pending', 'active', 'cancelled', 'unsuccessful');
+comment on type procurement.award_status is
+  'What became of an award: not settled yet, in force, cancelled, or to nobody.';
+
+create type procurement.tender_verdict as (
+  tender_id    uuid,
+  fiscal_year  integer,             -- null: no deadline and no beginning is told
+  customer_bin text,
+  supplier_bin text,                -- null: no one company has won
+  region_codes text[],
+  outcome      procurement.outcome,
+  value        double precision,
+  inputs       jsonb,
+  reason       text
+);
+comment on type   procurement.tender_verdict              is 'What the function of an indicator says of a tender.';
+comment on column procurement.tender_verdict.tender_id    is 'The tender.';
+comment on column procurement.tender_verdict.fiscal_year  is 'The year in which bids were due.';
+comment on column procurement.tender_verdict.customer_bin is 'Who buys.';
+comment on column procurement.tender_verdict.supplier_bin is 'Who has won.';
+comment on column procurement.tender_verdict.region_codes is 'The region that it tells of.';
+comment on column procurement.tender_verdict.outcome      is 'What it says.';
+comment on column procurement.tender_verdict.value        is 'What is compared with the threshold; null: not known.';
+comment on column procurement.tender_verdict.inputs       is 'What the value was made of.';
+comment on column procurement.tender_verdict.reason       is 'The same in a sentence.';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+-- As with contracts, the id is made of the source and its own id. A bid or an award that comes before its tender makes
+-- it, with nothing but its name; what else there is comes later.
+create table procurement.tenders (
+  id             uuid        primary key,
+  source_code    text        not null references procurement.sources (code),
+  source_ref     text        not null,
+  told_at        timestamptz,                                        -- null: not told
+  title          text,                                               -- null: not told
+  method         text,                                               -- null: not told
+  method_details text,                                               -- null: not told
+  award_criteria text,                                               -- null: not told
+  status         text,                                               -- null: not told
+  customer_bin   text        references procurement.companies (bin), -- null: not told
+  region_code    text        references procurement.regions (code),  -- null: not told
+  tender_sum     numeric,                                            -- null: not told
+  currency       text,                                               -- null: not told
+  starts_at      timestamptz,                                        -- null: not told
+  ends_at        timestamptz,                                        -- null: not told
+  tenderer_count integer,                                            -- null: not told
+  changed_xid    xid8        not null default pg_current_xact_id(),
+
+  constraint source_ref_has_1_to_200_characters       check (char_length(source_ref) between 1 and 200),
+  constraint title_has_at_most_10000_characters       check (char_length(title) <= 10000),
+  constraint method_has_at_most_100_characters        check (char_length(method) <= 100),
+  constraint method_details_have_at_most_500_characters check (char_length(method_details) <= 500),
+  constraint award_criteria_have_at_most_100_characters check (char_length(award_criteria) <= 100),
+  constraint status_has_at_most_100_characters        check (char_length(status) <= 100),
+  constraint currency_has_at_most_10_characters       check (char_length(currency) <= 10),
+  constraint sum_is_not_negative                      check (tender_sum >= 0),
+  constraint tenderer_count_is_not_negative           check (tenderer_count >= 0)
+);
+comment on table  procurement.tenders                is 'What someone has put out to tender.';
+comment on column procurement.tenders.id             is 'The key.';
+comment on column procurement.tenders.source_code    is 'Where it was imported from.';
+comment on column procurement.tenders.source_ref     is 'What the source calls it, such as an ocid.';
+comment on column procurement.tenders.told_at        is 'As of when the source tells it; null where not told.';
+comment on column procurement.tenders.title          is 'What is bought; null where not told.';
+comment on column procurement.tenders.method         is 'How it is bought: open, selective, limited or direct.';
+comment on column procurement.tenders.method_details is 'What the source calls that.';
+comment on column procurement.tenders.award_criteria is 'What decides, such as priceOnly; null where not told.';
+comment on column procurement.tenders.status         is 'How far it is, such as active, complete or cancelled.';
+comment on column procurement.tenders.customer_bin   is 'Who buys; null where not told.';
+comment on column procurement.tenders.region_code    is 'Its region; null where not told: then analysts do not see it.';
+comment on column procurement.tenders.tender_sum     is 'What it is expected to cost; null where not told.';
+comment on column procurement.tenders.currency       is 'The currency of that.';
+comment on column procurement.tenders.starts_at      is 'From when bids may be submitted; null where not told.';
+comment on column procurement.tenders.ends_at        is 'Until when; null where not told.';
+comment on column procurement.tenders.tenderer_count is
+  'How many have bid, as the source tells it; null where it does not.';
+comment on column procurement.tenders.changed_xid    is
+  'The transaction that changed it, a bid or an award last: what is new to a run.
+
+@hide';
+comment on constraint tenders_source_code_fkey  on procurement.tenders is '@name source';
+comment on constraint tenders_region_code_fkey  on procurement.tenders is '@name region';
+comment on constraint tenders_customer_bin_fkey on procurement.tenders is '@name customer
+@inverse tenders';
+create index tenders_source_code_source_ref_idx on procurement.tenders (source_code, source_ref);
+create index tenders_customer_bin_idx on procurement.tenders (customer_bin);
+create index tenders_region_code_ends_at_idx on procurement.tenders (region_code, ends_at);
+create index tenders_ends_at_idx on procurement.tenders (ends_at);
+-- What a run has not seen.
+create index tenders_changed_xid_idx on procurement.tenders (changed_xid);
+
+create table procurement.bids (
+  id            uuid                   primary key,
+  tender_id     uuid                   not null references procurement.tenders (id) on delete cascade,
+  source_ref    text                   not null,
+  told_at       timestamptz,                                         -- null: not told
+  tenderer_bins text[],                                              -- null: not told
+  tenderer_bin  text generated always as (
+    case when cardinality(tenderer_bins) = 1 then tenderer_bins[1] end
+  ) stored references procurement.companies (bin),                   -- null: not told, or several
+  bid_sum       numeric,                                             -- null: not told
+  currency      text,                                                -- null: not told
+  status        procurement.bid_status,                              -- null: not told
+  submitted_at  timestamptz,                                         -- null: not told
+
+  constraint source_ref_has_1_to_200_characters check (char_length(source_ref) between 1 and 200),
+  constraint there_are_1_to_100_tenderers       check (cardinality(tenderer_bins) between 1 and 100),
+  constraint currency_has_at_most_10_characters check (char_length(currency) <= 10),
+  constraint sum_is_not_negative                check (bid_sum >= 0)
+);
+comment on table  procurement.bids               is 'What someone offers in a tender.';
+comment on column procurement.bids.id            is 'The key.';
+comment on column procurement.bids.tender_id     is 'The tender.';
+comment on column procurement.bids.source_ref    is 'What the source calls it.';
+comment on column procurement.bids.told_at       is 'As of when the source tells it; null where not told.';
+comment on column procurement.bids.tenderer_bins is 'Who bids: several where they do so together; null where not told.';
+comment on column procurement.bids.tenderer_bin  is 'Who bids; null where several do so together, or it is not told.';
+comment on column procurement.bids.bid_sum       is 'For how much; null where not told.';
+comment on column procurement.bids.currency      is 'The currency of that.';
+comment on column procurement.bids.status        is 'What became of it; null where not told.';
+comment on column procurement.bids.submitted_at  is 'When it was submitted; null where not told.';
+comment on constraint bids_tender_id_fkey    on procurement.bids is '@name tender
+@inverse bids';
+comment on constraint bids_tenderer_bin_fkey on procurement.bids is '@name tenderer
+@inverse bids';
+create index bids_tender_id_bid_sum_idx on procurement.bids (tender_id, bid_sum);
+create index bids_tenderer_bin_idx on procurement.bids (tenderer_bin);
+-- What bids a company has a part in.
+create index bids_tenderer_bins_idx on procurement.bids using gin (tenderer_bins);
+
+create table procurement.awards (
+  id              uuid                     primary key,
+  tender_id       uuid                     not null references procurement.tenders (id) on delete cascade,
+  source_ref      text                     not null,
+  told_at         timestamptz,                                       -- null: not told
+  supplier_bins   text[],                                            -- null: not told
+  supplier_bin    text generated always as (
+    case when cardinality(supplier_bins) = 1 then supplier_bins[1] end
+  ) stored references procurement.companies (bin),                   -- null: not told, or several
+  award_sum       numeric,                                           -- null: not told
+  currency        text,                                              -- null: not told
+  status          procurement.award_status,                          -- null: not told
+  awarded_on      date,                                              -- null: not told
+  classifications text[],                                            -- null: not told
+
+  constraint source_ref_has_1_to_200_characters check (char_length(source_ref) between 1 and 200),
+  constraint there_are_1_to_100_suppliers       check (cardinality(supplier_bins) between 1 and 100),
+  constraint currency_has_at_most_10_characters check (char_length(currency) <= 10),
+  constraint sum_is_not_negative                check (award_sum >= 0)
+);
+comment on table  procurement.awards                 is 'What a customer has decided on a tender.';
+comment on column procurement.awards.id              is 'The key.';
+comment on column procurement.awards.tender_id       is 'The tender.';
+comment on column procurement.awards.source_ref      is 'What the source calls it.';
+comment on column procurement.awards.told_at         is 'As of when the source tells it; null where not told.';
+comment on column procurement.awards.supplier_bins   is 'Who has won: several together, maybe; null where not told.';
+comment on column procurement.awards.supplier_bin    is 'Who has won; null where several have, or it is not told.';
+comment on column procurement.awards.award_sum       is 'For how much; null where not told.';
+comment on column procurement.awards.currency        is 'The currency of that.';
+comment on column procurement.awards.status          is 'What became of it; null where not told.';
+comment on column procurement.awards.awarded_on      is 'When it was decided; null where not told.';
+comment on column procurement.awards.classifications is
+  'The classes of the items that are bought, such as CPV codes; null where not told.';
+comment on constraint awards_tender_id_fkey    on procurement.awards is '@name tender
+@inverse awards';
+comment on constraint awards_supplier_bin_fkey on procurement.awards is '@name supplier
+@inverse awards';
+create index awards_tender_id_idx on procurement.awards (tender_id);
+create index awards_supplier_bin_idx on procurement.awards (supplier_bin);
+create index awards_supplier_bins_idx on procurement.awards using gin (supplier_bins);
+
+-- What indicators ask of the bids and awards of a tender, counted when these change and not by every run. A bid counts
+-- as submitted unless it was taken back or only asked for; who bid together are one tenderer.
+create table procurement.tender_facts (
+  tender_id           uuid    primary key references procurement.tenders (id) on delete cascade,
+  awards              integer not null,
+  unsettled           integer not null,
+  in_force            integer not null,
+  winners             text[]  not null,
+  supplier_bin        text,                                          -- null: no one company has won
+  submitted           integer not null,
+  disqualified        integer not null,
+  unclear             integer not null,
+  unnamed             integer not null,
+  unpriced            integer not null,
+  tenderers           integer not null,
+  currencies          integer not null,
+  lowest_disqualified numeric,                                       -- null: not told, or none
+  lowest_other        numeric,                                       -- null: not told, or none
+  winning_bid         numeric,                                       -- null: not told
+  next_bid            numeric,                                       -- null: not told, or none
+  obstacle            text,                                          -- null: the two can be compared
+  gap                 double precision,                              -- null: they cannot
+
+  constraint gap_is_known_or_why_not check ((gap is null) = (obstacle is not null))
+);
+comment on table  procurement.tender_facts                     is 'What indicators ask of bids and awards, counted.';
+comment on column procurement.tender_facts.tender_id           is 'The tender.';
+comment on column procurement.tender_facts.awards              is 'How many awards it has.';
+comment on column procurement.tender_facts.unsettled           is 'How many of them are pending, or of no status.';
+comment on column procurement.tender_facts.in_force            is 'How many are in force.';
+comment on column procurement.tender_facts.winners             is 'Who has those.';
+comment on column procurement.tender_facts.supplier_bin        is 'Who has the one that is in force, alone.';
+comment on column procurement.tender_facts.submitted           is 'How many bids were submitted.';
+comment on column procurement.tender_facts.disqualified        is 'How many of them were disqualified.';
+comment on column procurement.tender_facts.unclear             is 'How many bids have no status.';
+comment on column procurement.tender_facts.unnamed             is 'Of how many submitted bids it is not told by whom.';
+comment on column procurement.tender_facts.unpriced            is 'Of how many submitted bids the sum is not told.';
+comment on column procurement.tender_facts.tenderers           is 'How many have submitted bids.';
+comment on column procurement.tender_facts.currencies          is 'In how many currencies.';
+comment on column procurement.tender_facts.lowest_disqualified is 'The lowest bid that was disqualified.';
+comment on column procurement.tender_facts.lowest_other        is 'The lowest of the other submitted bids.';
+comment on column procurement.tender_facts.winning_bid         is 'The lowest valid bid of who has won.';
+comment on column procurement.tender_facts.next_bid            is 'The lowest valid bid of the others.';
+comment on column procurement.tender_facts.obstacle            is 'What keeps these two from being compared.';
+comment on column procurement.tender_facts.gap                 is
+  'By what share of the winning bid the next one is higher. As in the manual of Cardinal, all awards are settled and one
+is in force, who won and who bid are single companies, and the lowest bid won.';
+
+-- --------------------------------------------------------------------------------------------
+-- Views
+-- --------------------------------------------------------------------------------------------
+
+-- What indicators look at: tenders that were not cancelled.
+create view procurement._analysed_tenders with (security_invoker = true) as
+select
+  tender.*,
+  extract(year from coalesce(tender.ends_at, tender.starts_at) at time zone 'UTC')::integer as fiscal_year,
+  coalesce(facts.awards, 0) as awards, coalesce(facts.unsettled, 0) as unsettled,
+  coalesce(facts.in_force, 0) as in_force, coalesce(facts.winners, '{}') as winners, facts.supplier_bin,
+  coalesce(facts.submitted, 0) as submitted, coalesce(facts.disqualified, 0) as disqualified,
+  coalesce(facts.unclear, 0) as unclear, coalesce(facts.unnamed, 0) as unnamed,
+  coalesce(facts.unpriced, 0) as unpriced, coalesce(facts.tenderers, 0) as tenderers,
+  coalesce(facts.currencies, 0) as currencies, facts.lowest_disqualified, facts.lowest_other, facts.winning_bid,
+  facts.next_bid, coalesce(facts.obstacle, case when facts.tender_id is null then 'No award is told.' end) as obstacle,
+  facts.gap
+from procurement.tenders as tender
+left join procurement.tender_facts as facts on facts.tender_id = tender.id
+where tender.status is distinct from 'cancelled';
+comment on view procurement._analysed_tenders is 'The tenders that indicators look at.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: import
+-- --------------------------------------------------------------------------------------------
+
+-- Null for what is no time of the calendar; without a zone it is UTC.
+create function procurement._time(value text) returns timestamptz
+language sql stable parallel safe
+return case
+  when procurement._date(value) is null then null
+  when value ~ '^.{10}$' then (value || 'T00:00Z')::timestamptz
+  when substr(value, 11) ~ '^[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?$'
+    then (value || 'Z')::timestamptz
+  when substr(value, 11)
+    ~ '^[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?(Z|[+-](0[0-9]|1[0-4]):?[0-5][0-9])$'
+    then value::timestamptz
+end;
+
+create function procurement._wrong_time(name text, value text) returns text
+language sql stable parallel safe
+return case
+  when value is not null and procurement._time(value) is null
+    then format('%s: "%s" is not a time such as 2024-01-31T09:00:00Z.', name, left(value, 50))
+end;
+
+-- Companies that are named together, parted by spaces: in one order, and each but once.
+create function procurement._bins(value text) returns text[]
+language sql immutable parallel safe
+return (
+  select array_agg(distinct bin order by bin) from unnest(string_to_array(value, ' ')) as bin where bin <> ''
+);
+
+create function procurement._wrong_bins(name text, value text, pattern text) returns text
+language sql immutable parallel safe
+return case
+  when value is not null and coalesce(cardinality(procurement._bins(value)), 0) not between 1 and 100
+    then format('%s are not 1 to 100 companies.', name)
+  else (
+    select procurement._wrong_bin(name, bin, pattern)
+    from unnest(procurement._bins(value)) as bin
+    where procurement._wrong_bin(name, bin, pattern) is not null
+    limit 1
+  )
+end;
+
+create function procurement._wrong_choice(name text, value text, choices text[]) returns text
+language sql immutable parallel safe
+return case
+  when value <> all (choices) then format('%s: there is no "%s".', name, left(value, 50))
+end;
+
+-- What a batch says of tenders, bids and awards: in `said`, by the columns of the table; in `reason`, what is wrong.
+create function procurement._read_tenders(import procurement.imports, bin_pattern text)
+returns table (line bigint, record jsonb, ref text, told_at timestamptz, said jsonb, reason text)
+language sql stable set search_path = ''
+as $$
+  select
+    staged.line, staged.record, said.ref, procurement._time(said.told_at),
+    jsonb_strip_nulls(jsonb_build_object(
+      'source_code', import.source_code, 'source_ref', said.ref, 'told_at', procurement._time(said.told_at),
+      'title', said.title, 'method', said.method, 'method_details', said.method_details,
+      'award_criteria', said.award_criteria, 'status', said.status, 'customer_bin', said.customer_bin,
+      'region_code', said.region, 'tender_sum', procurement._number(said.tender_sum), 'currency', said.currency,
+      'starts_at', procurement._time(said.starts_at), 'ends_at', procurement._time(said.ends_at),
+      'tenderer_count', procurement._number(said.tenderer_count)
+    )),
+    concat_ws(
+      ' ',
+      case when coalesce(said.ref, '') = '' then 'ref is missing.' end,
+      procurement._wrong_text('ref', said.ref, 200),
+      procurement._wrong_time('told_at', said.told_at),
+      procurement._wrong_text('title', said.title, 10000),
+      procurement._wrong_text('method', said.method, 100),
+      procurement._wrong_text('method_details', said.method_details, 500),
+      procurement._wrong_text('award_criteria', said.award_criteria, 100),
+      procurement._wrong_text('status', said.status, 100),
+      procurement._wrong_bin('customer_bin', said.customer_bin, bin_pattern),
+      case
+        when said.region is not null and region.code is null
+          then format('region: there is no "%s".', left(said.region, 50))
+      end,
+      procurement._wrong_number('tender_sum', said.tender_sum),
+      procurement._wrong_text('currency', said.currency, 10),
+      procurement._wrong_time('starts_at', said.starts_at),
+      procurement._wrong_time('ends_at', said.ends_at),
+      case when said.tenderer_count !~ '^[0-9]{1,6}$' then 'tenderer_count is not a count.' end
+    )
+  from procurement.staged_records as staged
+  cross join lateral jsonb_to_record(staged.record) as said (
+    ref text, told_at text, title text, method text, method_details text, award_criteria text, status text,
+    customer_bin text, region text, tender_sum text, currency text, starts_at text, ends_at text, tenderer_count text
+  )
+  left join procurement.regions as region on region.code = said.region
+  where staged.import_id = import.id and staged.kind = 'tender';
+$$;
+
+create function procurement._read_bids(import procurement.imports, bin_pattern text)
+returns table (line bigint, record jsonb, ref text, told_at timestamptz, said jsonb, reason text)
+language sql stable set search_path = ''
+as $$
+  select
+    staged.line, staged.record, said.ref, procurement._time(said.told_at),
+    jsonb_strip_nulls(jsonb_build_object(
+      'source_ref', said.ref, 'told_at', procurement._time(said.told_at),
+      'tender_id', procurement._id(import.source_code, 'tender', said.tender),
+      'tenderer_bins', procurement._bins(said.tenderers), 'bid_sum', procurement._number(said.bid_sum),
+      'currency', said.currency, 'status', said.status, 'submitted_at', procurement._time(said.submitted_at)
+    )),
+    concat_ws(
+      ' ',
+      case when coalesce(said.ref, '') = '' then 'ref is missing.' end,
+      case when coalesce(said.tender, '') = '' then 'tender is missing.' end,
+      procurement._wrong_text('ref', said.ref, 200),
+      procurement._wrong_time('told_at', said.told_at),
+      procurement._wrong_bins('tenderers', said.tenderers, bin_pattern),
+      procurement._wrong_number('bid_sum', said.bid_sum),
+      procurement._wrong_text('currency', said.currency, 10),
+      procurement._wrong_choice('status', said.status, enum_range(null::procurement.bid_status)::text[]),
+      procurement._wrong_time('submitted_at', said.submitted_at)
+    )
+  from procurement.staged_records as staged
+  cross join lateral jsonb_to_record(staged.record) as said (
+    ref text, told_at text, tender text, tenderers text, bid_sum text, currency text, status text, submitted_at text
+  )
+  where staged.import_id = import.id and staged.kind = 'bid';
+$$;
+
+create function procurement._read_awards(import procurement.imports, bin_pattern text)
+returns table (line bigint, record jsonb, ref text, told_at timestamptz, said jsonb, reason text)
+language sql stable set search_path = ''
+as $$
+  select
+    staged.line, staged.record, said.ref, procurement._time(said.told_at),
+    jsonb_strip_nulls(jsonb_build_object(
+      'source_ref', said.ref, 'told_at', procurement._time(said.told_at),
+      'tender_id', procurement._id(import.source_code, 'tender', said.tender),
+      'supplier_bins', procurement._bins(said.suppliers), 'award_sum', procurement._number(said.award_sum),
+      'currency', said.currency, 'status', said.status, 'awarded_on', procurement._date(said.awarded_on),
+      'classifications', procurement._bins(said.classifications)
+    )),
+    concat_ws(
+      ' ',
+      case when coalesce(said.ref, '') = '' then 'ref is missing.' end,
+      case when coalesce(said.tender, '') = '' then 'tender is missing.' end,
+      procurement._wrong_text('ref', said.ref, 200),
+      procurement._wrong_time('told_at', said.told_at),
+      procurement._wrong_bins('suppliers', said.suppliers, bin_pattern),
+      procurement._wrong_number('award_sum', said.award_sum),
+      procurement._wrong_text('currency', said.currency, 10),
+      procurement._wrong_choice('status', said.status, enum_range(null::procurement.award_status)::text[]),
+      procurement._wrong_date('awarded_on', said.awarded_on),
+      procurement._wrong_text('classifications', said.classifications, 10000)
+    )
+  from procurement.staged_records as staged
+  cross join lateral jsonb_to_record(staged.record) as said (
+    ref text, told_at text, tender text, suppliers text, award_sum text, currency text, status text, awarded_on text,
+    classifications text
+  )
+  where staged.import_id = import.id and staged.kind = 'award';
+$$;
+
+-- What came in parts is put together: of two parts that tell the same thing, the one that was told later counts, in
+-- whatever order they come; what a part does not tell stays as it was told before.
+create function procurement._merge_parts(
+  import procurement.imports, kind procurement.record_kind, bin_pattern text
+) returns procurement.import_result
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  target  text := kind || 's';
+  columns text[];
+  result  procurement.import_result;
+begin
+  select array_agg(quote_ident(column_of.attname) order by column_of.attnum)
+  into columns
+  from pg_catalog.pg_attribute as column_of
+  where column_of.attrelid = format('procurement.%I', target)::regclass and column_of.attnum > 0
+    and not column_of.attisdropped and column_of.attgenerated = '' and column_of.attname <> 'changed_xid';
+  execute format(
+    $query$
+    with judged as materialized (
+      select * from procurement.%1$s($1, $3)
+    ), rejected as (
+      insert into procurement.rejects (import_id, line, kind, reason, record)
+      select $1.id, line, $2, reason, case when pg_column_size(record) <= 16384 then record end
+      from judged
+      where reason <> ''
+      returning 1
+    ), told as (
+      select
+        procurement._id($1.source_code, $2, judged.ref) as id,
+        jsonb_object_agg(field.key, field.value order by judged.told_at nulls first, judged.line) as said
+      from judged
+      cross join lateral jsonb_each(judged.said) as field
+      where judged.reason = ''
+      group by judged.ref
+    ), taken as materialized (
+      select
+        known.id is null as is_new,
+        jsonb_populate_record(
+          null::procurement.%2$s,
+          jsonb_build_object('id', told.id) || case
+            when known.id is null then told.said
+            when (told.said ->> 'told_at')::timestamptz < known.told_at
+              then told.said || jsonb_strip_nulls(to_jsonb(known))
+            else to_jsonb(known) || told.said
+          end
+        ) as part
+      from told
+      left join procurement.%2$s as known on known.id = told.id
+    ), written as (
+      insert into procurement.%2$s as known (%3$s)
+      select %4$s from taken
+      on conflict on constraint %5$s do update set (%3$s) = (%6$s)
+      where (%7$s) is distinct from (%6$s)
+      returning id
+    )
+    select
+      (select count(*) from judged), count(*) filter (where is_new), count(*) filter (where not is_new),
+      (select count(*) from judged where reason = '') - count(*), (select count(*) from rejected)
+    from (
+      select taken.is_new from written join taken on (taken.part).id = written.id
+    ) as counted
+    $query$,
+    '_read_' || target, target,
+    array_to_string(columns, ', '),
+    (select string_agg('(part).' || name, ', ' order by position)
+     from unnest(columns) with ordinality as listed (name, position)),
+    target || '_pkey',
+    (select string_agg('excluded.' || name, ', ' order by position)
+     from unnest(columns) with ordinality as listed (name, position)),
+    (select string_agg('known.' || name, ', ' order by position)
+     from unnest(columns) with ordinality as listed (name, position))
+  )
+  into result
+  using import, kind, bin_pattern;
+  return result;
+end;
+$$;
+
+create function procurement._merge_tenders(import procurement.imports, bin_pattern text)
+returns setof procurement.import_result
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  if not exists (
+    select from procurement.staged_records as staged
+    where staged.import_id = import.id and staged.kind in ('tender', 'bid', 'award')
+  ) then
+    return;
+  end if;
+  -- Who bids and who wins; only of one alone is the name told there.
+  insert into procurement.companies as known (bin, name)
+  select distinct on (bin) bin, case when cardinality(named.bins) = 1 then left(named.name, 1000) end
+  from procurement.staged_records as staged
+  cross join lateral (
+    values
+      (procurement._bins(staged.record ->> 'tenderers'), staged.record ->> 'tenderer_name'),
+      (procurement._bins(staged.record ->> 'suppliers'), staged.record ->> 'supplier_name')
+  ) as named (bins, name)
+  cross join lateral unnest(named.bins) as bin
+  where staged.import_id = import.id and staged.kind in ('bid', 'award')
+    and procurement._wrong_bin('', bin, bin_pattern) is null
+  order by bin, cardinality(named.bins) > 1, named.name is null, staged.line desc
+  on conflict on constraint companies_pkey do update set name = excluded.name
+  where known.name is null and excluded.name is not null;
+  return next procurement._merge_parts(import, 'tender', bin_pattern);
+  insert into procurement.tenders (id, source_code, source_ref)
+  select distinct procurement._id(import.source_code, 'tender', named.ref), import.source_code, named.ref
+  from (
+    select staged.record ->> 'tender' as ref
+    from procurement.staged_records as staged
+    where staged.import_id = import.id and staged.kind in ('bid', 'award')
+  ) as named
+  where char_length(named.ref) between 1 and 200
+  on conflict on constraint tenders_pkey do nothing;
+  return next procurement._merge_parts(import, 'bid', bin_pattern);
+  return next procurement._merge_parts(import, 'award', bin_pattern);
+end;
+$$;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: indicators
+-- --------------------------------------------------------------------------------------------
+-- Each as those of contracts (section procurement), with `roots` the tenders. The codes are those of the Open
+-- Contracting Partnership; each comment names the page of Cardinal's manual that it follows.
+
+create function procurement.short_period(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when period.days is null then 'not_computable'::procurement.outcome
+      when period.days < period.least then 'flagged'
+      else 'clear'
+    end,
+    period.days,
+    jsonb_build_object(
+      'starts_at', tender.starts_at, 'ends_at', tender.ends_at, 'method_details', tender.method_details,
+      'least_days', period.least
+    ),
+    case
+      when period.days is null then 'When bids could be submitted is not told, or ends before it starts.'
+      else format(
+        'Bids could be submitted for %s whole days; less than %s days are remarkable.', period.days, period.least
+      )
+    end
+  from procurement._analysed_tenders as tender
+  cross join lateral (
+    select
+      case
+        when tender.ends_at >= tender.starts_at
+          then floor(extract(epoch from tender.ends_at - tender.starts_at)::double precision / 86400)
+      end as days,
+      coalesce(
+        procurement._number(thresholds -> 'by_details' ->> tender.method_details), (thresholds ->> 'days')::numeric
+      ) as least
+  ) as period
+  where (roots is null or tender.id = any (roots))
+    and (
+      thresholds -> 'methods' = '[]'
+      or tender.method = any (array(select jsonb_array_elements_text(thresholds -> 'methods')))
+    );
+end;
+comment on function procurement.short_period is
+  'R003, short submission period: fewer whole days than days, or than by_details says of the method''s details
+(cardinal.readthedocs.io, indicators/R/003).
+
+@hide';
+
+create function procurement.single_bid(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when tender.method is null or counted.tenderers is null then 'not_computable'::procurement.outcome
+      when counted.tenderers = 1 then 'flagged'
+      else 'clear'
+    end,
+    counted.tenderers::double precision,
+    jsonb_build_object('method', tender.method, 'tenderers', counted.tenderers),
+    case
+      when tender.method is null then 'The method is not told.'
+      when counted.tenderers is null then 'How many have bid is not told.'
+      else format('Tenderers: %s; one alone is remarkable.', counted.tenderers)
+    end
+  from procurement._analysed_tenders as tender
+  cross join lateral (
+    select coalesce(tender.tenderer_count, case when tender.submitted > 0 then tender.tenderers end) as tenderers
+  ) as counted
+  where (roots is null or tender.id = any (roots))
+    and (
+      tender.method is null
+      or tender.method = any (array(select jsonb_array_elements_text(thresholds -> 'methods')))
+    );
+end;
+comment on function procurement.single_bid is
+  'R018, single bid received: one tenderer where several could have bid (cardinal.readthedocs.io, indicators/R/018).
+
+@hide';
+
+-- The quantile of what is sorted, nearly median-unbiased (type 8 of Hyndman and Fan, Sample quantiles in statistical
+-- packages, The American Statistician 50, 1996), which is how Cardinal finds its fences.
+create function procurement._quantile(sorted double precision[], share double precision) returns double precision
+language sql immutable parallel safe
+return (
+  select
+    case
+      when place.whole < 1 then sorted[1]
+      when place.whole >= cardinality(sorted) then sorted[cardinality(sorted)]
+      else sorted[place.whole] + (place.exact - place.whole) * (sorted[place.whole + 1] - sorted[place.whole])
+    end
+  from (
+    select at.exact, floor(at.exact)::integer as whole
+    from (select (cardinality(sorted) + 1 / 3.0::double precision) * share + 1 / 3.0::double precision as exact) as at
+  ) as place
+);
+
+-- Past which a value is an outlier: the one that is set, or that of Tukey, iqr times the distance of the quartiles
+-- beyond them. Null bound: too few to say. A value must also lie beyond the quartile: where most are equal, the fence
+-- is what is usual.
+create function procurement._fence(
+  thresholds jsonb, sorted double precision[], is_upper boolean, out bound double precision,
+  out quartile double precision
+)
+language sql immutable parallel safe
+begin atomic
+  select
+    case
+      when thresholds ->> 'fence' is not null then (thresholds ->> 'fence')::double precision
+      when cardinality(sorted) < (thresholds ->> 'sample')::numeric::integer then null
+      when is_upper then found.q3 + (thresholds ->> 'iqr')::double precision * (found.q3 - found.q1)
+      else found.q1 - (thresholds ->> 'iqr')::double precision * (found.q3 - found.q1)
+    end,
+    case
+      when thresholds ->> 'fence' is not null then null
+      when cardinality(sorted) < (thresholds ->> 'sample')::numeric::integer then null
+      when is_upper then found.q3
+      else found.q1
+    end
+  from (
+    select procurement._quantile(sorted, 0.25) as q1, procurement._quantile(sorted, 0.75) as q3
+  ) as found;
+end;
+
+-- R024 and R058: by how much the next bid is over the winning one, among all such tenders.
+create function procurement._priced(thresholds jsonb, roots uuid[], is_upper boolean)
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  with priced as materialized (
+    select tender.*
+    from procurement._analysed_tenders as tender
+    where (roots is null or tender.id = any (roots) or thresholds ->> 'fence' is null)
+      and coalesce(tender.method_details, '')
+        <> all (array(select jsonb_array_elements_text(thresholds -> 'fixed_prices')))
+  ), sample as (
+    select coalesce(array_agg(priced.gap order by priced.gap), '{}') as gaps from priced where priced.gap is not null
+  )
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when tender.obstacle is not null or fence.bound is null then 'not_computable'::procurement.outcome
+      when is_upper and tender.gap >= fence.bound and (fence.quartile is null or tender.gap > fence.quartile)
+        then 'flagged'
+      when not is_upper and tender.gap <= fence.bound and (fence.quartile is null or tender.gap < fence.quartile)
+        then 'flagged'
+      else 'clear'
+    end,
+    tender.gap,
+    jsonb_strip_nulls(jsonb_build_object(
+      'winning_bid', tender.winning_bid, 'next_bid', tender.next_bid, 'fence', fence.bound,
+      'compared_with', case when thresholds ->> 'fence' is null then cardinality(sample.gaps) end
+    )),
+    case
+      when tender.obstacle is not null then tender.obstacle
+      when fence.bound is null then format(
+        'There are %s tenders to compare with; at least %s are needed.', cardinality(sample.gaps),
+        thresholds ->> 'sample'
+      )
+      else format(
+        'The next bid is %s %% over the winning one; %s %% and %s is remarkable.',
+        round((tender.gap * 100)::numeric, 2), round((fence.bound * 100)::numeric, 2),
+        case when is_upper then 'more' else 'less' end
+      )
+    end
+  from priced as tender
+  cross join sample
+  cross join lateral procurement._fence(thresholds, sample.gaps, is_upper) as fence
+  where roots is null or tender.id = any (roots);
+end;
+
+create function procurement.close_bids(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select priced.* from procurement._priced(thresholds, roots, false) as priced;
+end;
+comment on function procurement.close_bids is
+  'R024, price close to the winning bid: (next − winning) / winning is a low outlier, Q1 − iqr · (Q3 − Q1) or less
+(cardinal.readthedocs.io, indicators/R/024).
+
+@hide';
+
+create function procurement.discounted_bid(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select priced.* from procurement._priced(thresholds, roots, true) as priced;
+end;
+comment on function procurement.discounted_bid is
+  'R058, heavily discounted bid: (next − winning) / winning is a high outlier, Q3 + iqr · (Q3 − Q1) or more
+(cardinal.readthedocs.io, indicators/R/058).
+
+@hide';
+
+create function procurement.identical_bids(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when same.tenderers is not null then 'flagged'::procurement.outcome
+      when tender.submitted = 0 or tender.unclear > 0 or tender.submitted > 1 and tender.unpriced + tender.unnamed > 0
+        then 'not_computable'
+      else 'clear'
+    end,
+    coalesce(same.tenderers, 0)::double precision,
+    jsonb_strip_nulls(jsonb_build_object(
+      'bids', tender.submitted, 'bid_sum', same.bid_sum, 'currency', same.currency, 'tenderers', to_jsonb(same.bins)
+    )),
+    case
+      when same.tenderers is not null then format('%s tenderers bid %s, the same.', same.tenderers, same.bid_sum)
+      when tender.submitted = 0 then 'No bid is told.'
+      when tender.unclear > 0 then 'What became of a bid is not told.'
+      when tender.submitted > 1 and tender.unpriced + tender.unnamed > 0
+        then 'The sum of a bid, or who made it, is not told.'
+      else 'No two tenderers bid the same.'
+    end
+  from procurement._analysed_tenders as tender
+  left join (
+    select distinct on (bid.tender_id)
+      bid.tender_id, bid.bid_sum, bid.currency, count(distinct bid.tenderer_bins) as tenderers,
+      array_agg(distinct array_to_string(bid.tenderer_bins, ' ')) as bins
+    from procurement.bids as bid
+    where (roots is null or bid.tender_id = any (roots)) and bid.status in ('pending', 'valid', 'disqualified')
+      and bid.bid_sum is not null and bid.tenderer_bins is not null
+    group by bid.tender_id, bid.bid_sum, bid.currency
+    having count(*) > 1 and count(distinct bid.tenderer_bins) > 1
+    order by bid.tender_id, tenderers desc, bid.bid_sum
+  ) as same on same.tender_id = tender.id
+  where (roots is null or tender.id = any (roots))
+    and coalesce(tender.method_details, '')
+      <> all (array(select jsonb_array_elements_text(thresholds -> 'fixed_prices')));
+end;
+comment on function procurement.identical_bids is
+  'R028, identical bid prices: different tenderers bid the same (cardinal.readthedocs.io, indicators/R/028).
+
+@hide';
+
+create function procurement.late_bid(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when winning.submitted_at > tender.ends_at then 'flagged'::procurement.outcome
+      when tender.ends_at is null or tender.in_force = 0 or winning.bids = 0 or winning.bids > winning.dated
+        then 'not_computable'
+      else 'clear'
+    end,
+    extract(epoch from winning.submitted_at - tender.ends_at)::double precision / 3600,
+    jsonb_build_object('ends_at', tender.ends_at, 'submitted_at', winning.submitted_at),
+    case
+      when winning.submitted_at > tender.ends_at then format(
+        'The winning bid came %s hours after the deadline.',
+        round(extract(epoch from winning.submitted_at - tender.ends_at) / 3600, 2)
+      )
+      when tender.ends_at is null then 'The deadline is not told.'
+      when tender.in_force = 0 then 'No award is in force.'
+      when winning.bids = 0 then 'No valid bid of who won is told.'
+      when winning.bids > winning.dated then 'When who won submitted a bid is not told.'
+      else 'The winning bid came by the deadline.'
+    end
+  from procurement._analysed_tenders as tender
+  cross join lateral (
+    select count(*) as bids, count(bid.submitted_at) as dated, max(bid.submitted_at) as submitted_at
+    from procurement.bids as bid
+    where bid.tender_id = tender.id and bid.status = 'valid' and bid.tenderer_bins && tender.winners
+  ) as winning
+  where roots is null or tender.id = any (roots);
+end;
+comment on function procurement.late_bid is
+  'R030, late bid won: a valid bid of who won came after the deadline (cardinal.readthedocs.io, indicators/R/030).
+
+@hide';
+
+create function procurement.others_disqualified(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when known.obstacle is not null then 'not_computable'::procurement.outcome
+      -- Most have none that was disqualified: then nothing else needs to be read.
+      when tender.disqualified >= greatest((thresholds ->> 'tenderers')::numeric::integer, 1)
+        and cardinality(told.valid) = 1 and told.valid = tender.winners
+        and cardinality(told.disqualified) >= greatest((thresholds ->> 'tenderers')::numeric::integer, 1) then 'flagged'
+      else 'clear'
+    end,
+    cardinality(told.disqualified)::double precision,
+    jsonb_build_object(
+      'valid_tenderers', cardinality(told.valid), 'disqualified_tenderers', cardinality(told.disqualified),
+      'winners', to_jsonb(tender.winners)
+    ),
+    coalesce(known.obstacle, format(
+      '%s had a valid bid, %s others only disqualified ones; where one alone is left and wins, %s are remarkable.',
+      cardinality(told.valid), cardinality(told.disqualified), thresholds ->> 'tenderers'
+    ))
+  from procurement._analysed_tenders as tender
+  cross join lateral (
+    select
+      array(
+        select distinct bin
+        from procurement.bids as bid
+        cross join lateral unnest(bid.tenderer_bins) as bin
+        where bid.tender_id = tender.id and bid.status = 'valid'
+        order by 1
+      ) as valid,
+      array(
+        select distinct bin
+        from procurement.bids as bid
+        cross join lateral unnest(bid.tenderer_bins) as bin
+        where bid.tender_id = tender.id and bid.status = 'disqualified'
+          and not exists (
+            select
+            from procurement.bids as other
+            where other.tender_id = tender.id and other.status = 'valid' and other.tenderer_bins @> array[bin]
+          )
+        order by 1
+      ) as disqualified
+  ) as told
+  cross join lateral (
+    select
+      case
+        when tender.awards = 0 or tender.unsettled > 0 then 'No award is told, or one is not settled.'
+        when tender.submitted = 0 then 'No bid is told.'
+        when tender.unclear > 0 then 'What became of a bid is not told.'
+        when tender.unnamed > 0 then 'Who made a bid is not told.'
+      end as obstacle
+  ) as known
+  where roots is null or tender.id = any (roots);
+end;
+comment on function procurement.others_disqualified is
+  'R035, all except the winning bid disqualified: one tenderer has valid bids and wins, and at least so many others have
+none but disqualified ones (cardinal.readthedocs.io, indicators/R/035).
+
+@hide';
+
+create function procurement.lowest_disqualified(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.tender_verdict
+language sql stable parallel safe
+begin atomic
+  select
+    tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
+    case
+      when known.obstacle is not null then 'not_computable'::procurement.outcome
+      when tender.lowest_disqualified < coalesce(tender.lowest_other, 'infinity') then 'flagged'
+      else 'clear'
+    end,
+    ((tender.lowest_other - tender.lowest_disqualified) / nullif(tender.lowest_other, 0))::double precision,
+    jsonb_strip_nulls(jsonb_build_object(
+      'lowest_disqualified', tender.lowest_disqualified, 'lowest_other', tender.lowest_other,
+      'award_criteria', tender.award_criteria
+    )),
+    coalesce(
+      known.obstacle,
+      case
+        when tender.lowest_disqualified < coalesce(tender.lowest_other, 'infinity')
+          then format('The lowest bid, of %s, was disqualified.', tender.lowest_disqualified)
+        else 'The lowest bid was not disqualified.'
+      end
+    )
+  from procurement._analysed_tenders as tender
+  cross join lateral (
+    select
+      case
+        when tender.in_force = 0 then 'No award is in force.'
+        when tender.submitted = 0 then 'No bid is told.'
+        when tender.unclear > 0 then 'What became of a bid is not told.'
+        when tender.unpriced > 0 then 'The sum of a bid is not told.'
+        when tender.currencies > 1 then 'The bids are in several currencies.'
+      end as obstacle
+  ) as known
+  where (roots is null or tender.id = any (roots))
+    and (
+      tender.award_criteria is null
+      or tender.award_criteria = any (array(select jsonb_array_elements_text(thresholds -> 'criteria')))
+    );
+end;
+comment on function procurement.lowest_disqualified is
+  'R036, lowest bid disqualified, where price alone decides, or what decides is not told (cardinal.readthedocs.io,
+indicators/R/036). The value is by what share of the lowest other bid it was lower.
+
+@hide';
+
+-- Of companies, by all of their tenders; so the regions are those of all of these.
+create function procurement.unsuccessful_bids(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with entered as (
+    select
+      bid.tenderer_bin as bin, tender.id, tender.region_code,
+      bool_or(bid.tenderer_bin = tender.supplier_bin) as is_won
+    from procurement._analysed_tenders as tender
+    join procurement.bids as bid on bid.tender_id = tender.id and bid.status = 'valid'
+    where tender.awards > 0 and tender.unsettled = 0 and tender.supplier_bin is not null
+      and bid.tenderer_bin is not null
+      and (
+        companies is null or bid.tenderer_bin = any (companies)
+        or thresholds ->> 'fence' is null or thresholds ->> 'bids' is null
+      )
+    group by bid.tenderer_bin, tender.id, tender.region_code
+  ), counted as materialized (
+    select
+      entered.bin, count(*) as bids, count(*) filter (where entered.is_won) as won,
+      count(*) filter (where entered.is_won)::double precision / count(*) as ratio,
+      array_agg(distinct entered.region_code) as region_codes
+    from entered
+    group by entered.bin
+  ), sample as (
+    select
+      coalesce(array_agg(counted.ratio order by counted.ratio), '{}') as ratios,
+      array_agg(counted.bids::double precision order by counted.bids) as bids
+    from counted
+  )
+  select
+    null::uuid, null::integer, null::text, tenderer.bin, tenderer.region_codes,
+    case
+      when fence.bound is null then 'not_computable'::procurement.outcome
+      when tenderer.bids >= least.bids and tenderer.ratio <= fence.bound
+        and (fence.quartile is null or tenderer.ratio < fence.quartile) then 'flagged'
+      else 'clear'
+    end,
+    tenderer.ratio,
+    jsonb_strip_nulls(jsonb_build_object(
+      'bids', tenderer.bids, 'won', tenderer.won, 'least_bids', least.bids, 'fence', fence.bound
+    )),
+    case
+      when fence.bound is null then format(
+        'There are %s tenderers to compare with; at least %s are needed.', cardinality(sample.ratios),
+        thresholds ->> 'sample'
+      )
+      else format(
+        'It won %s of %s tenders; for who bid in %s or more, a share of %s or less is remarkable.', tenderer.won,
+        tenderer.bids, round(least.bids::numeric, 2), round(fence.bound::numeric, 4)
+      )
+    end
+  from counted as tenderer
+  cross join sample
+  cross join lateral procurement._fence(thresholds, sample.ratios, false) as fence
+  cross join lateral (
+    select
+      coalesce(
+        (thresholds ->> 'bids')::double precision,
+        procurement._quantile(sample.bids, (thresholds ->> 'percentile')::double precision / 100)
+      ) as bids
+  ) as least
+  where companies is null or tenderer.bin = any (companies);
+end;
+comment on function procurement.unsuccessful_bids is
+  'R025, excessive unsuccessful bids: of who bids often, the share of tenders won is a low outlier
+(cardinal.readthedocs.io, indicators/R/025).
+
+@hide';
+
+create function procurement.disqualified_bids(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with tenders as materialized (
+    select tender.id, tender.customer_bin, tender.region_code, tender.submitted, tender.disqualified
+    from procurement._analysed_tenders as tender
+    where tender.submitted > 0
+      and (
+        companies is null or thresholds ->> 'fence' is null or tender.customer_bin = any (companies)
+        or tender.id in (select bid.tender_id from procurement.bids as bid where bid.tenderer_bins && companies)
+      )
+  ), counted as materialized (
+    select
+      true as is_customer, tenders.customer_bin as bin, sum(tenders.submitted)::numeric as submitted,
+      sum(tenders.disqualified)::numeric as disqualified, array_agg(distinct tenders.region_code) as region_codes
+    from tenders
+    where tenders.customer_bin is not null
+    group by tenders.customer_bin
+    having count(*) >= (thresholds ->> 'tenders')::numeric::integer
+    union all
+    select
+      false, bin, count(*), count(*) filter (where bid.status = 'disqualified'), array_agg(distinct tenders.region_code)
+    from tenders
+    join procurement.bids as bid on bid.tender_id = tenders.id and bid.status in ('pending', 'valid', 'disqualified')
+    cross join lateral unnest(bid.tenderer_bins) as bin
+    group by bin
+    having count(*) >= (thresholds ->> 'bids')::numeric::integer
+  ), samples as (
+    select
+      counted.is_customer, count(*) as judged,
+      array_agg(
+        (counted.disqualified / counted.submitted)::double precision order by counted.disqualified / counted.submitted
+      ) as ratios
+    from counted
+    group by counted.is_customer
+  )
+  select
+    null::uuid, null::integer, case when side.is_customer then side.bin end,
+    case when not side.is_customer then side.bin end, side.region_codes,
+    case
+      when fence.bound is null then 'not_computable'::procurement.outcome
+      when share.ratio >= fence.bound and (fence.quartile is null or share.ratio > fence.quartile) then 'flagged'
+      else 'clear'
+    end,
+    share.ratio,
+    jsonb_strip_nulls(jsonb_build_object(
+      'is_customer', side.is_customer, 'bids', side.submitted, 'disqualified', side.disqualified, 'fence', fence.bound
+    )),
+    case
+      when fence.bound is null then format(
+        'There are %s %s to compare with; at least %s are needed.', samples.judged,
+        case when side.is_customer then 'customers' else 'tenderers' end, thresholds ->> 'sample'
+      )
+      else format(
+        '%s of %s bids %s were disqualified; a share of %s or more is remarkable.', side.disqualified, side.submitted,
+        case when side.is_customer then 'that it received' else 'that it made' end, round(fence.bound::numeric, 4)
+      )
+    end
+  from counted as side
+  join samples on samples.is_customer = side.is_customer
+  cross join lateral procurement._fence(thresholds, samples.ratios, true) as fence
+  cross join lateral (select (side.disqualified / side.submitted)::double precision as ratio) as share
+  where companies is null or side.bin = any (companies);
+end;
+comment on function procurement.disqualified_bids is
+  'R038, excessive disqualified bids: their share is a high outlier, among the customers with at least so many tenders,
+and among the tenderers with at least so many bids (cardinal.readthedocs.io, indicators/R/038).
+
+@hide';
+
+create function procurement.varied_supplier(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with supplied as (
+    select award.supplier_bin as bin, tender.id, tender.region_code, award.classifications
+    from procurement.awards as award
+    join procurement.tenders as tender on tender.id = award.tender_id and tender.status is distinct from 'cancelled'
+    where award.status = 'active' and award.supplier_bin is not null
+      and (companies is null or thresholds ->> 'fence' is null or award.supplier_bin = any (companies))
+  ), counted as materialized (
+    select
+      supplied.bin, count(distinct supplied.id) as tenders, array_agg(distinct supplied.region_code) as region_codes,
+      count(distinct left(class, (thresholds ->> 'digits')::numeric::integer)) as variety
+    from supplied
+    left join lateral unnest(supplied.classifications) as class on true
+    group by supplied.bin
+  ), sample as (
+    select
+      coalesce(array_agg(counted.variety::double precision order by counted.variety), '{}') as varieties
+    from counted
+    where counted.tenders >= (thresholds ->> 'tenders')::numeric::integer and counted.variety > 0
+  )
+  select
+    null::uuid, null::integer, null::text, supplier.bin, supplier.region_codes,
+    case
+      when supplier.variety = 0 or fence.bound is null then 'not_computable'::procurement.outcome
+      when supplier.variety >= fence.bound and (fence.quartile is null or supplier.variety > fence.quartile)
+        then 'flagged'
+      else 'clear'
+    end,
+    supplier.variety::double precision,
+    jsonb_strip_nulls(jsonb_build_object(
+      'tenders', supplier.tenders, 'variety', supplier.variety, 'fence', fence.bound
+    )),
+    case
+      when supplier.variety = 0 then 'The classes of what it supplies are not told.'
+      when fence.bound is null then format(
+        'There are %s suppliers of %s or more tenders to compare with; at least %s are needed.',
+        cardinality(sample.varieties), thresholds ->> 'tenders', thresholds ->> 'sample'
+      )
+      else format(
+        'It supplies items of %s classes; %s or more are remarkable.', supplier.variety, round(fence.bound::numeric, 2)
+      )
+    end
+  from counted as supplier
+  cross join sample
+  cross join lateral procurement._fence(thresholds, sample.varieties, true) as fence
+  where companies is null or supplier.bin = any (companies);
+end;
+comment on function procurement.varied_supplier is
+  'R048, heterogeneous supplier: what it was awarded is of many classes, by their first digits, compared with the
+suppliers of at least so many tenders (cardinal.readthedocs.io, indicators/R/048).
+
+@hide';
+
+-- Of contracts, not tenders: below a sum less is asked of who buys. The window begins with each contract in turn, and
+-- the one with the highest total is told. By sums without VAT.
+create function procurement.contract_splitting(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with listed as materialized (
+    select
+      contract.customer_bin, contract.supplier_bin, null::text as category, contract.source_ref, contract.region_code,
+      contract.signed_on, contract.contract_sum
+    from procurement._analysed as contract
+    where thresholds -> 'by' ? 'supplier' and contract.customer_bin is not null and contract.supplier_bin is not null
+      and (
+        companies is null or contract.customer_bin = any (companies) or contract.supplier_bin = any (companies)
+      )
+    union all
+    select
+      contract.customer_bin, null, contract.category, contract.source_ref, contract.region_code, contract.signed_on,
+      contract.contract_sum
+    from procurement._analysed as contract
+    where thresholds -> 'by' ? 'category' and contract.customer_bin is not null and contract.category is not null
+      and (companies is null or contract.customer_bin = any (companies))
+  ), grouped as (
+    select
+      listed.customer_bin, listed.supplier_bin, listed.category, count(*) as contracts,
+      count(*) filter (where listed.signed_on is null or listed.contract_sum is null) as unknown,
+      array_agg(distinct listed.region_code) as region_codes
+    from listed
+    group by listed.customer_bin, listed.supplier_bin, listed.category
+    having count(*) >= (thresholds ->> 'contracts')::numeric::integer
+  ), summed as (
+    select
+      listed.customer_bin, listed.supplier_bin, listed.category, listed.signed_on as from_day,
+      max(listed.signed_on) over near as until_day, count(*) over near as contracts,
+      sum(listed.contract_sum) over near as total
+    from listed
+    where listed.contract_sum > 0 and listed.contract_sum < (thresholds ->> 'sum')::numeric
+      and listed.signed_on is not null
+    window near as (
+      partition by listed.customer_bin, listed.supplier_bin, listed.category
+      order by listed.signed_on
+      range between current row
+        and make_interval(days => greatest((thresholds ->> 'days')::numeric::integer, 0)) following
+    )
+  ), highest as (
+    select distinct on (summed.customer_bin, summed.supplier_bin, summed.category) summed.*
+    from summed
+    where summed.contracts >= (thresholds ->> 'contracts')::numeric::integer
+    order by summed.customer_bin, summed.supplier_bin, summed.category, summed.total desc, summed.from_day
+  )
+  select
+    null::uuid, null::integer, side.customer_bin, side.supplier_bin, side.region_codes,
+    case
+      when highest.total > (thresholds ->> 'sum')::numeric then 'flagged'::procurement.outcome
+      when side.unknown > 0 then 'not_computable'
+      else 'clear'
+    end,
+    highest.total::double precision,
+    jsonb_strip_nulls(jsonb_build_object(
+      'category', side.category, 'contracts', highest.contracts, 'total', highest.total, 'from', highest.from_day,
+      'until', highest.until_day,
+      'refs', (
+        select jsonb_agg(named.source_ref)
+        from (
+          select listed.source_ref
+          from listed
+          where listed.customer_bin = side.customer_bin
+            and listed.supplier_bin is not distinct from side.supplier_bin
+            and listed.category is not distinct from side.category
+            and listed.signed_on between highest.from_day and highest.until_day
+            and listed.contract_sum > 0 and listed.contract_sum < (thresholds ->> 'sum')::numeric
+          order by listed.signed_on, listed.source_ref
+          limit 20
+        ) as named
+      )
+    )),
+    case
+      when highest.total > (thresholds ->> 'sum')::numeric or side.unknown = 0 and highest.total is not null
+        then format(
+          '%s contracts signed from %s to %s, each under %s, come to %s; over %s is remarkable.', highest.contracts,
+          highest.from_day, highest.until_day, thresholds ->> 'sum', highest.total, thresholds ->> 'sum'
+        )
+      when side.unknown > 0
+        then format('The sum without VAT, or the day of signing, is not told of %s of them.', side.unknown)
+      else format(
+        'No %s contracts under %s were signed within %s days.', thresholds ->> 'contracts', thresholds ->> 'sum',
+        thresholds ->> 'days'
+      )
+    end
+  from grouped as side
+  left join highest
+    on highest.customer_bin = side.customer_bin and highest.supplier_bin is not distinct from side.supplier_bin
+    and highest.category is not distinct from side.category;
+end;
+comment on function procurement.contract_splitting is
+  'Contracts of a customer with one supplier, or of one category, each under a sum and together over it, within so many
+days (split purchases: guide.iacrc.org/potential-scheme-split-purchases).
+
+@hide';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: runs
+-- --------------------------------------------------------------------------------------------
+
+-- What has been written since, as procurement._changed_roots finds contracts.
+create function procurement._changed_tenders(since pg_snapshot) returns uuid[]
+language plpgsql stable set search_path = ''
+as $$
+declare
+  tenders uuid[];
+begin
+  execute '
+    select coalesce(array_agg(distinct id), ''{}'')
+    from (
+      select tender.id
+      from procurement.tenders as tender
+      where tender.changed_xid >= $1 and not pg_visible_in_snapshot(tender.changed_xid, $2)
+      union all
+      select left_behind.tender_id
+      from procurement.departures as left_behind
+      where left_behind.tender_id is not null
+    ) as changed'
+  into tenders
+  using pg_snapshot_xmin(since), since;
+  return tenders;
+end;
+$$;
+
+-- What was found, or would be found now, where these differ: a threshold that is found from all may pass over what has
+-- not changed. All is read for it, and only what differs is judged again.
+create function procurement._moved(indicator procurement.indicators, out keys uuid[], out sides text[])
+language plpgsql stable set search_path = ''
+as $$
+begin
+  execute format(
+    'with said as (
+       select %1$s as tender_id, customer_bin, supplier_bin, outcome from procurement.%2$I($1, null, null)
+       where outcome = any ($2)
+     ), kept as (
+       select tender_id, customer_bin, supplier_bin, outcome from procurement.findings where indicator_code = $3
+     )
+     select
+       coalesce(array_agg(distinct tender_id), ''{}''),
+       coalesce(array_agg(distinct coalesce(customer_bin, supplier_bin)), ''{}'')
+     from ((table said except table kept) union all (table kept except table said)) as moved',
+    case when indicator.is_of_pairs then 'null::uuid' else 'tender_id' end, indicator.function
+  )
+  into keys, sides
+  using indicator.thresholds, indicator.keeps, indicator.code;
+end;
+$$;
+
+-- Who has a part in them, or had.
+create function procurement._changed_bidders(tenders uuid[]) returns text[]
+language sql stable set search_path = ''
+as $$
+  select coalesce(array_agg(distinct bin) filter (where bin is not null), '{}')
+  from (
+    select tender.customer_bin as bin from procurement.tenders as tender where tender.id = any (tenders)
+    union all
+    select unnest(bid.tenderer_bins) from procurement.bids as bid where bid.tender_id = any (tenders)
+    union all
+    select unnest(award.supplier_bins) from procurement.awards as award where award.tender_id = any (tenders)
+    union all
+    select unnest(array[left_behind.customer_bin, left_behind.supplier_bin])
+    from procurement.departures as left_behind
+    where left_behind.tender_id is not null
+  ) as named;
+$$;
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: what clients ask
+-- --------------------------------------------------------------------------------------------
+
+create function procurement.tender_findings(tender procurement.tenders) returns setof procurement.findings
+language sql stable rows 2
+begin atomic
+  select finding.* from procurement.findings as finding where finding.tender_id = tender.id;
+end;
+comment on function procurement.tender_findings is 'What indicators have found of it.
+
+@order id';
+
+create function procurement.tender(finding procurement.findings) returns setof procurement.tenders
+language sql stable rows 1
+begin atomic
+  select tender.* from procurement.tenders as tender where tender.id = finding.tender_id;
+end;
+comment on function procurement.tender is 'The tender; null where the finding is of none.';
+
+create function procurement.is_awarded(bid procurement.bids) returns boolean
+language sql stable
+begin atomic
+  select exists (
+    select
+    from procurement.awards as award
+    where award.tender_id = bid.tender_id and award.status = 'active' and award.supplier_bins && bid.tenderer_bins
+  );
+end;
+comment on function procurement.is_awarded is 'Whether who made it has an award of the tender that is in force.
+
+@notNull';
+
+create function procurement.explain_tender(tender_id uuid) returns setof procurement.explanation
+language plpgsql stable security definer rows 10 set search_path = '' set jit = off
+as $$
+declare
+  tender    procurement.tenders;
+  indicator procurement.indicators;
+  verdict   procurement.tender_verdict;
+begin
+  select * into tender from procurement.tenders as known where known.id = explain_tender.tender_id;
+  if tender.id is null or not procurement._may_see(array[tender.region_code]) then
+    raise exception using errcode = 'PT404', message = 'There is no such tender.', column = 'tender_id';
+  end if;
+  for indicator in
+    select *
+    from procurement.indicators as known
+    where known.is_on and known.is_of_tenders and not known.is_of_pairs
+    order by known.code
+  loop
+    execute format('select * from procurement.%I($1, $2, null)', indicator.function)
+    into verdict
+    using indicator.thresholds, array[tender.id];
+    return next (
+      indicator.code, indicator.name, indicator.formula, coalesce(verdict.outcome, 'not_computable'), verdict.value,
+      indicator.thresholds, coalesce(verdict.inputs, '{}'),
+      coalesce(
+        verdict.reason,
+        case when tender.status = 'cancelled' then 'Tenders that were cancelled are left out.' end,
+        'The indicator does not look at tenders of this kind.'
+      )
+    );
+  end loop;
+end;
+$$;
+comment on function procurement.explain_tender is
+  'What each indicator says of a tender now: also where it is clear, or what is missing.';
+
+create function procurement.explain_company(bin text) returns setof procurement.explanation
+language plpgsql stable security definer rows 5 set search_path = '' set jit = off
+as $$
+declare
+  indicator procurement.indicators;
+  verdict   procurement.verdict;
+begin
+  for indicator in
+    select * from procurement.indicators as known where known.is_on and known.is_of_pairs order by known.code
+  loop
+    for verdict in
+      execute format(
+        'select *
+         from procurement.%I($1, ''{}'', array[$2])
+         where customer_bin = $2 and supplier_bin is null or supplier_bin = $2 and customer_bin is null',
+        indicator.function
+      )
+      using indicator.thresholds, explain_company.bin
+    loop
+      -- What it was counted from may lie in regions that the caller may not see.
+      if procurement._may_see(verdict.region_codes) then
+        return next (
+          indicator.code, indicator.name, indicator.formula, verdict.outcome, verdict.value, indicator.thresholds,
+          verdict.inputs, verdict.reason
+        );
+      end if;
+    end loop;
+  end loop;
+end;
+$$;
+comment on function procurement.explain_company is
+  'What the indicators that judge companies say of one now, as a customer and as a supplier: also where it is clear.
+Nothing where it is not judged, or by what the caller may not see.';
+
+-- --------------------------------------------------------------------------------------------
+-- Triggers
+-- --------------------------------------------------------------------------------------------
+
+create function procurement._note_tender() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  if tg_op = 'UPDATE' then
+    -- That the same was told later changes nothing.
+    if to_jsonb(new) - '{told_at}'::text[] = to_jsonb(old) - '{told_at}'::text[] then
+      return new;
+    end if;
+    new.changed_xid := pg_current_xact_id();
+    if new.customer_bin is not distinct from old.customer_bin then
+      return new;
+    end if;
+  end if;
+  insert into procurement.departures (tender_id, customer_bin) values (old.id, old.customer_bin);
+  return new;
+end;
+$$;
+create trigger note_tender before update on procurement.tenders
+  for each row execute function procurement._note_tender();
+create trigger note_removal after delete on procurement.tenders
+  for each row execute function procurement._note_tender();
+
+-- Bids and awards are part of their tender: what changes in them changes it, and what is counted of them. Set by set,
+-- since a batch has thousands.
+create function procurement._touch_tenders(tenders uuid[]) returns void
+language sql volatile set search_path = ''
+as $$
+  with touched as materialized (
+    select tender.id
+    from procurement.tenders as tender
+    where tender.id = any (tenders)
+  ), awarded as (
+    select
+      award.tender_id, count(*) as awards,
+      count(*) filter (where award.status is null or award.status = 'pending') as unsettled,
+      count(*) filter (where award.status = 'active') as in_force
+    from procurement.awards as award
+    where award.tender_id = any (tenders)
+    group by award.tender_id
+  ), won as (
+    select award.tender_id, array_agg(distinct winner order by winner) as winners
+    from procurement.awards as award
+    cross join lateral unnest(award.supplier_bins) as winner
+    where award.tender_id = any (tenders) and award.status = 'active'
+    group by award.tender_id
+  ), settled as materialized (
+    select
+      touched.id, coalesce(awarded.awards, 0) as awards, coalesce(awarded.unsettled, 0) as unsettled,
+      coalesce(awarded.in_force, 0) as in_force, coalesce(won.winners, '{}') as winners,
+      case when awarded.in_force = 1 and cardinality(won.winners) = 1 then won.winners[1] end as supplier_bin
+    from touched
+    left join awarded on awarded.tender_id = touched.id
+    left join won on won.tender_id = touched.id
+  ), bidding as (
+    select
+      settled.id,
+      count(*) filter (where bid.status in ('pending', 'valid', 'disqualified')) as submitted,
+      count(*) filter (where bid.status = 'disqualified') as disqualified,
+      count(*) filter (where bid.id is not null and bid.status is null) as unclear,
+      count(*) filter (where bid.status in ('pending', 'valid', 'disqualified') and bid.tenderer_bins is null)
+        as unnamed,
+      count(*) filter (where bid.status in ('pending', 'valid', 'disqualified') and bid.bid_sum is null) as unpriced,
+      count(distinct coalesce(bid.tenderer_bins, array[bid.source_ref]))
+        filter (where bid.status in ('pending', 'valid', 'disqualified')) as tenderers,
+      count(distinct coalesce(bid.currency, '')) filter (where bid.status in ('pending', 'valid', 'disqualified'))
+        as currencies,
+      count(*) filter (where bid.status = 'valid' and bid.tenderer_bin is null) as shared,
+      min(bid.bid_sum) filter (where bid.status = 'disqualified') as lowest_disqualified,
+      min(bid.bid_sum) filter (where bid.status in ('pending', 'valid')) as lowest_other,
+      min(bid.bid_sum) filter (where bid.status = 'valid' and bid.tenderer_bin = settled.supplier_bin) as winning_bid,
+      min(bid.bid_sum) filter (where bid.status = 'valid' and bid.tenderer_bin <> settled.supplier_bin) as next_bid
+    from settled
+    left join procurement.bids as bid on bid.tender_id = settled.id
+    group by settled.id
+  ), counted as (
+    select
+      settled.id, settled.awards, settled.unsettled, settled.in_force, settled.winners, settled.supplier_bin,
+      bidding.submitted, bidding.disqualified, bidding.unclear, bidding.unnamed, bidding.unpriced, bidding.tenderers,
+      bidding.currencies, bidding.lowest_disqualified, bidding.lowest_other, bidding.winning_bid, bidding.next_bid,
+      case
+        when settled.awards = 0 or settled.unsettled > 0 then 'No award is told, or one is not settled.'
+        when settled.in_force <> 1 then 'Not exactly one award is in force.'
+        when settled.supplier_bin is null then 'Several have won together, or it is not told who.'
+        when bidding.unclear > 0 then 'What became of a bid is not told.'
+        when bidding.shared > 0 then 'Several have bid together, or it is not told who.'
+        when bidding.currencies > 1 then 'The bids are in several currencies.'
+        when coalesce(bidding.winning_bid, 0) = 0 then 'The sum of the winning bid is not told, or is zero.'
+        when bidding.next_bid is null then 'The sum of no other valid bid is told.'
+        when bidding.next_bid < bidding.winning_bid then 'The lowest bid did not win: not price alone decided.'
+      end as obstacle
+    from settled
+    join bidding on bidding.id = settled.id
+  ), noted as (
+    insert into procurement.tender_facts as known (
+      tender_id, awards, unsettled, in_force, winners, supplier_bin, submitted, disqualified, unclear, unnamed,
+      unpriced, tenderers, currencies, lowest_disqualified, lowest_other, winning_bid, next_bid, obstacle, gap
+    )
+    select
+      counted.*,
+      case
+        when counted.obstacle is null
+          then ((counted.next_bid - counted.winning_bid) / counted.winning_bid)::double precision
+      end
+    from counted
+    on conflict on constraint tender_facts_pkey do update
+    set
+      awards = excluded.awards, unsettled = excluded.unsettled, in_force = excluded.in_force,
+      winners = excluded.winners, supplier_bin = excluded.supplier_bin, submitted = excluded.submitted,
+      disqualified = excluded.disqualified, unclear = excluded.unclear, unnamed = excluded.unnamed,
+      unpriced = excluded.unpriced, tenderers = excluded.tenderers, currencies = excluded.currencies,
+      lowest_disqualified = excluded.lowest_disqualified, lowest_other = excluded.lowest_other,
+      winning_bid = excluded.winning_bid, next_bid = excluded.next_bid, obstacle = excluded.obstacle,
+      gap = excluded.gap
+  )
+  update procurement.tenders as tender
+  set changed_xid = pg_current_xact_id()
+  from touched
+  where tender.id = touched.id and tender.changed_xid <> pg_current_xact_id();
+$$;
+
+create function procurement._note_parts() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'INSERT' then
+    perform procurement._touch_tenders(array_agg(now_made.tender_id)) from now_made;
+    return null;
+  end if;
+  if tg_op = 'UPDATE' then
+    -- That the same was told later changes nothing.
+    perform procurement._touch_tenders(array_agg(was_made.tender_id) || array_agg(now_made.tender_id))
+    from was_made
+    join now_made on now_made.id = was_made.id
+    where to_jsonb(was_made) - '{told_at}'::text[] <> to_jsonb(now_made) - '{told_at}'::text[];
+    insert into procurement.departures (tender_id, supplier_bin)
+    select was_made.tender_id, bin
+    from was_made
+    join now_made on now_made.id = was_made.id
+    cross join lateral jsonb_array_elements_text(nullif(to_jsonb(was_made) -> tg_argv[0], 'null')) as bin
+    where to_jsonb(was_made) -> tg_argv[0] <> to_jsonb(now_made) -> tg_argv[0];
+  else
+    perform procurement._touch_tenders(array_agg(was_made.tender_id)) from was_made;
+    insert into procurement.departures (tender_id, supplier_bin)
+    select was_made.tender_id, bin
+    from was_made
+    cross join lateral jsonb_array_elements_text(nullif(to_jsonb(was_made) -> tg_argv[0], 'null')) as bin;
+  end if;
+  return null;
+end;
+$$;
+create trigger note_new_parts after insert on procurement.bids
+  referencing new table as now_made for each statement execute function procurement._note_parts();
+create trigger note_changed_parts after update on procurement.bids
+  referencing old table as was_made new table as now_made
+  for each statement execute function procurement._note_parts('tenderer_bins');
+create trigger note_removed_parts after delete on procurement.bids
+  referencing old table as was_made for each statement execute function procurement._note_parts('tenderer_bins');
+create trigger note_new_parts after insert on procurement.awards
+  referencing new table as now_made for each statement execute function procurement._note_parts();
+create trigger note_changed_parts after update on procurement.awards
+  referencing old table as was_made new table as now_made
+  for each statement execute function procurement._note_parts('supplier_bins');
+create trigger note_removed_parts after delete on procurement.awards
+  referencing old table as was_made for each statement execute function procurement._note_parts('supplier_bins');
+
+-- --------------------------------------------------------------------------------------------
+-- Policies: who sees what
+-- --------------------------------------------------------------------------------------------
+
+alter table procurement.tenders enable row level security;
+alter table procurement.bids enable row level security;
+alter table procurement.awards enable row level security;
+alter table procurement.tender_facts enable row level security;
+
+create policy analysts_see_tenders_of_their_regions on procurement.tenders for select to member
+  using (region_code = any ((select procurement._granted_regions())::text[]));
+create policy analysts_see_bids_of_their_tenders on procurement.bids for select to member
+  using (exists (select from procurement.tenders as tender where tender.id = tender_id));
+create policy analysts_see_awards_of_their_tenders on procurement.awards for select to member
+  using (exists (select from procurement.tenders as tender where tender.id = tender_id));
+create policy analysts_see_companies_of_their_tenders on procurement.companies for select to member
+  using (
+    exists (select from procurement.tenders as tender where tender.customer_bin = bin)
+    or exists (select from procurement.bids as bid where bid.tenderer_bins @> array[bin])
+    or exists (select from procurement.awards as award where award.supplier_bins @> array[bin])
+  );
+
+create policy operators_see_tenders on procurement.tenders for select to operator, service using (true);
+create policy operators_see_bids on procurement.bids for select to operator, service using (true);
+create policy operators_see_awards on procurement.awards for select to operator, service using (true);
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+grant select on procurement.tenders, procurement.bids, procurement.awards to member, service;
+revoke execute on all functions in schema procurement from public;
+grant execute on function
+  procurement.tender_findings, procurement.tender, procurement.is_awarded, procurement.explain_tender,
+  procurement.explain_company
+to member;
+
+-- --------------------------------------------------------------------------------------------
+-- Indicators
+-- --------------------------------------------------------------------------------------------
+
+insert into procurement.indicators (
+  code, name, formula, reads, function, is_of_pairs, is_of_tenders, thresholds, defaults
+)
+select code, name, formula, reads, function, is_of_pairs, is_of_tenders, thresholds, thresholds
+from (
+  values
+    ('r003', 'Short submission period (R003)', 'whole days from opening to deadline < days',
+      '{tenders.starts_at,tenders.ends_at,tenders.method,tenders.method_details}'::text[], 'short_period', false, true,
+      '{"days": 15, "by_details": {}, "methods": []}'::jsonb),
+    ('r018', 'Single bid received (R018)', 'tenderers = 1, by one of the methods',
+      '{tenders.tenderer_count,tenders.method,bids.tenderer_bins,bids.status}', 'single_bid', false, true,
+      '{"methods": ["open", "selective"]}'),
+    ('r024', 'Price close to the winning bid (R024)',
+      '(next bid − winning bid) / winning bid ≤ fence, or Q1 − iqr · (Q3 − Q1) where fence is null',
+      '{bids.bid_sum,bids.status,awards.supplier_bins,awards.status}', 'close_bids', false, true,
+      '{"fence": null, "iqr": 1.5, "sample": 10, "fixed_prices": []}'),
+    ('r025', 'Excessive unsuccessful bids (R025)',
+      'won / bids ≤ fence, or Q1 − iqr · (Q3 − Q1) where null; bids ≥ bids, or their percentile where null',
+      '{bids.tenderer_bins,bids.status,awards.supplier_bins,awards.status}', 'unsuccessful_bids', true, true,
+      '{"fence": null, "iqr": 1.5, "bids": null, "percentile": 75, "sample": 10}'),
+    ('r028', 'Identical bid prices (R028)', 'bids of different tenderers have one sum and currency',
+      '{bids.bid_sum,bids.currency,bids.tenderer_bins,bids.status}', 'identical_bids', false, true,
+      '{"fixed_prices": []}'),
+    ('r030', 'Late bid won (R030)', 'a valid bid of who won was submitted after the deadline',
+      '{tenders.ends_at,bids.submitted_at,bids.status,awards.supplier_bins,awards.status}', 'late_bid', false, true,
+      '{}'),
+    ('r035', 'All except the winning bid disqualified (R035)',
+      'who won alone has valid bids, others with disqualified ones ≥ tenderers',
+      '{bids.tenderer_bins,bids.status,awards.supplier_bins,awards.status}', 'others_disqualified', false, true,
+      '{"tenderers": 1}'),
+    ('r036', 'Lowest bid disqualified (R036)', 'lowest disqualified bid < lowest other bid, by price alone',
+      '{tenders.award_criteria,bids.bid_sum,bids.status,awards.status}', 'lowest_disqualified', false, true,
+      '{"criteria": ["priceOnly", "lowestCost"]}'),
+    ('r038', 'Excessive disqualified bids (R038)',
+      'disqualified / submitted ≥ fence, or Q3 + iqr · (Q3 − Q1) where fence is null',
+      '{tenders.customer_bin,bids.tenderer_bins,bids.status}', 'disqualified_bids', true, true,
+      '{"fence": null, "iqr": 1.5, "bids": 2, "tenders": 2, "sample": 10}'),
+    ('r048', 'Heterogeneous supplier (R048)',
+      'classes of awarded items by first digits ≥ fence, or Q3 + iqr · (Q3 − Q1) where fence is null',
+      '{awards.classifications,awards.supplier_bins,awards.status}', 'varied_supplier', true, true,
+      '{"fence": null, "iqr": 1.5, "digits": 2, "tenders": 20, "sample": 10}'),
+    ('r058', 'Heavily discounted bid (R058)',
+      '(next bid − winning bid) / winning bid ≥ fence, or Q3 + iqr · (Q3 − Q1) where fence is null',
+      '{bids.bid_sum,bids.status,awards.supplier_bins,awards.status}', 'discounted_bid', false, true,
+      '{"fence": null, "iqr": 1.5, "sample": 10, "fixed_prices": []}'),
+    ('contract_splitting', 'Contracts split below a sum',
+      'contracts within days, each < sum, together > sum, of one customer and one supplier or category',
+      '{contracts.customer_bin,contracts.supplier_bin,contracts.category,contracts.signed_on,contracts.contract_sum}',
+      'contract_splitting', true, false,
+      '{"sum": 10000000, "days": 30, "contracts": 2, "by": ["supplier", "category"]}')
+) as listed (code, name, formula, reads, function, is_of_pairs, is_of_tenders, thresholds)
+on conflict (code) do update
+set name = excluded.name, formula = excluded.formula, reads = excluded.reads, function = excluded.function,
+  is_of_pairs = excluded.is_of_pairs, is_of_tenders = excluded.is_of_tenders, defaults = excluded.defaults;
 
 -- ============================================================================================
 -- stats: figures of each day and each minute

@@ -8,7 +8,7 @@ import { beginImport, finishImport, mergeStaged, rejectRecord } from './generate
 
 /** A record of a source, in the words of procurement.staged_records: all values are text, and what is not told is left out. */
 export type StagedRecord = { kind: RecordKind; record: Record<string, string> };
-export const recordKinds = ['company', 'plan', 'contract', 'unit', 'payment', 'act'] as const;
+export const recordKinds = ['company', 'plan', 'contract', 'unit', 'payment', 'act', 'tender', 'bid', 'award'] as const;
 type RecordKind = (typeof recordKinds)[number];
 
 /** What one row (or page) of a source gave: records, or why it gave none. */

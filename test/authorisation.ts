@@ -260,6 +260,17 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
     columns:
       'id fiscal_year source_code source_ref root_id parent_id version number subject category type_code status_code region_code plan_id customer_bin supplier_bin signed_on starts_on ends_on has_advance plan_sum plan_sum_vat contract_sum contract_sum_vat actual_sum actual_sum_vat first_paid_on discount is_root changed_xid pair_changed_xid obstacle',
   },
+  'procurement._analysed_tenders': { readers: [], columns: '' },
+  'procurement.tender_facts': { readers: [], columns: '' },
+  'procurement.awards': {
+    readers: ['member', 'service'],
+    columns:
+      'id tender_id source_ref told_at supplier_bins supplier_bin award_sum currency status awarded_on classifications',
+  },
+  'procurement.bids': {
+    readers: ['member', 'service'],
+    columns: 'id tender_id source_ref told_at tenderer_bins tenderer_bin bid_sum currency status submitted_at',
+  },
   'procurement.companies': { readers: ['member', 'service'], columns: 'bin name region_code address head' },
   'procurement.contract_acts': {
     readers: ['member', 'service'],
@@ -280,7 +291,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'procurement.findings': {
     readers: ['member', 'service'],
     columns:
-      'id indicator_code run_id contract_id fiscal_year customer_bin supplier_bin region_codes outcome value thresholds inputs reason',
+      'id indicator_code run_id contract_id fiscal_year customer_bin supplier_bin tender_id region_codes outcome value thresholds inputs reason',
   },
   'procurement.imports': {
     readers: ['operator', 'service'],
@@ -297,7 +308,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'procurement.indicator_states': { readers: [], columns: '' },
   'procurement.indicators': {
     readers: ['member', 'service'],
-    columns: 'code name formula reads function is_of_pairs thresholds defaults version is_on keeps',
+    columns: 'code name formula reads function is_of_pairs is_of_tenders thresholds defaults version is_on keeps',
   },
   'procurement.payments': {
     readers: ['member', 'service'],
@@ -312,10 +323,15 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'procurement.rejects': { readers: ['operator', 'service'], columns: 'id import_id line kind reason record' },
   'procurement.sources': { readers: ['member', 'service'], columns: 'code name names_companies bin_pattern is_linked' },
   'procurement.staged_records': { readers: [], columns: '' },
+  'procurement.tenders': {
+    readers: ['member', 'service'],
+    columns:
+      'id source_code source_ref told_at title method method_details award_criteria status customer_bin region_code tender_sum currency starts_at ends_at tenderer_count changed_xid',
+  },
   'procurement.trial_findings': {
     readers: ['operator', 'service'],
     columns:
-      'id indicator_code run_id contract_id fiscal_year customer_bin supplier_bin region_codes outcome value thresholds inputs reason',
+      'id indicator_code run_id contract_id fiscal_year customer_bin supplier_bin tender_id region_codes outcome value thresholds inputs reason',
   },
   'stats.daily_stats': {
     readers: ['operator', 'service'],
@@ -407,6 +423,11 @@ export const functions: Record<string, string[]> = {
   'procurement.run_indicators(boolean)': ['operator', 'service'],
   'procurement.set_thresholds(text,jsonb)': ['operator', 'service'],
   'procurement.supplier(procurement.findings)': ['member'],
+  'procurement.explain_company(text)': ['member'],
+  'procurement.explain_tender(uuid)': ['member'],
+  'procurement.is_awarded(procurement.bids)': ['member'],
+  'procurement.tender(procurement.findings)': ['member'],
+  'procurement.tender_findings(procurement.tenders)': ['member'],
   'procurement.try_thresholds(text,jsonb)': ['operator', 'service'],
   'procurement.units(procurement.contracts)': ['member'],
   'procurement.versions(procurement.contracts)': ['member'],
@@ -990,7 +1011,7 @@ export const privateFunctions = [
   'chat._keep_to_organization()',
   'chat._keep_private()',
   'chat._keep_department()',
-  'procurement._changed_companies(uuid[],pg_snapshot)',
+  'procurement._changed_companies(uuid[],pg_snapshot,boolean)',
   'procurement._changed_roots(pg_snapshot)',
   'procurement._check_thresholds(procurement.indicators,jsonb)',
   'procurement._count_companies(procurement.imports,text)',
@@ -1028,6 +1049,37 @@ export const privateFunctions = [
   'procurement.partnership(jsonb,uuid[],text[])',
   'procurement.sum_growth(jsonb,uuid[],text[])',
   'procurement.super_dumping(jsonb,uuid[],text[])',
+  'procurement._moved(procurement.indicators)',
+  'procurement.varied_supplier(jsonb,uuid[],text[])',
+  'procurement.unsuccessful_bids(jsonb,uuid[],text[])',
+  'procurement.short_period(jsonb,uuid[],text[])',
+  'procurement.others_disqualified(jsonb,uuid[],text[])',
+  'procurement.lowest_disqualified(jsonb,uuid[],text[])',
+  'procurement.late_bid(jsonb,uuid[],text[])',
+  'procurement.identical_bids(jsonb,uuid[],text[])',
+  'procurement.disqualified_bids(jsonb,uuid[],text[])',
+  'procurement.discounted_bid(jsonb,uuid[],text[])',
+  'procurement.contract_splitting(jsonb,uuid[],text[])',
+  'procurement.close_bids(jsonb,uuid[],text[])',
+  'procurement._quantile(double precision[],double precision)',
+  'procurement._priced(jsonb,uuid[],boolean)',
+  'procurement._fence(jsonb,double precision[],boolean)',
+  'procurement.single_bid(jsonb,uuid[],text[])',
+  'procurement._wrong_time(text,text)',
+  'procurement._wrong_choice(text,text,text[])',
+  'procurement._wrong_bins(text,text,text)',
+  'procurement._touch_tenders(uuid[])',
+  'procurement._time(text)',
+  'procurement._read_tenders(procurement.imports,text)',
+  'procurement._read_bids(procurement.imports,text)',
+  'procurement._read_awards(procurement.imports,text)',
+  'procurement._note_tender()',
+  'procurement._note_parts()',
+  'procurement._merge_tenders(procurement.imports,text)',
+  'procurement._merge_parts(procurement.imports,procurement.record_kind,text)',
+  'procurement._changed_tenders(pg_snapshot)',
+  'procurement._changed_bidders(uuid[])',
+  'procurement._bins(text)',
   'organizations._admit(uuid,uuid,uuid,uuid,timestamp with time zone)',
   'organizations._allows(jsonb,text,text)',
   'organizations._authority(uuid,uuid,text,text)',

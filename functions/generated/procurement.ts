@@ -117,7 +117,10 @@ export type Import = ValueOf<typeof Import>;
 export const Outcome = oneOf('procurement.outcome', ['flagged', 'clear', 'not_computable']);
 export type Outcome = ValueOf<typeof Outcome>;
 
-/** What an indicator says of a contract, or of a customer and a supplier, since its last run. */
+/**
+ * What an indicator says of a contract, of a tender, or of a customer and a supplier or one of them, since its last
+ * run.
+ */
 export const Finding = row('procurement.findings', {
   /** The key. */
   id: pg.int8,
@@ -125,14 +128,16 @@ export const Finding = row('procurement.findings', {
   indicatorCode: pg.text,
   /** The run that found it. */
   runId: pg.int8,
-  /** The contract; null where it is of a pair. */
+  /** The contract; null where it is of a pair, or of a tender. */
   contractId: orNull(pg.uuid),
-  /** The contract's year; null where it is of a pair. */
+  /** The year; null where it is of a pair. */
   fiscalYear: orNull(pg.int4),
   /** Who buys; null where not told. */
   customerBin: orNull(pg.text),
   /** Who sells; null where not told. */
   supplierBin: orNull(pg.text),
+  /** The tender; null where it is of none. */
+  tenderId: orNull(pg.uuid),
   /** The regions that it tells of: who may not see all of them may not see it. */
   regionCodes: arrayOf(pg.text),
   /** What it says. */
@@ -236,9 +241,11 @@ export const Indicator = row('procurement.indicators', {
   reads: arrayOf(pg.text),
   /** The function of the schema procurement that judges. */
   function: pg.text,
-  /** Whether it judges pairs of customer and supplier. */
+  /** Whether it judges pairs of customer and supplier, or companies, instead of contracts or tenders one by one. */
   isOfPairs: pg.bool,
-  /** What values are compared with. */
+  /** Whether it looks at tenders and their bids instead of contracts. */
+  isOfTenders: pg.bool,
+  /** What values are compared with; one that is null is found from all that is judged. */
   thresholds: pg.jsonb,
   /** What they were at first. */
   defaults: pg.jsonb,
@@ -250,6 +257,35 @@ export const Indicator = row('procurement.indicators', {
   keeps: arrayOf(Outcome),
 });
 export type Indicator = ValueOf<typeof Indicator>;
+
+/** What became of a bid: asked for only, not judged yet, taken as valid, disqualified, or taken back. */
+export const BidStatus = oneOf('procurement.bid_status', ['invited', 'pending', 'valid', 'disqualified', 'withdrawn']);
+export type BidStatus = ValueOf<typeof BidStatus>;
+
+/** What someone offers in a tender. */
+export const Bid = row('procurement.bids', {
+  /** The key. */
+  id: pg.uuid,
+  /** The tender. */
+  tenderId: pg.uuid,
+  /** What the source calls it. */
+  sourceRef: pg.text,
+  /** As of when the source tells it; null where not told. */
+  toldAt: orNull(pg.timestamptz),
+  /** Who bids: several where they do so together; null where not told. */
+  tendererBins: orNull(arrayOf(pg.text)),
+  /** Who bids; null where several do so together, or it is not told. */
+  tendererBin: orNull(pg.text),
+  /** For how much; null where not told. */
+  bidSum: orNull(pg.numeric),
+  /** The currency of that. */
+  currency: orNull(pg.text),
+  /** What became of it; null where not told. */
+  status: orNull(BidStatus),
+  /** When it was submitted; null where not told. */
+  submittedAt: orNull(pg.timestamptz),
+});
+export type Bid = ValueOf<typeof Bid>;
 
 /** What became of a batch of records. */
 export const ImportResult = row('procurement.import_result', {
@@ -342,6 +378,43 @@ export const IndicatorRun = row('procurement.indicator_runs', {
 });
 export type IndicatorRun = ValueOf<typeof IndicatorRun>;
 
+/** What someone has put out to tender. */
+export const Tender = row('procurement.tenders', {
+  /** The key. */
+  id: pg.uuid,
+  /** Where it was imported from. */
+  sourceCode: pg.text,
+  /** What the source calls it, such as an ocid. */
+  sourceRef: pg.text,
+  /** As of when the source tells it; null where not told. */
+  toldAt: orNull(pg.timestamptz),
+  /** What is bought; null where not told. */
+  title: orNull(pg.text),
+  /** How it is bought: open, selective, limited or direct. */
+  method: orNull(pg.text),
+  /** What the source calls that. */
+  methodDetails: orNull(pg.text),
+  /** What decides, such as priceOnly; null where not told. */
+  awardCriteria: orNull(pg.text),
+  /** How far it is, such as active, complete or cancelled. */
+  status: orNull(pg.text),
+  /** Who buys; null where not told. */
+  customerBin: orNull(pg.text),
+  /** Its region; null where not told: then analysts do not see it. */
+  regionCode: orNull(pg.text),
+  /** What it is expected to cost; null where not told. */
+  tenderSum: orNull(pg.numeric),
+  /** The currency of that. */
+  currency: orNull(pg.text),
+  /** From when bids may be submitted; null where not told. */
+  startsAt: orNull(pg.timestamptz),
+  /** Until when; null where not told. */
+  endsAt: orNull(pg.timestamptz),
+  /** How many have bid, as the source tells it; null where it does not. */
+  tendererCount: orNull(pg.int4),
+});
+export type Tender = ValueOf<typeof Tender>;
+
 /** One of the things that a contract buys. */
 export const ContractUnit = row('procurement.contract_units', {
   /** The key. */
@@ -392,8 +465,17 @@ export const contractTotals = query('procurement.contract_totals', {
 /** Who buys. */
 export const customer = query('procurement.customer', { finding: keyOf(Finding, 'id') }, orNull(Company));
 
+/**
+ * What the indicators that judge companies say of one now, as a customer and as a supplier: also where it is clear.
+ * Nothing where it is not judged, or by what the caller may not see.
+ */
+export const explainCompany = query('procurement.explain_company', { bin: pg.text }, setOf(Explanation));
+
 /** What each indicator says of a contract now: also where it is clear, or what is missing. */
 export const explainContract = query('procurement.explain_contract', { contractId: pg.uuid }, setOf(Explanation));
+
+/** What each indicator says of a tender now: also where it is clear, or what is missing. */
+export const explainTender = query('procurement.explain_tender', { tenderId: pg.uuid }, setOf(Explanation));
 
 /** What indicators have found of it. */
 export const findings = query('procurement.findings', {
@@ -414,6 +496,9 @@ export const grantRegion = mutation('procurement.grant_region', {
 
 /** The indicator. */
 export const indicator = query('procurement.indicator', { finding: keyOf(Finding, 'id') }, orNull(Indicator));
+
+/** Whether who made it has an award of the tender that is in force. */
+export const isAwarded = query('procurement.is_awarded', { bid: keyOf(Bid, 'id') }, pg.bool);
 
 /** Takes in what was copied to staged_records for an import, and notes how far it has come, in one transaction. */
 export const mergeStaged = mutation('procurement.merge_staged', {
@@ -484,6 +569,12 @@ export const setThresholds = mutation('procurement.set_thresholds', {
 
 /** Who sells. */
 export const supplier = query('procurement.supplier', { finding: keyOf(Finding, 'id') }, orNull(Company));
+
+/** The tender; null where the finding is of none. */
+export const tender = query('procurement.tender', { finding: keyOf(Finding, 'id') }, orNull(Tender));
+
+/** What indicators have found of it. */
+export const tenderFindings = query('procurement.tender_findings', { tender: keyOf(Tender, 'id') }, setOf(Finding));
 
 /**
  * What an indicator would find with other thresholds: the findings of the run stand apart (`trialFindings`), and go

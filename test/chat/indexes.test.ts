@@ -218,6 +218,26 @@ const uses: Record<string, string | null> = {
   'procurement.findings_customer_bin_idx': "select * from procurement.findings where customer_bin = '000000000077'",
   'procurement.findings_supplier_bin_idx': "select * from procurement.findings where supplier_bin = '000000000077'",
   'procurement.findings_run_id_idx': 'select * from procurement.findings where run_id = 77',
+  'procurement.findings_tender_id_idx':
+    'select finding.* from procurement.tenders as one, procurement.tender_findings(one) as finding where one.id = md5(77::text)::uuid',
+  'procurement.tenders_pkey': null,
+  'procurement.tenders_source_code_source_ref_idx':
+    "select * from procurement.tenders where source_code = 'source' and source_ref = 't77'",
+  'procurement.tenders_customer_bin_idx': "select * from procurement.tenders where customer_bin = '000000000077'",
+  'procurement.tenders_region_code_ends_at_idx':
+    "select * from procurement.tenders where region_code = 'R77' order by ends_at desc limit 20",
+  'procurement.tenders_ends_at_idx': 'select * from procurement.tenders order by ends_at desc limit 20',
+  'procurement.tenders_changed_xid_idx': 'select procurement._changed_tenders(pg_current_snapshot())',
+  'procurement.tender_facts_pkey': null,
+  'procurement.bids_pkey': null,
+  'procurement.bids_tender_id_bid_sum_idx':
+    'select * from procurement.bids where tender_id = md5(77::text)::uuid order by bid_sum limit 20',
+  'procurement.bids_tenderer_bin_idx': "select * from procurement.bids where tenderer_bin = '000000000077'",
+  'procurement.bids_tenderer_bins_idx': "select * from procurement.bids where tenderer_bins @> '{000000000077}'",
+  'procurement.awards_pkey': null,
+  'procurement.awards_tender_id_idx': 'select * from procurement.awards where tender_id = md5(77::text)::uuid',
+  'procurement.awards_supplier_bin_idx': "select * from procurement.awards where supplier_bin = '000000000077'",
+  'procurement.awards_supplier_bins_idx': "select * from procurement.awards where supplier_bins @> '{000000000077}'",
   'procurement.trial_findings_pkey': 'select * from procurement.trial_findings where run_id = 77',
   'stats.system_metrics_metric_name_measured_at_id_idx':
     "select * from stats.system_metrics where metric_name = 'cpu_usage' order by measured_at desc, id desc limit 20",
@@ -624,8 +644,15 @@ await owner.query(`
   insert into procurement.indicator_runs (is_trial, changed_only, asked_by) select true, false, id from who;
   insert into procurement.indicator_results (run_id, indicator_code, version, thresholds, is_full, flagged, clear, not_computable, seconds)
     select n, 'x' || n % 300 + 1, 1, '{}', true, 0, 0, 0, 0 from who;
-  insert into procurement.findings (indicator_code, run_id, contract_id, customer_bin, supplier_bin, region_codes, outcome, value, thresholds, inputs, reason)
-    select 'x' || n % 300 + 1, n % 3000 + 1, md5(n::text)::uuid, lpad((n % 3000)::text, 12, '0'), lpad((n % 2999)::text, 12, '0'), '{}', 'flagged', n, '{}', '{}', 'why'
+  insert into procurement.tenders (id, source_code, source_ref, customer_bin, region_code, ends_at)
+    select md5(n::text)::uuid, 'source', 't' || n, lpad((n % 3000)::text, 12, '0'), 'R' || n % 300 + 1, timestamptz '2024-01-01' + n * interval '1 hour'
+    from generate_series(1, 6000) as n;
+  insert into procurement.bids (id, tender_id, source_ref, tenderer_bins, bid_sum)
+    select gen_random_uuid(), md5((n % 6000 + 1)::text)::uuid, n, array[lpad((n % 3000)::text, 12, '0')], n from generate_series(1, 12000) as n;
+  insert into procurement.awards (id, tender_id, source_ref, supplier_bins)
+    select gen_random_uuid(), md5(n::text)::uuid, n, array[lpad((n % 2999)::text, 12, '0')] from generate_series(1, 6000) as n;
+  insert into procurement.findings (indicator_code, run_id, contract_id, tender_id, customer_bin, supplier_bin, region_codes, outcome, value, thresholds, inputs, reason)
+    select 'x' || n % 300 + 1, n % 3000 + 1, md5(n::text)::uuid, md5(n::text)::uuid, lpad((n % 3000)::text, 12, '0'), lpad((n % 2999)::text, 12, '0'), '{}', 'flagged', n, '{}', '{}', 'why'
     from generate_series(1, 12000) as n;
   insert into procurement.trial_findings (indicator_code, run_id, region_codes, outcome, thresholds, inputs, reason)
     select 'x', n, '{}', 'flagged', '{}', '{}', 'why' from who;

@@ -19,12 +19,50 @@ const usual: Fields = {
 
 export const contract = (ref: string, fields: Fields = {}): StagedRecord => ({
   kind: 'contract',
-  record: Object.fromEntries(Object.entries({ ref, ...usual, ...fields }).filter(([, value]) => value !== '')),
+  record: told({ ref, ...usual, ...fields }),
 });
 
 export const payment = (contract: string, paid_on: string, fields: Fields = {}): StagedRecord => ({
   kind: 'payment',
   record: { ref: `${contract} ${paid_on}`, contract, paid_on, ...fields },
+});
+
+const told = (fields: Fields): Fields => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ''));
+
+/** What every tender of the tests has unless it says otherwise: open, by price alone, three weeks long, over. */
+export const tender = (ref: string, fields: Fields = {}): StagedRecord => ({
+  kind: 'tender',
+  record: told({
+    ref,
+    method: 'open',
+    award_criteria: 'priceOnly',
+    status: 'complete',
+    region: 'KZ-75',
+    customer_bin: '000740000001',
+    starts_at: '2024-03-01T09:00:00Z',
+    ends_at: '2024-03-22T09:00:00Z',
+    ...fields,
+  }),
+});
+
+/** A valid bid, submitted in time. */
+export const bid = (tender: string, tenderers: string, bid_sum: string, fields: Fields = {}): StagedRecord => ({
+  kind: 'bid',
+  record: told({
+    ref: `${tender}/${tenderers}/${bid_sum}`,
+    tender,
+    tenderers,
+    bid_sum,
+    currency: 'KZT',
+    status: 'valid',
+    submitted_at: '2024-03-20T09:00:00Z',
+    ...fields,
+  }),
+});
+
+export const award = (tender: string, suppliers: string, fields: Fields = {}): StagedRecord => ({
+  kind: 'award',
+  record: told({ ref: `${tender}/${suppliers}`, tender, suppliers, status: 'active', ...fields }),
 });
 
 /** Takes records in, as an import does, one to a line. */

@@ -1,12 +1,12 @@
 import type { Source, SourceRow, StagedRecord } from '../../functions/contract-imports.ts';
+import { tenderOf } from './ocds-tenders.ts';
+import { binOf, day, isThing, list, partyOf, recordOf, regionOf, type Thing, text, thing } from './ocds-values.ts';
 
 // Releases and records of the Open Contracting Data Standard 1.1 (https://standard.open-contracting.org/1.1/en/schema/reference/), in the
 // words of procurement.staged_records. A record that has its releases tells of each version; a compiled release has lost the first sum.
 
 /** @param code what the publisher is called here. */
 export const ocds = (code: string): Source => ({ code, binPattern: '^[0-9A-Za-z-]{1,30}$' });
-
-type Thing = Record<string, unknown>;
 
 /** Statuses of contracts (contractStatus of OCDS) as those of procurement.contract_statuses. */
 const statuses: Record<string, string> = { pending: '185', active: '190', cancelled: '330', terminated: '390' };
@@ -31,6 +31,7 @@ function* versionsOf(ocid: string, releases: Thing[]): Generator<StagedRecord> {
   const companies = new Map<string, StagedRecord>();
   for (const release of releases) {
     for (const company of companiesOf(release)) companies.set(company.record.bin as string, company);
+    yield* tenderOf(ocid, release);
     const contracts = list(release.contracts);
     for (const contract of contracts) {
       const id = text(contract.id);
@@ -169,43 +170,3 @@ function* companiesOf(release: Thing): Generator<StagedRecord> {
     });
   }
 }
-
-const partyOf = (release: Thing, named: Thing | undefined): Thing | undefined =>
-  list(release.parties).find(({ id }) => text(id) !== undefined && text(id) === text(named?.id)) ?? named;
-
-/** The key of an organization: its identifier with its scheme, or the id that the publisher gives it. */
-function binOf(release: Thing, named: Thing | undefined): string | undefined {
-  const party = partyOf(release, named);
-  const identifier = thing(party?.identifier);
-  const id = text(identifier?.id);
-  const scheme = text(identifier?.scheme);
-  const full = id ? (scheme && !id.startsWith(scheme) ? `${scheme}-${id}` : id) : text(party?.id);
-  return full?.replace(/[^0-9A-Za-z-]+/g, '-');
-}
-
-/** A region has a code of plain letters; what is written otherwise has none, and only operators see it. */
-function regionOf(party: Thing | undefined): { region?: string; region_name?: string } {
-  const name = text(thing(party?.address)?.region);
-  const code = name
-    ?.normalize('NFKD')
-    .replace(/\p{M}/gu, '')
-    .replace(/[^0-9A-Za-z]+/g, '-')
-    .replace(/^-|-$/g, '')
-    .slice(0, 20);
-  return name && code ? { region: code, region_name: name.slice(0, 200) } : {};
-}
-
-function recordOf(kind: StagedRecord['kind'], fields: Record<string, string | undefined>): StagedRecord {
-  const told = Object.entries(fields).filter((entry): entry is [string, string] => entry[1] !== undefined);
-  return { kind, record: Object.fromEntries(told) };
-}
-
-const isThing = (value: unknown): value is Thing =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-const thing = (value: unknown): Thing | undefined => (isThing(value) ? value : undefined);
-const list = (value: unknown): Thing[] => (Array.isArray(value) ? value.filter(isThing) : []);
-function text(value: unknown): string | undefined {
-  if (typeof value !== 'string' && typeof value !== 'number') return undefined;
-  return `${value}`.replaceAll('\0', '').trim() || undefined;
-}
-const day = (value: unknown): string | undefined => text(value)?.split('T')[0];
