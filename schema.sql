@@ -23585,8 +23585,9 @@ values
   ('prune_exports',     'Removes the files of exports that are kept no longer.', true, '1 hour')
 on conflict (name) do update set description = excluded.description, runs_alone = excluded.runs_alone;
 
-insert into jobs.tasks (name, description, function)
-values ('send scheduled message', 'Sends a message that was written for later.', 'chat.send_scheduled')
+-- Twelve tries last nine hours: longer than the slowest mode of a room.
+insert into jobs.tasks (name, description, function, max_attempts)
+values ('send scheduled message', 'Sends a message that was written for later.', 'chat.send_scheduled', 12)
 on conflict (name) do update set description = excluded.description, function = excluded.function;
 
 -- Tried for a good day, then a dead letter: `redrive webhooks` sends those again.
