@@ -8254,7 +8254,12 @@ begin
   end if;
   if (
     select count(*)
-    from (select from chat.room_invitations as known where known.channel_id = channel.id limit 1000) as pending
+    from (
+      select
+      from chat.room_invitations as known
+      where known.channel_id = channel.id and known.declined_at is null and known.expires_at > now
+      limit 1000
+    ) as pending
   ) >= 1000 then
     raise exception using errcode = 'PT409', message = 'A room has at most 1,000 invitations that wait.';
   end if;
@@ -8516,12 +8521,18 @@ begin
   end if;
   if (
     select count(*)
-    from (select from chat.join_requests as known where known.channel_id = channel.id limit 1000) as pending
+    from (
+      select from chat.join_requests as known where known.channel_id = channel.id and known.declined_at is null
+      limit 1000
+    ) as pending
   ) >= 1000 then
     raise exception using errcode = 'PT409', message = 'A room has at most 1,000 requests that wait.';
   end if;
   if (
-    select count(*) from (select from chat.join_requests as known where known.user_id = caller limit 100) as pending
+    select count(*)
+    from (
+      select from chat.join_requests as known where known.user_id = caller and known.declined_at is null limit 100
+    ) as pending
   ) >= 100 then
     raise exception using errcode = 'PT409', message = 'You wait for 100 rooms already.';
   end if;
@@ -12404,9 +12415,9 @@ begin
       scheduled.channel_id, scheduled.text, 'scheduled:' || scheduled.id, scheduled.reply_to_id
     );
   exception
-    -- What time does not heal. Anything else is tried again by the job.
+    -- What time does not heal. Anything else, and slow mode, is tried again by the job.
     when others then
-      if sqlstate !~ '^(PT4|22|23)' then
+      if sqlstate = 'PT429' or sqlstate !~ '^(PT4|22|23)' then
         raise;
       end if;
       reason := sqlerrm;
