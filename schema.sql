@@ -311,7 +311,9 @@ comment on type identity.code_purpose is 'What a code is for: it is good for not
 
 create type identity.bot_scope as enum ('send', 'manage');
 comment on type identity.bot_scope is
-  'What a token of a bot lets it do beside reading: send and change messages; make rooms, and bring people in and out.';
+  'What a token of a bot lets it do beside reading. `SEND`: sends and changes messages. `MANAGE`: makes rooms, joins and
+leaves, brings people in and out, and governs: settings, rights, mutes, bans, invitations, links, retention,
+organizations.';
 
 create domain identity.delivery as jsonb;
 comment on domain identity.delivery is
@@ -359,7 +361,7 @@ comment on column identity.users.avatar_url   is 'The address of their picture.'
 comment on column identity.users.location     is 'Where they say they are.';
 comment on column identity.users.website      is 'The address of their own page.';
 comment on column identity.users.last_seen_at is
-  'When they were last active; null for never. presence.last_seen_at shows it to whom they let see it.
+  'When they last opened or refreshed a session; null for never. presence.last_seen_at shows it to whom they let see it.
 
 @hide';
 comment on column identity.users.removed_at   is 'When the account was removed; null while it is in use.';
@@ -369,7 +371,7 @@ comment on column identity.users.external_ref is 'Where they were imported from,
 comment on column identity.users.searched     is 'What search_users looks in.
 
 @hide';
-comment on column identity.users.hides_seen   is 'Whether not everyone may see when they were last active.
+comment on column identity.users.hides_seen   is 'Whether not everyone may see their `lastSeenAt`.
 
 @hide';
 
@@ -9121,27 +9123,37 @@ begin
 end;
 $$;
 
+-- The message, its channel locked, for a member of an open channel who is not muted there. The right to write is
+-- another question: who only reads may react.
+create function chat._lock_to_react(message_id uuid) returns chat.messages
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  message chat.messages := chat._lock_message(message_id);
+begin
+  if (select channel.closed_at from chat.channels as channel where channel.id = message.channel_id) is not null then
+    raise exception using errcode = 'PT409', message = 'The channel is closed.';
+  end if;
+  if chat._is_muted(message.channel_id, identity.current_user_id()) then
+    raise exception using errcode = 'PT403', message = 'You are muted in this room.';
+  end if;
+  return message;
+end;
+$$;
+
 create function chat.edit_message(id uuid, text text) returns chat.messages
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   caller  uuid := identity.require_user_id();
-  message chat.messages := chat._lock_message(id);
+  message chat.messages := chat._lock_to_react(id);
 begin
   -- Guards.
   if message.sender_id is distinct from caller then
     raise exception using errcode = 'PT403', message = 'Only its sender edits a message.';
   end if;
-  if chat._is_muted(message.channel_id, caller) then
-    raise exception using errcode = 'PT403', message = 'You are muted in this room.';
-  end if;
   if not chat._may(message.channel_id, 'write') then
     raise exception using errcode = 'PT403', message = 'You may not write in this room.';
-  end if;
-  if exists (
-    select from chat.channels as channel where channel.id = message.channel_id and channel.closed_at is not null
-  ) then
-    raise exception using errcode = 'PT409', message = 'The channel is closed.';
   end if;
   if edit_message.text is null or edit_message.text !~ '\S' or char_length(edit_message.text) > 10000 then
     raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
@@ -11944,30 +11956,13 @@ $$;
 -- Functions: reactions, pins, forwards
 -- --------------------------------------------------------------------------------------------
 
--- The message, its channel locked, for one who may write there.
-create function chat._lock_for_writing(message_id uuid) returns chat.messages
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  message chat.messages := chat._lock_message(message_id);
-begin
-  if (select channel.closed_at from chat.channels as channel where channel.id = message.channel_id) is not null then
-    raise exception using errcode = 'PT409', message = 'The channel is closed.';
-  end if;
-  if chat._is_muted(message.channel_id, identity.current_user_id()) then
-    raise exception using errcode = 'PT403', message = 'You are muted in this room.';
-  end if;
-  return message;
-end;
-$$;
-
 create function chat.add_reaction(message_id uuid, emoji text) returns chat.messages
 language plpgsql volatile security definer set search_path = ''
 as $$
 #variable_conflict use_column
 declare
   caller  uuid := identity.require_user_id();
-  message chat.messages := chat._lock_for_writing(message_id);
+  message chat.messages := chat._lock_to_react(message_id);
 begin
   -- The channel's lock makes the number of kinds hold still.
   if not exists (
@@ -12020,7 +12015,7 @@ create function chat._lock_for_pinning(message_id uuid) returns chat.messages
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  message chat.messages := chat._lock_for_writing(message_id);
+  message chat.messages := chat._lock_to_react(message_id);
 begin
   if chat._caller_role(message.channel_id) > 'moderator'
     and (select channel.kind from chat.channels as channel where channel.id = message.channel_id) = 'room' then
@@ -15520,7 +15515,7 @@ begin atomic
   where not exists (select from presence._hidden as hidden where hidden.user_id = person.id);
 end;
 comment on function presence.last_seen_at is
-  'When they were last active, as far as the caller may see it; null for never.';
+  'When they last opened or refreshed a session, as far as the caller may see it; null for never.';
 
 create function presence.online_members(channel chat.channels) returns setof identity.users
 language sql stable rows 20

@@ -1065,7 +1065,7 @@ export const privateFunctions = [
   'chat._resolve_mentions(chat.messages)',
   'chat._mention(chat.messages)',
   'chat._note_mentions(chat.messages)',
-  'chat._lock_for_writing(uuid)',
+  'chat._lock_to_react(uuid)',
   'chat._lock_for_pinning(uuid)',
   'chat._check_scheduled(text,timestamp with time zone)',
   'chat._tell_scheduled(chat.scheduled_messages,text,jsonb)',

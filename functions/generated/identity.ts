@@ -46,7 +46,11 @@ export type SessionTokens = ValueOf<typeof SessionTokens>;
 export const AccountStatus = oneOf('identity.account_status', ['active', 'inactive', 'banned']);
 export type AccountStatus = ValueOf<typeof AccountStatus>;
 
-/** What a token of a bot lets it do beside reading: send and change messages; make rooms, and bring people in and out. */
+/**
+ * What a token of a bot lets it do beside reading. `SEND`: sends and changes messages. `MANAGE`: makes rooms, joins and
+ * leaves, brings people in and out, and governs: settings, rights, mutes, bans, invitations, links, retention,
+ * organizations.
+ */
 export const BotScope = oneOf('identity.bot_scope', ['send', 'manage']);
 export type BotScope = ValueOf<typeof BotScope>;
 
