@@ -1,4 +1,6 @@
--- Plinth: the whole application. Read from top to bottom; each section stands only on those above it.
+-- Plinth: the whole application. Read from top to bottom; each section stands on those above it. What is looked up only
+-- when it runs may name what stands below: bodies in PL/pgSQL, and two lists that are read for what is there
+-- (chat._message_links, accounts._export_parts).
 --
 --   foundation   roles, errors, time-ordered keys                                  (schema public)
 --   identity     users, sign-up, log-in, sessions, profiles                        (schema identity)
@@ -7087,12 +7089,12 @@ return case
   )
 end;
 
--- The place that says what a file is to a search.
+-- What has a file, to a search: the kind says it, but for messages of bots.
 create function chat._has_file(message chat.messages) returns boolean
 language sql immutable
 return message.kind in ('image', 'file');
 
--- That of a bot does not say it.
+-- The kind of a bot's message is bot, whatever it sends: what is attached says it.
 create function chat._bot_has_file(message_id uuid) returns boolean
 language plpgsql stable set search_path = ''
 as $$
@@ -12550,7 +12552,10 @@ begin
   perform chat._note_months();
   for month in select known.* from chat.known_months as known where known.gone_at is not null order by known.lower loop
     for link in
-      select known.* from chat._message_links as known where known.loses is not null order by known.position
+      select known.*
+      from chat._message_links as known
+      where known.loses is not null and to_regclass(known.named) is not null
+      order by known.position
     loop
       execute format(
         case link.loses when 'row' then 'delete from %1$s' else 'update %1$s set %2$I = null' end
@@ -12681,7 +12686,10 @@ declare
   link record;
 begin
   for link in
-    select known.* from chat._message_links as known where known.loses is not null order by known.position
+    select known.*
+    from chat._message_links as known
+    where known.loses is not null and to_regclass(known.named) is not null
+    order by known.position
   loop
     execute case link.loses
       when 'row' then format(
@@ -13916,9 +13924,9 @@ begin
       cross join lateral unnest(index.indkey::smallint[]) with ordinality as key (number, position)
       join pg_catalog.pg_attribute as attribute
         on attribute.attrelid = index.indrelid and attribute.attnum = key.number
-      where index.indrelid = listed.named::regclass and index.indisprimary
+      where index.indrelid = to_regclass(listed.named) and index.indisprimary
     ) as keys
-    where listed.position >= (past ->> 'part')::integer
+    where to_regclass(listed.named) is not null and listed.position >= (past ->> 'part')::integer
     order by listed.position
   loop
     for item in
