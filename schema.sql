@@ -3,7 +3,7 @@
 -- (chat._message_links, accounts._export_parts).
 --
 --   foundation   roles, errors, time-ordered keys                                  (schema public)
---   identity     users, sign-up, log-in, sessions, profiles                        (schema identity)
+--   identity     users, sign-up, sign-in, sessions, profiles                        (schema identity)
 --   events       what has happened, in a log; who may listen                       (schema events)
 --   access       maintenance, rate limits, feature flags                           (schema access)
 --   jobs         work that is done later: queues, tasks, schedules, runs            (schema jobs)
@@ -287,7 +287,7 @@ revoke execute on function
 grant select on public.error_codes to plinth_server;
 
 -- ============================================================================================
--- identity: users, sign-up, log-in, sessions, profiles
+-- identity: users, sign-up, sign-in, sessions, profiles
 -- ============================================================================================
 
 create schema identity;
@@ -945,7 +945,7 @@ comment on function identity.revoke_sessions is
 @notNull';
 
 -- --------------------------------------------------------------------------------------------
--- Functions: sign-up and log-in
+-- Functions: sign-up and sign-in
 -- --------------------------------------------------------------------------------------------
 
 create function identity._free_username(wanted text) returns text
@@ -1037,7 +1037,7 @@ begin
 end;
 $$;
 comment on function identity.request_code is
-  'Sends a 6-digit code to a phone, to sign up (with a display name) or to log in. The answer is the same either way.
+  'Sends a 6-digit code to a phone, to sign up (with a display name) or to sign in. The answer is the same either way.
 
 @notNull';
 
@@ -1102,7 +1102,7 @@ begin
   if exists (select from identity.accounts as known where lower(known.email) = address) then
     request := identity._send_code(
       address, display_name, username, password,
-      'Someone tried to sign up with your address. You have an account already: log in with your password.'
+      'Someone tried to sign up with your address. You have an account already: sign in with your password.'
     );
     update identity.codes as pending
     set hash = sha256(convert_to(gen_random_uuid()::text, 'UTF8'))
@@ -4178,7 +4178,7 @@ grant execute on function jobs.listen_to_run, jobs.run_events to member, service
 -- ============================================================================================
 -- organizations: members, roles, departments, positions, proxies
 -- ============================================================================================
--- Whether someone may do an action on a kind of resource is answered in one place, organizations._authority: by the
+-- Whether someone may do an action on a kind of resource is answered in one place, organizations._authorities: by the
 -- role that they have now, or by a proxy of someone whose role allows it. Every change takes the lock of the
 -- organization's row first, so that limits, the tree of departments and who owns it hold when two come at once; who
 -- also needs the row of a user takes that before.
@@ -4916,7 +4916,7 @@ begin
     end if;
   end if;
   if (select count(*) from organizations.memberships as known where known.user_id = _admit.user_id) >= 100 then
-    raise exception using errcode = 'PT409', message = 'A person is in at most 100 organizations.';
+    raise exception using errcode = 'PT409', message = 'A user is in at most 100 organizations.';
   end if;
   insert into organizations.memberships (organization_id, user_id, role_id, given_by, ends_at)
   values (place.id, _admit.user_id, _admit.role_id, _admit.given_by, _admit.ends_at)
@@ -4937,7 +4937,7 @@ begin
   -- Guards. The lock of the user makes two of theirs take turns.
   perform from identity.users as person where person.id = caller for no key update;
   if (select count(*) from organizations.organizations as known where known.owner_id = caller) >= 20 then
-    raise exception using errcode = 'PT409', message = 'A person owns at most 20 organizations.';
+    raise exception using errcode = 'PT409', message = 'A user owns at most 20 organizations.';
   end if;
 
   insert into organizations.organizations (name, description, member_limit, owner_id)
@@ -5037,7 +5037,7 @@ begin
     return place;
   end if;
   if (select count(*) from organizations.organizations as known where known.owner_id = heir) >= 20 then
-    raise exception using errcode = 'PT409', message = 'A person owns at most 20 organizations.', column = 'user_id';
+    raise exception using errcode = 'PT409', message = 'A user owns at most 20 organizations.', column = 'user_id';
   end if;
 
   perform organizations._hand_over(place.id, caller, heir);
@@ -5828,7 +5828,7 @@ begin
     where known.organization_id = place.id and known.agent_id = grant_proxy.agent_id
   ) >= 100 then
     raise exception using errcode = 'PT409',
-      message = 'A person has at most 100 proxies on either side, those that ended in the last 30 days included.';
+      message = 'A user has at most 100 proxies on either side, those that ended in the last 30 days included.';
   end if;
 
   insert into organizations.proxies (organization_id, principal_id, agent_id, permissions, given_by, starts_at, ends_at)
@@ -7566,13 +7566,7 @@ declare
 begin
   -- Held before the room, as a removal of the account does: it is either gone already, or sees the membership.
   perform from identity.users as person where person.id = add_member.user_id for share;
-  channel := chat._lock_channel(channel_id);
-  if channel.kind <> 'room' then
-    raise exception using errcode = 'PT409', message = 'Only a room takes more members.';
-  end if;
-  if not chat._may(channel.id, 'add') then
-    raise exception using errcode = 'PT403', message = 'Only an owner or admin of the room adds members.';
-  end if;
+  channel := chat._lock_room(channel_id, 'add');
   if not exists (select from identity.users where id = add_member.user_id and removed_at is null) then
     raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
   end if;
@@ -7903,7 +7897,7 @@ comment on function chat.room_password_salt is
 
 -- Asked before the hash is paid for.
 create function chat.new_room_password_salt(channel_id uuid) returns text
-language plpgsql stable security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform identity.require_user_id();
@@ -12945,7 +12939,7 @@ comment on column accounts.exports.kind        is
 comment on column accounts.exports.format      is 'How it is written: `jsonl`, `csv` or `xlsx`.';
 comment on column accounts.exports.criteria    is 'Which rows it has, where not all.';
 comment on column accounts.exports.nonce       is 'The name that the client gave it: asked for again, it is the same.';
-comment on column accounts.exports.run_id      is 'The job that makes it: follow it by `runEvents`.';
+comment on column accounts.exports.run_id      is 'The run that makes it: follow it by `runEvents`.';
 comment on column accounts.exports.created_at  is 'When it was asked for.';
 comment on column accounts.exports.finished_at is 'When it was finished; null until then.';
 comment on column accounts.exports.file        is
@@ -14250,7 +14244,7 @@ create table webhooks.webhooks (
   )
 );
 comment on table  webhooks.webhooks              is
-  'An address that is told what happens in a channel, as long as its owner may read there.
+  'An address that is told what happens in a channel, as long as its owner is in it.
 
 @order id desc';
 comment on column webhooks.webhooks.id           is 'The key; rises with time.';
@@ -14308,7 +14302,7 @@ begin
   if (
     select count(*) from webhooks.webhooks as known where known.channel_id = channel.id and known.owner_id = caller
   ) >= 3 then
-    raise exception using errcode = 'PT409', message = 'One person has 3 webhooks in a channel at most.';
+    raise exception using errcode = 'PT409', message = 'A user has 3 webhooks in a channel at most.';
   end if;
   insert into webhooks.webhooks as known (channel_id, owner_id, url, types)
   values (channel.id, caller, create_webhook.url, create_webhook.types)
@@ -14321,7 +14315,7 @@ end;
 $$;
 comment on function webhooks.create_webhook is
   'Has the events of a channel that the caller is in sent to an address: of some `types`, or all. 10 a channel, 3
-of them of one person, 20 a user.
+of them of one user, 20 a user in all.
 
 @notNull';
 
@@ -14715,7 +14709,7 @@ declare
   made uuid;
 begin
   if user_ids is not null and coalesce(cardinality(user_ids), 0) not between 1 and 1000 then
-    raise exception using errcode = 'PT400', message = 'Name 1 to 1,000 users, or nobody to tell all.',
+    raise exception using errcode = 'PT400', message = 'Name 1 to 1,000 users, or leave `userIds` out to tell all.',
       column = 'user_ids';
   end if;
   if user_ids is not null then

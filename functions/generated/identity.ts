@@ -158,7 +158,7 @@ export const removeAccount = mutation('identity.remove_account', {});
 /** Removes a bot of the caller's, as an account is removed. */
 export const removeBot = mutation('identity.remove_bot', { botId: pg.uuid });
 
-/** Sends a 6-digit code to a phone, to sign up (with a display name) or to log in. The answer is the same either way. */
+/** Sends a 6-digit code to a phone, to sign up (with a display name) or to sign in. The answer is the same either way. */
 export const requestCode = mutation('identity.request_code', {
   phone: pg.text,
   displayName: optional(pg.text),
