@@ -3,7 +3,7 @@
 -- (chat._message_links, accounts._export_parts).
 --
 --   foundation   roles, errors, time-ordered keys                                  (schema public)
---   identity     users, sign-up, sign-in, sessions, profiles                        (schema identity)
+--   identity     users, sign-up, sign-in, sessions, profiles                       (schema identity)
 --   events       what has happened, in a log; who may listen                       (schema events)
 --   access       maintenance, rate limits, feature flags                           (schema access)
 --   jobs         work that is done later: queues, tasks, schedules, runs            (schema jobs)
@@ -1015,15 +1015,23 @@ create function identity._argon2id(salt bytea) returns text
 language sql immutable parallel safe set search_path = ''
 return '$argon2id$v=19$m=19456,t=2,p=1$' || rtrim(encode(salt, 'base64'), '=');
 
+create function identity._check_phone(phone text) returns void
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if phone !~ '^\+[1-9][0-9]{6,14}$' then
+    raise exception using errcode = 'PT400', message = 'The phone number is not in E.164 form.', column = 'phone',
+      hint = 'Write it as + and digits only: +77011234567.';
+  end if;
+end;
+$$;
+
 create function identity.request_code(phone text, display_name text default null) returns identity.code_request
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   -- Guards.
-  if phone !~ '^\+[1-9][0-9]{6,14}$' then
-    raise exception using errcode = 'PT400', message = 'The phone number is not in E.164 form.', column = 'phone',
-      hint = 'Write it as + and digits only: +77011234567.';
-  end if;
+  perform identity._check_phone(phone);
   if display_name is not null and char_length(display_name) not between 2 and 100 then
     raise exception using errcode = 'PT400', column = 'display_name',
       message = 'A display name has 2 to 100 characters.';
@@ -1444,10 +1452,7 @@ as $$
 declare
   caller uuid := identity._require_own_session();
 begin
-  if phone !~ '^\+[1-9][0-9]{6,14}$' then
-    raise exception using errcode = 'PT400', message = 'The phone number is not in E.164 form.', column = 'phone',
-      hint = 'Write it as + and digits only: +77011234567.';
-  end if;
+  perform identity._check_phone(phone);
   if exists (
     select from identity.accounts as mine where mine.user_id = caller and mine.phone = request_phone_change.phone
   ) then
@@ -2088,6 +2093,11 @@ begin
   return true;
 end;
 $$;
+
+-- Whose right changes where it is everyone's: what events.publish takes for `rechecks`.
+create function events._everyone() returns uuid
+language sql immutable parallel safe
+return '00000000-0000-0000-0000-000000000000'::uuid;
 
 -- Everything that is followed goes through here, so it is one function, and short: calling another costs as much as
 -- writing the row. NOTIFY makes every commit of the cluster wait for one lock, so a writer notifies only where no
@@ -6093,7 +6103,7 @@ begin
       jsonb_build_object('organization_id', part ->> 'organization_id', tg_argv[0] || '_id', part ->> 'id'),
       rechecks => case
         when tg_op = 'UPDATE' and to_jsonb(old) -> 'permissions' is distinct from part -> 'permissions'
-          then '00000000-0000-0000-0000-000000000000'::uuid
+          then events._everyone()
       end
     );
   end if;
@@ -6143,7 +6153,7 @@ begin
   perform events.publish(
     'organization:' || new.id, 'organization_updated', jsonb_build_object('organization_id', new.id),
     rechecks => case
-      when old.closed_at is null and new.closed_at is not null then '00000000-0000-0000-0000-000000000000'::uuid
+      when old.closed_at is null and new.closed_at is not null then events._everyone()
     end
   );
   return null;
@@ -7044,20 +7054,23 @@ begin
 end;
 $$;
 
+-- How words of a language are stemmed.
+create function chat._text_config(language text) returns regconfig
+language sql immutable parallel safe
+return case language
+  when 'russian' then 'pg_catalog.russian'::regconfig
+  when 'english' then 'pg_catalog.english'::regconfig
+  when 'portuguese' then 'pg_catalog.portuguese'::regconfig
+  when 'spanish' then 'pg_catalog.spanish'::regconfig
+  when 'german' then 'pg_catalog.german'::regconfig
+  when 'french' then 'pg_catalog.french'::regconfig
+  else 'pg_catalog.simple'::regconfig
+end;
+
 create function chat._search_vector(language text, text text) returns tsvector
 language sql immutable parallel safe set search_path = ''
-return to_tsvector(
-  case language
-    when 'russian' then 'pg_catalog.russian'::regconfig
-    when 'english' then 'pg_catalog.english'::regconfig
-    when 'portuguese' then 'pg_catalog.portuguese'::regconfig
-    when 'spanish' then 'pg_catalog.spanish'::regconfig
-    when 'german' then 'pg_catalog.german'::regconfig
-    when 'french' then 'pg_catalog.french'::regconfig
-    else 'pg_catalog.simple'::regconfig
-  end,
-  coalesce(text, '')
-) || array_to_tsvector(chat._cjk_pairs(coalesce(text, '')));
+return to_tsvector(chat._text_config(language), coalesce(text, ''))
+  || array_to_tsvector(chat._cjk_pairs(coalesce(text, '')));
 
 -- The words of a question, stemmed as each language would: what it finds was stemmed by one of them. Each form once:
 -- Postgres takes what is said seven times for seven times as frequent, and plans for that. Null for no words.
@@ -7206,16 +7219,7 @@ declare
   words  text := trim(left(query, 200));
   place  integer;
   marked text := coalesce(ts_headline(
-    case message.language
-      when 'russian' then 'pg_catalog.russian'::regconfig
-      when 'english' then 'pg_catalog.english'::regconfig
-      when 'portuguese' then 'pg_catalog.portuguese'::regconfig
-      when 'spanish' then 'pg_catalog.spanish'::regconfig
-      when 'german' then 'pg_catalog.german'::regconfig
-      when 'french' then 'pg_catalog.french'::regconfig
-      else 'pg_catalog.simple'::regconfig
-    end,
-    said, chat._search_query(words),
+    chat._text_config(message.language), said, chat._search_query(words),
     format('StartSel=%s, StopSel=%s, MaxWords=40, MinWords=20', chr(2), chr(3))
   ), '');
 begin
@@ -8709,7 +8713,7 @@ begin
     -- Who listens to a public room without being in it hears no more; where they have bots, all are asked again.
     case when what = 'banned' then case
       when exists (select from identity.bots as bot where bot.owner_id = _tell_moderated.user_id)
-        then '00000000-0000-0000-0000-000000000000'
+        then events._everyone()
       else _tell_moderated.user_id
     end end
   );
@@ -9052,6 +9056,17 @@ begin
 end;
 $$;
 
+-- What a message says, or will say.
+create function chat._check_text(text text) returns void
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if text is null or text !~ '\S' or char_length(text) > 10000 then
+    raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
+  end if;
+end;
+$$;
+
 create function chat.send_message(
   channel_id uuid, text text, nonce text default null, reply_to_id uuid default null,
   kind chat.message_kind default 'text', metadata jsonb default '{}'
@@ -9070,9 +9085,7 @@ begin
   if channel.closed_at is not null then
     raise exception using errcode = 'PT409', message = 'The channel is closed.';
   end if;
-  if text is null or text !~ '\S' or char_length(text) > 10000 then
-    raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
-  end if;
+  perform chat._check_text(text);
   if kind in ('system', 'bot') then
     raise exception using errcode = 'PT403', message = 'Only the system and bots send such messages.', column = 'kind';
   end if;
@@ -9151,9 +9164,7 @@ begin
   if not chat._may(message.channel_id, 'write') then
     raise exception using errcode = 'PT403', message = 'You may not write in this room.';
   end if;
-  if edit_message.text is null or edit_message.text !~ '\S' or char_length(edit_message.text) > 10000 then
-    raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
-  end if;
+  perform chat._check_text(edit_message.text);
   if (select count(*) from chat.message_edits as known where known.message_id = message.id) >= 100 then
     raise exception using errcode = 'PT409', message = 'A message is edited 100 times at most.';
   end if;
@@ -9270,45 +9281,6 @@ begin
 end;
 $$;
 
--- The message, with its room's next number; null where it was imported before.
-create function chat._import_message(source text, channel chat.channels, item jsonb) returns chat.messages
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  ref    text := source || ':' || (item ->> 'user_id');
-  name   text := source || ':' || (item ->> 'message_id');
-  sender uuid;
-begin
-  if item ->> 'message_id' is null or item ->> 'user_id' is null then
-    raise exception using errcode = 'PT400', message = 'A message needs message_id and user_id.';
-  end if;
-  if coalesce(item ->> 'sent_at', '') !~ '^\d{4}-\d\d-\d\dT'
-    or (item ->> 'sent_at')::timestamptz
-      not between timestamptz '1990-01-01' and clock_timestamp() + interval '1 hour' then
-    raise exception using errcode = 'PT400', message = format('It cannot have been sent at %s.', item ->> 'sent_at');
-  end if;
-
-  -- Who said it: made when they are met first.
-  select known.id into sender from identity.users as known where known.external_ref = ref;
-  if sender is null then
-    insert into identity.users (username, display_name, external_ref)
-    values (identity._free_username(item ->> 'username'), item ->> 'username', ref)
-    on conflict (external_ref) where external_ref is not null do update set external_ref = excluded.external_ref
-    returning id into sender;
-  end if;
-  if exists (select from chat.nonces as used where used.sender_id = sender and used.nonce = name) then
-    return null;
-  end if;
-  insert into chat.members (channel_id, user_id, joined_at, joined_seq)
-  values (channel.id, sender, (item ->> 'sent_at')::timestamptz, channel.last_seq)
-  on conflict on constraint members_pkey do nothing;
-  return chat._insert_message(
-    channel, sender, 'text', nullif(trim(item ->> 'text', E' \t\r\n'), ''), name, null, '{}',
-    (item ->> 'sent_at')::timestamptz
-  );
-end;
-$$;
-
 -- The time of a message that is to be imported; null where it is none, or out of range.
 create function chat._import_time(item jsonb) returns timestamptz
 language plpgsql stable set search_path = ''
@@ -9324,6 +9296,43 @@ begin
   end;
 exception when data_exception then
   return null;
+end;
+$$;
+
+-- The message, with its room's next number; null where it was imported before.
+create function chat._import_message(source text, channel chat.channels, item jsonb) returns chat.messages
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  ref     text := source || ':' || (item ->> 'user_id');
+  name    text := source || ':' || (item ->> 'message_id');
+  sent_at timestamptz := chat._import_time(item);
+  sender  uuid;
+begin
+  if item ->> 'message_id' is null or item ->> 'user_id' is null then
+    raise exception using errcode = 'PT400', message = 'A message needs message_id and user_id.';
+  end if;
+  if sent_at is null then
+    raise exception using errcode = 'PT400', message = format('It cannot have been sent at %s.', item ->> 'sent_at');
+  end if;
+
+  -- Who said it: made when they are met first.
+  select known.id into sender from identity.users as known where known.external_ref = ref;
+  if sender is null then
+    insert into identity.users (username, display_name, external_ref)
+    values (identity._free_username(item ->> 'username'), item ->> 'username', ref)
+    on conflict (external_ref) where external_ref is not null do update set external_ref = excluded.external_ref
+    returning id into sender;
+  end if;
+  if exists (select from chat.nonces as used where used.sender_id = sender and used.nonce = name) then
+    return null;
+  end if;
+  insert into chat.members (channel_id, user_id, joined_at, joined_seq)
+  values (channel.id, sender, sent_at, channel.last_seq)
+  on conflict on constraint members_pkey do nothing;
+  return chat._insert_message(
+    channel, sender, 'text', nullif(trim(item ->> 'text', E' \t\r\n'), ''), name, null, '{}', sent_at
+  );
 end;
 $$;
 
@@ -9442,7 +9451,7 @@ begin
     -- Who is not a member may listen to a public room only.
     perform events.publish(
       'channel:' || new.id, 'channel_changed', jsonb_build_object('channel_id', new.id), new.event_seq,
-      case when old.is_public and not new.is_public then '00000000-0000-0000-0000-000000000000'::uuid end
+      case when old.is_public and not new.is_public then events._everyone() end
     );
   end if;
   return new;
@@ -12247,9 +12256,7 @@ create function chat._check_scheduled(text text, send_at timestamptz) returns vo
 language plpgsql stable set search_path = ''
 as $$
 begin
-  if text is null or text !~ '\S' or char_length(text) > 10000 then
-    raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
-  end if;
+  perform chat._check_text(text);
   if send_at is null or send_at <= now() or send_at > now() + interval '366 days' then
     raise exception using errcode = 'PT400', message = 'A message is sent later, within a year.', column = 'send_at';
   end if;
@@ -14625,6 +14632,11 @@ comment on view notifications._new is
 -- Functions: telling
 -- --------------------------------------------------------------------------------------------
 
+-- The recipient of what everyone is told: one row, however many they are.
+create function notifications._everyone() returns uuid
+language sql immutable parallel safe
+return '00000000-0000-0000-0000-000000000000'::uuid;
+
 -- For the functions of every section. Tells one person of something, unless they did it themselves, do not want to be
 -- told of that channel, or were told already (`key`); returns its id, or null. It takes the row that counts the events
 -- of the user: who tells several does so in the order of their ids, after the channel was locked.
@@ -14704,7 +14716,7 @@ returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  everyone constant uuid := '00000000-0000-0000-0000-000000000000';
+  everyone constant uuid := notifications._everyone();
   told integer;
   made uuid;
 begin
@@ -14768,7 +14780,7 @@ language plpgsql stable security definer set search_path = ''
 as $$
 declare
   caller   uuid := identity.require_user_id();
-  everyone constant uuid := '00000000-0000-0000-0000-000000000000';
+  everyone constant uuid := notifications._everyone();
   counts   notifications.notification_counts;
 begin
   select
@@ -14844,7 +14856,7 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   caller   uuid := identity.require_user_id();
-  everyone constant uuid := '00000000-0000-0000-0000-000000000000';
+  everyone constant uuid := notifications._everyone();
   changed  integer;
   copied   integer;
 begin
@@ -14944,7 +14956,7 @@ begin atomic
     select known.*
     from notifications.notifications as known
     where known.id = said.id and known.recipient_id = any (
-      array[(select identity.current_user_id()), '00000000-0000-0000-0000-000000000000'::uuid]
+      array[(select identity.current_user_id()), notifications._everyone()]
     )
     union all
     select known.*
@@ -15021,35 +15033,31 @@ create function notifications._tell_leaders() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  member chat.members := coalesce(new, old);
-  told   notifications.notification_type := case tg_op when 'INSERT' then 'user_joined' else 'user_left' end;
-  said   text := told || ':' || member.channel_id || ':' || member.user_id;
+  member  chat.members := coalesce(new, old);
+  told    notifications.notification_type := case tg_op when 'INSERT' then 'user_joined' else 'user_left' end;
+  said    text := told || ':' || member.channel_id || ':' || member.user_id;
+  leaders uuid[];
 begin
   if identity.current_user_id() is null
     or not exists (select from chat.channels where id = member.channel_id and kind = 'room') then
     return null;
   end if;
-  -- Who comes and goes all the time is told of once, as they did last.
-  delete from notifications.notifications as known
-  using (
+  leaders := array(
     select leader.user_id
     from chat.members as leader
     where leader.channel_id = member.channel_id and leader.role <= 'admin'
     order by leader.role, leader.user_id
     limit 20
-  ) as leader
-  where known.recipient_id = leader.user_id and known.key = said;
+  );
+  -- Who comes and goes all the time is told of once, as they did last.
+  delete from notifications.notifications as known
+  where known.recipient_id = any (leaders) and known.key = said;
   perform notifications._notify(
     leader.user_id, told, channel_id => member.channel_id, actor_id => member.user_id, key => said, quietly => true
   )
-  from (
-    select leader.user_id
-    from chat.members as leader
-    where leader.channel_id = member.channel_id and leader.role <= 'admin'
-    order by leader.role, leader.user_id
-    limit 20
-  ) as leader
-  where leader.user_id <> identity.current_user_id();
+  from unnest(leaders) with ordinality as leader (user_id, position)
+  where leader.user_id <> identity.current_user_id()
+  order by leader.position;
   return null;
 end;
 $$;
@@ -15114,7 +15122,7 @@ create trigger forget_notifications_of_deleted after delete on identity.users
 alter table notifications.notifications enable row level security;
 create policy members_see_what_they_are_told on notifications.notifications for select to member
   using (
-    recipient_id = any (array[(select identity.current_user_id()), '00000000-0000-0000-0000-000000000000'::uuid])
+    recipient_id = any (array[(select identity.current_user_id()), notifications._everyone()])
     and (
       recipient_id = (select identity.current_user_id())
       or (
@@ -15138,7 +15146,7 @@ revoke execute on all functions in schema notifications from public;
 grant execute on function notifications.new_messages, notifications.my_notification_settings to member;
 grant execute on function notifications.notification_counts, notifications.set_notifications to member;
 grant execute on function notifications.mark_notifications_read, notifications.mark_everything_read to member;
-grant execute on function notifications.listen to member;
+grant execute on function notifications.listen, notifications._everyone to member;
 grant execute on function notifications.notification_events, notifications.new_message_events to member;
 grant execute on function notifications.send_alert to operator, service;
 
@@ -15230,6 +15238,11 @@ create table presence.visibilities (
 );
 comment on table presence.visibilities is 'Who may see whether a user is there.';
 
+-- Who has said nothing for so long is gone; clients speak every 30 seconds.
+create function presence._timeout() returns interval
+language sql immutable parallel safe
+return interval '90 seconds';
+
 -- --------------------------------------------------------------------------------------------
 -- Views: what the caller sees
 -- --------------------------------------------------------------------------------------------
@@ -15257,7 +15270,7 @@ comment on view presence._hidden is
 create view presence._seen as
 select there.user_id, there.status, there.started_at
 from presence.sessions as there
-where there.beat_at > now() - interval '90 seconds'
+where there.beat_at > now() - presence._timeout()
   and not exists (select from presence._hidden as hidden where hidden.user_id = there.user_id);
 comment on view presence._seen is
   'Who is there, as far as the caller may see it.
@@ -15267,11 +15280,6 @@ comment on view presence._seen is
 -- --------------------------------------------------------------------------------------------
 -- Functions: time
 -- --------------------------------------------------------------------------------------------
-
--- Who has said nothing for so long is gone; clients speak every 30 seconds. As in presence._seen.
-create function presence._timeout() returns interval
-language sql immutable parallel safe
-return interval '90 seconds';
 
 -- When a day begins: where clocks go back over midnight it comes twice, and Postgres would take the second.
 create function presence._day_begins(day date, zone text) returns timestamptz
@@ -15597,7 +15605,7 @@ begin
   perform events.publish(
     'user:' || caller, 'presence_visibility_changed',
     jsonb_build_object('visible_to', set_presence_visibility.visible_to),
-    rechecks => '00000000-0000-0000-0000-000000000000'
+    rechecks => events._everyone()
   );
   return visible_to;
 end;
@@ -15714,6 +15722,7 @@ grant select on presence._seen, presence._hidden to member;
 
 revoke execute on all functions in schema presence from public;
 grant execute on function presence._record to plinth_server;
+grant execute on function presence._timeout to member;
 grant execute on function presence.set_presence, presence.set_presence_visibility to member;
 grant execute on function presence.my_presence_visibility, presence.online_days to member;
 grant execute on function presence.status, presence.last_seen_at, presence.online_members to member;
