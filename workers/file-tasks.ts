@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { connected } from '../functions/connection.ts';
+import { asOwner, connected } from '../functions/connection.ts';
 import { openFileWork } from '../functions/files.ts';
 import { NotTaken, takeIn } from '../functions/intake.ts';
 import { isRefusal } from '../functions/refusal.ts';
@@ -14,7 +14,7 @@ function withFiles<Result>(
   act: (files: FileWork, storage: Storage) => Promise<Result>,
 ): Promise<Result> {
   const storage = openStorage(settings.fileStorage, settings);
-  return connected(databaseUrl, (client) => act(openFileWork(client), storage));
+  return connected(asOwner(databaseUrl), (client) => act(openFileWork(client), storage));
 }
 
 const uploadPayload = z.strictObject({ upload_id: z.uuid() });

@@ -249,6 +249,20 @@ for (const kind of kinds) {
       t.match(await answered, { state: 'DONE', problem: null });
     });
 
+    t.test('its worker acts as plinth_owner, whoever it logs in as', async (t) => {
+      const { id, url } = await begin(5);
+      await put(url, 'owner');
+      await sql('create table files.actors (name text)');
+      await sql('grant insert on files.actors to public');
+      await sql(`create function files.note_actor() returns trigger language plpgsql as
+        $$ begin insert into files.actors values (current_user); return new; end $$`);
+      await sql(`create trigger note_actor before insert on files.leftovers
+        for each row when (new.stored like 'content/%') execute function files.note_actor()`);
+      t.match(await complete(id), { state: 'DONE' });
+      await sql('drop trigger note_actor on files.leftovers');
+      t.strictSame(await sql('select name from files.actors'), [{ name: 'plinth_owner' }]);
+    });
+
     t.test('one that could not be checked within a day is given up, and its owner told', async (t) => {
       const { id } = await begin(5);
       await sql(
