@@ -1,7 +1,9 @@
--- Plinth: the whole application. Read from top to bottom; each section stands only on those above it.
+-- Plinth: the whole application. Read from top to bottom; each section stands on those above it. What is looked up only
+-- when it runs may name what stands below: bodies in PL/pgSQL, and two lists that are read for what is there
+-- (chat._message_links, accounts._export_parts).
 --
 --   foundation   roles, errors, time-ordered keys                                  (schema public)
---   identity     users, sign-up, log-in, sessions, profiles                        (schema identity)
+--   identity     users, sign-up, sign-in, sessions, profiles                       (schema identity)
 --   events       what has happened, in a log; who may listen                       (schema events)
 --   access       maintenance, rate limits, feature flags                           (schema access)
 --   jobs         work that is done later: queues, tasks, schedules, runs            (schema jobs)
@@ -289,7 +291,7 @@ revoke execute on function
 grant select on public.error_codes to plinth_server;
 
 -- ============================================================================================
--- identity: users, sign-up, log-in, sessions, profiles
+-- identity: users, sign-up, sign-in, sessions, profiles
 -- ============================================================================================
 
 create schema identity;
@@ -315,7 +317,9 @@ comment on type identity.code_purpose is 'What a code is for: it is good for not
 
 create type identity.bot_scope as enum ('send', 'manage');
 comment on type identity.bot_scope is
-  'What a token of a bot lets it do beside reading: send and change messages; make rooms, and bring people in and out.';
+  'What a token of a bot lets it do beside reading. `SEND`: sends and changes messages. `MANAGE`: makes rooms, joins and
+leaves, brings people in and out, and governs: settings, rights, mutes, bans, invitations, links, retention,
+organizations.';
 
 create domain identity.delivery as jsonb;
 comment on domain identity.delivery is
@@ -363,7 +367,7 @@ comment on column identity.users.avatar_url   is 'The address of their picture.'
 comment on column identity.users.location     is 'Where they say they are.';
 comment on column identity.users.website      is 'The address of their own page.';
 comment on column identity.users.last_seen_at is
-  'When they were last active; null for never. presence.last_seen_at shows it to whom they let see it.
+  'When they last opened or refreshed a session; null for never. presence.last_seen_at shows it to whom they let see it.
 
 @hide';
 comment on column identity.users.removed_at   is 'When the account was removed; null while it is in use.';
@@ -373,7 +377,7 @@ comment on column identity.users.external_ref is 'Where they were imported from,
 comment on column identity.users.searched     is 'What search_users looks in.
 
 @hide';
-comment on column identity.users.hides_seen   is 'Whether not everyone may see when they were last active.
+comment on column identity.users.hides_seen   is 'Whether not everyone may see their `lastSeenAt`.
 
 @hide';
 
@@ -945,7 +949,7 @@ comment on function identity.revoke_sessions is
 @notNull';
 
 -- --------------------------------------------------------------------------------------------
--- Functions: sign-up and log-in
+-- Functions: sign-up and sign-in
 -- --------------------------------------------------------------------------------------------
 
 create function identity._free_username(wanted text) returns text
@@ -1015,15 +1019,23 @@ create function identity._argon2id(salt bytea) returns text
 language sql immutable parallel safe set search_path = ''
 return '$argon2id$v=19$m=19456,t=2,p=1$' || rtrim(encode(salt, 'base64'), '=');
 
+create function identity._check_phone(phone text) returns void
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if phone !~ '^\+[1-9][0-9]{6,14}$' then
+    raise exception using errcode = 'PT400', message = 'The phone number is not in E.164 form.', column = 'phone',
+      hint = 'Write it as + and digits only: +77011234567.';
+  end if;
+end;
+$$;
+
 create function identity.request_code(phone text, display_name text default null) returns identity.code_request
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   -- Guards.
-  if phone !~ '^\+[1-9][0-9]{6,14}$' then
-    raise exception using errcode = 'PT400', message = 'The phone number is not in E.164 form.', column = 'phone',
-      hint = 'Write it as + and digits only: +77011234567.';
-  end if;
+  perform identity._check_phone(phone);
   if display_name is not null and char_length(display_name) not between 2 and 100 then
     raise exception using errcode = 'PT400', column = 'display_name',
       message = 'A display name has 2 to 100 characters.';
@@ -1037,7 +1049,7 @@ begin
 end;
 $$;
 comment on function identity.request_code is
-  'Sends a 6-digit code to a phone, to sign up (with a display name) or to log in. The answer is the same either way.
+  'Sends a 6-digit code to a phone, to sign up (with a display name) or to sign in. The answer is the same either way.
 
 @notNull';
 
@@ -1102,7 +1114,7 @@ begin
   if exists (select from identity.accounts as known where lower(known.email) = address) then
     request := identity._send_code(
       address, display_name, username, password,
-      'Someone tried to sign up with your address. You have an account already: log in with your password.'
+      'Someone tried to sign up with your address. You have an account already: sign in with your password.'
     );
     update identity.codes as pending
     set hash = sha256(convert_to(gen_random_uuid()::text, 'UTF8'))
@@ -1444,10 +1456,7 @@ as $$
 declare
   caller uuid := identity._require_own_session();
 begin
-  if phone !~ '^\+[1-9][0-9]{6,14}$' then
-    raise exception using errcode = 'PT400', message = 'The phone number is not in E.164 form.', column = 'phone',
-      hint = 'Write it as + and digits only: +77011234567.';
-  end if;
+  perform identity._check_phone(phone);
   if exists (
     select from identity.accounts as mine where mine.user_id = caller and mine.phone = request_phone_change.phone
   ) then
@@ -2088,6 +2097,11 @@ begin
   return true;
 end;
 $$;
+
+-- Whose right changes where it is everyone's: what events.publish takes for `rechecks`.
+create function events._everyone() returns uuid
+language sql immutable parallel safe
+return '00000000-0000-0000-0000-000000000000'::uuid;
 
 -- Everything that is followed goes through here, so it is one function, and short: calling another costs as much as
 -- writing the row. NOTIFY makes every commit of the cluster wait for one lock, so a writer notifies only where no
@@ -4178,7 +4192,7 @@ grant execute on function jobs.listen_to_run, jobs.run_events to member, service
 -- ============================================================================================
 -- organizations: members, roles, departments, positions, proxies
 -- ============================================================================================
--- Whether someone may do an action on a kind of resource is answered in one place, organizations._authority: by the
+-- Whether someone may do an action on a kind of resource is answered in one place, organizations._authorities: by the
 -- role that they have now, or by a proxy of someone whose role allows it. Every change takes the lock of the
 -- organization's row first, so that limits, the tree of departments and who owns it hold when two come at once; who
 -- also needs the row of a user takes that before.
@@ -4916,7 +4930,7 @@ begin
     end if;
   end if;
   if (select count(*) from organizations.memberships as known where known.user_id = _admit.user_id) >= 100 then
-    raise exception using errcode = 'PT409', message = 'A person is in at most 100 organizations.';
+    raise exception using errcode = 'PT409', message = 'A user is in at most 100 organizations.';
   end if;
   insert into organizations.memberships (organization_id, user_id, role_id, given_by, ends_at)
   values (place.id, _admit.user_id, _admit.role_id, _admit.given_by, _admit.ends_at)
@@ -4937,7 +4951,7 @@ begin
   -- Guards. The lock of the user makes two of theirs take turns.
   perform from identity.users as person where person.id = caller for no key update;
   if (select count(*) from organizations.organizations as known where known.owner_id = caller) >= 20 then
-    raise exception using errcode = 'PT409', message = 'A person owns at most 20 organizations.';
+    raise exception using errcode = 'PT409', message = 'A user owns at most 20 organizations.';
   end if;
 
   insert into organizations.organizations (name, description, member_limit, owner_id)
@@ -5037,7 +5051,7 @@ begin
     return place;
   end if;
   if (select count(*) from organizations.organizations as known where known.owner_id = heir) >= 20 then
-    raise exception using errcode = 'PT409', message = 'A person owns at most 20 organizations.', column = 'user_id';
+    raise exception using errcode = 'PT409', message = 'A user owns at most 20 organizations.', column = 'user_id';
   end if;
 
   perform organizations._hand_over(place.id, caller, heir);
@@ -5828,7 +5842,7 @@ begin
     where known.organization_id = place.id and known.agent_id = grant_proxy.agent_id
   ) >= 100 then
     raise exception using errcode = 'PT409',
-      message = 'A person has at most 100 proxies on either side, those that ended in the last 30 days included.';
+      message = 'A user has at most 100 proxies on either side, those that ended in the last 30 days included.';
   end if;
 
   insert into organizations.proxies (organization_id, principal_id, agent_id, permissions, given_by, starts_at, ends_at)
@@ -6093,7 +6107,7 @@ begin
       jsonb_build_object('organization_id', part ->> 'organization_id', tg_argv[0] || '_id', part ->> 'id'),
       rechecks => case
         when tg_op = 'UPDATE' and to_jsonb(old) -> 'permissions' is distinct from part -> 'permissions'
-          then '00000000-0000-0000-0000-000000000000'::uuid
+          then events._everyone()
       end
     );
   end if;
@@ -6143,7 +6157,7 @@ begin
   perform events.publish(
     'organization:' || new.id, 'organization_updated', jsonb_build_object('organization_id', new.id),
     rechecks => case
-      when old.closed_at is null and new.closed_at is not null then '00000000-0000-0000-0000-000000000000'::uuid
+      when old.closed_at is null and new.closed_at is not null then events._everyone()
     end
   );
   return null;
@@ -7044,20 +7058,23 @@ begin
 end;
 $$;
 
+-- How words of a language are stemmed.
+create function chat._text_config(language text) returns regconfig
+language sql immutable parallel safe
+return case language
+  when 'russian' then 'pg_catalog.russian'::regconfig
+  when 'english' then 'pg_catalog.english'::regconfig
+  when 'portuguese' then 'pg_catalog.portuguese'::regconfig
+  when 'spanish' then 'pg_catalog.spanish'::regconfig
+  when 'german' then 'pg_catalog.german'::regconfig
+  when 'french' then 'pg_catalog.french'::regconfig
+  else 'pg_catalog.simple'::regconfig
+end;
+
 create function chat._search_vector(language text, text text) returns tsvector
 language sql immutable parallel safe set search_path = ''
-return to_tsvector(
-  case language
-    when 'russian' then 'pg_catalog.russian'::regconfig
-    when 'english' then 'pg_catalog.english'::regconfig
-    when 'portuguese' then 'pg_catalog.portuguese'::regconfig
-    when 'spanish' then 'pg_catalog.spanish'::regconfig
-    when 'german' then 'pg_catalog.german'::regconfig
-    when 'french' then 'pg_catalog.french'::regconfig
-    else 'pg_catalog.simple'::regconfig
-  end,
-  coalesce(text, '')
-) || array_to_tsvector(chat._cjk_pairs(coalesce(text, '')));
+return to_tsvector(chat._text_config(language), coalesce(text, ''))
+  || array_to_tsvector(chat._cjk_pairs(coalesce(text, '')));
 
 -- The words of a question, stemmed as each language would: what it finds was stemmed by one of them. Each form once:
 -- Postgres takes what is said seven times for seven times as frequent, and plans for that. Null for no words.
@@ -7089,12 +7106,12 @@ return case
   )
 end;
 
--- The place that says what a file is to a search.
+-- What has a file, to a search: the kind says it, but for messages of bots.
 create function chat._has_file(message chat.messages) returns boolean
 language sql immutable
 return message.kind in ('image', 'file');
 
--- That of a bot does not say it.
+-- The kind of a bot's message is bot, whatever it sends: what is attached says it.
 create function chat._bot_has_file(message_id uuid) returns boolean
 language plpgsql stable set search_path = ''
 as $$
@@ -7206,16 +7223,7 @@ declare
   words  text := trim(left(query, 200));
   place  integer;
   marked text := coalesce(ts_headline(
-    case message.language
-      when 'russian' then 'pg_catalog.russian'::regconfig
-      when 'english' then 'pg_catalog.english'::regconfig
-      when 'portuguese' then 'pg_catalog.portuguese'::regconfig
-      when 'spanish' then 'pg_catalog.spanish'::regconfig
-      when 'german' then 'pg_catalog.german'::regconfig
-      when 'french' then 'pg_catalog.french'::regconfig
-      else 'pg_catalog.simple'::regconfig
-    end,
-    said, chat._search_query(words),
+    chat._text_config(message.language), said, chat._search_query(words),
     format('StartSel=%s, StopSel=%s, MaxWords=40, MinWords=20', chr(2), chr(3))
   ), '');
 begin
@@ -7566,13 +7574,7 @@ declare
 begin
   -- Held before the room, as a removal of the account does: it is either gone already, or sees the membership.
   perform from identity.users as person where person.id = add_member.user_id for share;
-  channel := chat._lock_channel(channel_id);
-  if channel.kind <> 'room' then
-    raise exception using errcode = 'PT409', message = 'Only a room takes more members.';
-  end if;
-  if not chat._may(channel.id, 'add') then
-    raise exception using errcode = 'PT403', message = 'Only an owner or admin of the room adds members.';
-  end if;
+  channel := chat._lock_room(channel_id, 'add');
   if not exists (select from identity.users where id = add_member.user_id and removed_at is null) then
     raise exception using errcode = 'PT404', message = 'There is no such user.', column = 'user_id';
   end if;
@@ -7903,7 +7905,7 @@ comment on function chat.room_password_salt is
 
 -- Asked before the hash is paid for.
 create function chat.new_room_password_salt(channel_id uuid) returns text
-language plpgsql stable security definer set search_path = ''
+language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform identity.require_user_id();
@@ -8258,7 +8260,12 @@ begin
   end if;
   if (
     select count(*)
-    from (select from chat.room_invitations as known where known.channel_id = channel.id limit 1000) as pending
+    from (
+      select
+      from chat.room_invitations as known
+      where known.channel_id = channel.id and known.declined_at is null and known.expires_at > now
+      limit 1000
+    ) as pending
   ) >= 1000 then
     raise exception using errcode = 'PT409', message = 'A room has at most 1,000 invitations that wait.';
   end if;
@@ -8520,12 +8527,18 @@ begin
   end if;
   if (
     select count(*)
-    from (select from chat.join_requests as known where known.channel_id = channel.id limit 1000) as pending
+    from (
+      select from chat.join_requests as known where known.channel_id = channel.id and known.declined_at is null
+      limit 1000
+    ) as pending
   ) >= 1000 then
     raise exception using errcode = 'PT409', message = 'A room has at most 1,000 requests that wait.';
   end if;
   if (
-    select count(*) from (select from chat.join_requests as known where known.user_id = caller limit 100) as pending
+    select count(*)
+    from (
+      select from chat.join_requests as known where known.user_id = caller and known.declined_at is null limit 100
+    ) as pending
   ) >= 100 then
     raise exception using errcode = 'PT409', message = 'You wait for 100 rooms already.';
   end if;
@@ -8704,7 +8717,7 @@ begin
     -- Who listens to a public room without being in it hears no more; where they have bots, all are asked again.
     case when what = 'banned' then case
       when exists (select from identity.bots as bot where bot.owner_id = _tell_moderated.user_id)
-        then '00000000-0000-0000-0000-000000000000'
+        then events._everyone()
       else _tell_moderated.user_id
     end end
   );
@@ -9047,6 +9060,17 @@ begin
 end;
 $$;
 
+-- What a message says, or will say.
+create function chat._check_text(text text) returns void
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if text is null or text !~ '\S' or char_length(text) > 10000 then
+    raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
+  end if;
+end;
+$$;
+
 create function chat.send_message(
   channel_id uuid, text text, nonce text default null, reply_to_id uuid default null,
   kind chat.message_kind default 'text', metadata jsonb default '{}'
@@ -9065,9 +9089,7 @@ begin
   if channel.closed_at is not null then
     raise exception using errcode = 'PT409', message = 'The channel is closed.';
   end if;
-  if text is null or text !~ '\S' or char_length(text) > 10000 then
-    raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
-  end if;
+  perform chat._check_text(text);
   if kind in ('system', 'bot') then
     raise exception using errcode = 'PT403', message = 'Only the system and bots send such messages.', column = 'kind';
   end if;
@@ -9114,31 +9136,39 @@ begin
 end;
 $$;
 
+-- The message, its channel locked, for a member of an open channel who is not muted there. The right to write is
+-- another question: who only reads may react.
+create function chat._lock_to_react(message_id uuid) returns chat.messages
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  message chat.messages := chat._lock_message(message_id);
+begin
+  if (select channel.closed_at from chat.channels as channel where channel.id = message.channel_id) is not null then
+    raise exception using errcode = 'PT409', message = 'The channel is closed.';
+  end if;
+  if chat._is_muted(message.channel_id, identity.current_user_id()) then
+    raise exception using errcode = 'PT403', message = 'You are muted in this room.';
+  end if;
+  return message;
+end;
+$$;
+
 create function chat.edit_message(id uuid, text text) returns chat.messages
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   caller  uuid := identity.require_user_id();
-  message chat.messages := chat._lock_message(id);
+  message chat.messages := chat._lock_to_react(id);
 begin
   -- Guards.
   if message.sender_id is distinct from caller then
     raise exception using errcode = 'PT403', message = 'Only its sender edits a message.';
   end if;
-  if chat._is_muted(message.channel_id, caller) then
-    raise exception using errcode = 'PT403', message = 'You are muted in this room.';
-  end if;
   if not chat._may(message.channel_id, 'write') then
     raise exception using errcode = 'PT403', message = 'You may not write in this room.';
   end if;
-  if exists (
-    select from chat.channels as channel where channel.id = message.channel_id and channel.closed_at is not null
-  ) then
-    raise exception using errcode = 'PT409', message = 'The channel is closed.';
-  end if;
-  if edit_message.text is null or edit_message.text !~ '\S' or char_length(edit_message.text) > 10000 then
-    raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
-  end if;
+  perform chat._check_text(edit_message.text);
   if (select count(*) from chat.message_edits as known where known.message_id = message.id) >= 100 then
     raise exception using errcode = 'PT409', message = 'A message is edited 100 times at most.';
   end if;
@@ -9255,45 +9285,6 @@ begin
 end;
 $$;
 
--- The message, with its room's next number; null where it was imported before.
-create function chat._import_message(source text, channel chat.channels, item jsonb) returns chat.messages
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  ref    text := source || ':' || (item ->> 'user_id');
-  name   text := source || ':' || (item ->> 'message_id');
-  sender uuid;
-begin
-  if item ->> 'message_id' is null or item ->> 'user_id' is null then
-    raise exception using errcode = 'PT400', message = 'A message needs message_id and user_id.';
-  end if;
-  if coalesce(item ->> 'sent_at', '') !~ '^\d{4}-\d\d-\d\dT'
-    or (item ->> 'sent_at')::timestamptz
-      not between timestamptz '1990-01-01' and clock_timestamp() + interval '1 hour' then
-    raise exception using errcode = 'PT400', message = format('It cannot have been sent at %s.', item ->> 'sent_at');
-  end if;
-
-  -- Who said it: made when they are met first.
-  select known.id into sender from identity.users as known where known.external_ref = ref;
-  if sender is null then
-    insert into identity.users (username, display_name, external_ref)
-    values (identity._free_username(item ->> 'username'), item ->> 'username', ref)
-    on conflict (external_ref) where external_ref is not null do update set external_ref = excluded.external_ref
-    returning id into sender;
-  end if;
-  if exists (select from chat.nonces as used where used.sender_id = sender and used.nonce = name) then
-    return null;
-  end if;
-  insert into chat.members (channel_id, user_id, joined_at, joined_seq)
-  values (channel.id, sender, (item ->> 'sent_at')::timestamptz, channel.last_seq)
-  on conflict on constraint members_pkey do nothing;
-  return chat._insert_message(
-    channel, sender, 'text', nullif(trim(item ->> 'text', E' \t\r\n'), ''), name, null, '{}',
-    (item ->> 'sent_at')::timestamptz
-  );
-end;
-$$;
-
 -- The time of a message that is to be imported; null where it is none, or out of range.
 create function chat._import_time(item jsonb) returns timestamptz
 language plpgsql stable set search_path = ''
@@ -9309,6 +9300,43 @@ begin
   end;
 exception when data_exception then
   return null;
+end;
+$$;
+
+-- The message, with its room's next number; null where it was imported before.
+create function chat._import_message(source text, channel chat.channels, item jsonb) returns chat.messages
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  ref     text := source || ':' || (item ->> 'user_id');
+  name    text := source || ':' || (item ->> 'message_id');
+  sent_at timestamptz := chat._import_time(item);
+  sender  uuid;
+begin
+  if item ->> 'message_id' is null or item ->> 'user_id' is null then
+    raise exception using errcode = 'PT400', message = 'A message needs message_id and user_id.';
+  end if;
+  if sent_at is null then
+    raise exception using errcode = 'PT400', message = format('It cannot have been sent at %s.', item ->> 'sent_at');
+  end if;
+
+  -- Who said it: made when they are met first.
+  select known.id into sender from identity.users as known where known.external_ref = ref;
+  if sender is null then
+    insert into identity.users (username, display_name, external_ref)
+    values (identity._free_username(item ->> 'username'), item ->> 'username', ref)
+    on conflict (external_ref) where external_ref is not null do update set external_ref = excluded.external_ref
+    returning id into sender;
+  end if;
+  if exists (select from chat.nonces as used where used.sender_id = sender and used.nonce = name) then
+    return null;
+  end if;
+  insert into chat.members (channel_id, user_id, joined_at, joined_seq)
+  values (channel.id, sender, sent_at, channel.last_seq)
+  on conflict on constraint members_pkey do nothing;
+  return chat._insert_message(
+    channel, sender, 'text', nullif(trim(item ->> 'text', E' \t\r\n'), ''), name, null, '{}', sent_at
+  );
 end;
 $$;
 
@@ -9427,7 +9455,7 @@ begin
     -- Who is not a member may listen to a public room only.
     perform events.publish(
       'channel:' || new.id, 'channel_changed', jsonb_build_object('channel_id', new.id), new.event_seq,
-      case when old.is_public and not new.is_public then '00000000-0000-0000-0000-000000000000'::uuid end
+      case when old.is_public and not new.is_public then events._everyone() end
     );
   end if;
   return new;
@@ -11937,30 +11965,13 @@ $$;
 -- Functions: reactions, pins, forwards
 -- --------------------------------------------------------------------------------------------
 
--- The message, its channel locked, for one who may write there.
-create function chat._lock_for_writing(message_id uuid) returns chat.messages
-language plpgsql volatile set search_path = ''
-as $$
-declare
-  message chat.messages := chat._lock_message(message_id);
-begin
-  if (select channel.closed_at from chat.channels as channel where channel.id = message.channel_id) is not null then
-    raise exception using errcode = 'PT409', message = 'The channel is closed.';
-  end if;
-  if chat._is_muted(message.channel_id, identity.current_user_id()) then
-    raise exception using errcode = 'PT403', message = 'You are muted in this room.';
-  end if;
-  return message;
-end;
-$$;
-
 create function chat.add_reaction(message_id uuid, emoji text) returns chat.messages
 language plpgsql volatile security definer set search_path = ''
 as $$
 #variable_conflict use_column
 declare
   caller  uuid := identity.require_user_id();
-  message chat.messages := chat._lock_for_writing(message_id);
+  message chat.messages := chat._lock_to_react(message_id);
 begin
   -- The channel's lock makes the number of kinds hold still.
   if not exists (
@@ -12013,7 +12024,7 @@ create function chat._lock_for_pinning(message_id uuid) returns chat.messages
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  message chat.messages := chat._lock_for_writing(message_id);
+  message chat.messages := chat._lock_to_react(message_id);
 begin
   if chat._caller_role(message.channel_id) > 'moderator'
     and (select channel.kind from chat.channels as channel where channel.id = message.channel_id) = 'room' then
@@ -12249,9 +12260,7 @@ create function chat._check_scheduled(text text, send_at timestamptz) returns vo
 language plpgsql stable set search_path = ''
 as $$
 begin
-  if text is null or text !~ '\S' or char_length(text) > 10000 then
-    raise exception using errcode = 'PT400', message = 'A message has 1 to 10,000 characters.', column = 'text';
-  end if;
+  perform chat._check_text(text);
   if send_at is null or send_at <= now() or send_at > now() + interval '366 days' then
     raise exception using errcode = 'PT400', message = 'A message is sent later, within a year.', column = 'send_at';
   end if;
@@ -12408,9 +12417,9 @@ begin
       scheduled.channel_id, scheduled.text, 'scheduled:' || scheduled.id, scheduled.reply_to_id
     );
   exception
-    -- What time does not heal. Anything else is tried again by the job.
+    -- What time does not heal. Anything else, and slow mode, is tried again by the job.
     when others then
-      if sqlstate !~ '^(PT4|22|23)' then
+      if sqlstate = 'PT429' or sqlstate !~ '^(PT4|22|23)' then
         raise;
       end if;
       reason := sqlerrm;
@@ -12548,7 +12557,10 @@ begin
   perform chat._note_months();
   for month in select known.* from chat.known_months as known where known.gone_at is not null order by known.lower loop
     for link in
-      select known.* from chat._message_links as known where known.loses is not null order by known.position
+      select known.*
+      from chat._message_links as known
+      where known.loses is not null and to_regclass(known.named) is not null
+      order by known.position
     loop
       execute format(
         case link.loses when 'row' then 'delete from %1$s' else 'update %1$s set %2$I = null' end
@@ -12679,7 +12691,10 @@ declare
   link record;
 begin
   for link in
-    select known.* from chat._message_links as known where known.loses is not null order by known.position
+    select known.*
+    from chat._message_links as known
+    where known.loses is not null and to_regclass(known.named) is not null
+    order by known.position
   loop
     execute case link.loses
       when 'row' then format(
@@ -12935,7 +12950,7 @@ comment on column accounts.exports.kind        is
 comment on column accounts.exports.format      is 'How it is written: `jsonl`, `csv` or `xlsx`.';
 comment on column accounts.exports.criteria    is 'Which rows it has, where not all.';
 comment on column accounts.exports.nonce       is 'The name that the client gave it: asked for again, it is the same.';
-comment on column accounts.exports.run_id      is 'The job that makes it: follow it by `runEvents`.';
+comment on column accounts.exports.run_id      is 'The run that makes it: follow it by `runEvents`.';
 comment on column accounts.exports.created_at  is 'When it was asked for.';
 comment on column accounts.exports.finished_at is 'When it was finished; null until then.';
 comment on column accounts.exports.file        is
@@ -13914,9 +13929,9 @@ begin
       cross join lateral unnest(index.indkey::smallint[]) with ordinality as key (number, position)
       join pg_catalog.pg_attribute as attribute
         on attribute.attrelid = index.indrelid and attribute.attnum = key.number
-      where index.indrelid = listed.named::regclass and index.indisprimary
+      where index.indrelid = to_regclass(listed.named) and index.indisprimary
     ) as keys
-    where listed.position >= (past ->> 'part')::integer
+    where to_regclass(listed.named) is not null and listed.position >= (past ->> 'part')::integer
     order by listed.position
   loop
     for item in
@@ -14240,7 +14255,7 @@ create table webhooks.webhooks (
   )
 );
 comment on table  webhooks.webhooks              is
-  'An address that is told what happens in a channel, as long as its owner may read there.
+  'An address that is told what happens in a channel, as long as its owner is in it.
 
 @order id desc';
 comment on column webhooks.webhooks.id           is 'The key; rises with time.';
@@ -14298,7 +14313,7 @@ begin
   if (
     select count(*) from webhooks.webhooks as known where known.channel_id = channel.id and known.owner_id = caller
   ) >= 3 then
-    raise exception using errcode = 'PT409', message = 'One person has 3 webhooks in a channel at most.';
+    raise exception using errcode = 'PT409', message = 'A user has 3 webhooks in a channel at most.';
   end if;
   insert into webhooks.webhooks as known (channel_id, owner_id, url, types)
   values (channel.id, caller, create_webhook.url, create_webhook.types)
@@ -14311,7 +14326,7 @@ end;
 $$;
 comment on function webhooks.create_webhook is
   'Has the events of a channel that the caller is in sent to an address: of some `types`, or all. 10 a channel, 3
-of them of one person, 20 a user.
+of them of one user, 20 a user in all.
 
 @notNull';
 
@@ -14621,6 +14636,11 @@ comment on view notifications._new is
 -- Functions: telling
 -- --------------------------------------------------------------------------------------------
 
+-- The recipient of what everyone is told: one row, however many they are.
+create function notifications._everyone() returns uuid
+language sql immutable parallel safe
+return '00000000-0000-0000-0000-000000000000'::uuid;
+
 -- For the functions of every section. Tells one person of something, unless they did it themselves, do not want to be
 -- told of that channel, or were told already (`key`); returns its id, or null. It takes the row that counts the events
 -- of the user: who tells several does so in the order of their ids, after the channel was locked.
@@ -14700,12 +14720,12 @@ returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  everyone constant uuid := '00000000-0000-0000-0000-000000000000';
+  everyone constant uuid := notifications._everyone();
   told integer;
   made uuid;
 begin
   if user_ids is not null and coalesce(cardinality(user_ids), 0) not between 1 and 1000 then
-    raise exception using errcode = 'PT400', message = 'Name 1 to 1,000 users, or nobody to tell all.',
+    raise exception using errcode = 'PT400', message = 'Name 1 to 1,000 users, or leave `userIds` out to tell all.',
       column = 'user_ids';
   end if;
   if user_ids is not null then
@@ -14764,7 +14784,7 @@ language plpgsql stable security definer set search_path = ''
 as $$
 declare
   caller   uuid := identity.require_user_id();
-  everyone constant uuid := '00000000-0000-0000-0000-000000000000';
+  everyone constant uuid := notifications._everyone();
   counts   notifications.notification_counts;
 begin
   select
@@ -14840,7 +14860,7 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   caller   uuid := identity.require_user_id();
-  everyone constant uuid := '00000000-0000-0000-0000-000000000000';
+  everyone constant uuid := notifications._everyone();
   changed  integer;
   copied   integer;
 begin
@@ -14940,7 +14960,7 @@ begin atomic
     select known.*
     from notifications.notifications as known
     where known.id = said.id and known.recipient_id = any (
-      array[(select identity.current_user_id()), '00000000-0000-0000-0000-000000000000'::uuid]
+      array[(select identity.current_user_id()), notifications._everyone()]
     )
     union all
     select known.*
@@ -15017,35 +15037,31 @@ create function notifications._tell_leaders() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  member chat.members := coalesce(new, old);
-  told   notifications.notification_type := case tg_op when 'INSERT' then 'user_joined' else 'user_left' end;
-  said   text := told || ':' || member.channel_id || ':' || member.user_id;
+  member  chat.members := coalesce(new, old);
+  told    notifications.notification_type := case tg_op when 'INSERT' then 'user_joined' else 'user_left' end;
+  said    text := told || ':' || member.channel_id || ':' || member.user_id;
+  leaders uuid[];
 begin
   if identity.current_user_id() is null
     or not exists (select from chat.channels where id = member.channel_id and kind = 'room') then
     return null;
   end if;
-  -- Who comes and goes all the time is told of once, as they did last.
-  delete from notifications.notifications as known
-  using (
+  leaders := array(
     select leader.user_id
     from chat.members as leader
     where leader.channel_id = member.channel_id and leader.role <= 'admin'
     order by leader.role, leader.user_id
     limit 20
-  ) as leader
-  where known.recipient_id = leader.user_id and known.key = said;
+  );
+  -- Who comes and goes all the time is told of once, as they did last.
+  delete from notifications.notifications as known
+  where known.recipient_id = any (leaders) and known.key = said;
   perform notifications._notify(
     leader.user_id, told, channel_id => member.channel_id, actor_id => member.user_id, key => said, quietly => true
   )
-  from (
-    select leader.user_id
-    from chat.members as leader
-    where leader.channel_id = member.channel_id and leader.role <= 'admin'
-    order by leader.role, leader.user_id
-    limit 20
-  ) as leader
-  where leader.user_id <> identity.current_user_id();
+  from unnest(leaders) with ordinality as leader (user_id, position)
+  where leader.user_id <> identity.current_user_id()
+  order by leader.position;
   return null;
 end;
 $$;
@@ -15110,7 +15126,7 @@ create trigger forget_notifications_of_deleted after delete on identity.users
 alter table notifications.notifications enable row level security;
 create policy members_see_what_they_are_told on notifications.notifications for select to member
   using (
-    recipient_id = any (array[(select identity.current_user_id()), '00000000-0000-0000-0000-000000000000'::uuid])
+    recipient_id = any (array[(select identity.current_user_id()), notifications._everyone()])
     and (
       recipient_id = (select identity.current_user_id())
       or (
@@ -15134,7 +15150,7 @@ revoke execute on all functions in schema notifications from public;
 grant execute on function notifications.new_messages, notifications.my_notification_settings to member;
 grant execute on function notifications.notification_counts, notifications.set_notifications to member;
 grant execute on function notifications.mark_notifications_read, notifications.mark_everything_read to member;
-grant execute on function notifications.listen to member;
+grant execute on function notifications.listen, notifications._everyone to member;
 grant execute on function notifications.notification_events, notifications.new_message_events to member;
 grant execute on function notifications.send_alert to operator, service;
 
@@ -15226,6 +15242,11 @@ create table presence.visibilities (
 );
 comment on table presence.visibilities is 'Who may see whether a user is there.';
 
+-- Who has said nothing for so long is gone; clients speak every 30 seconds.
+create function presence._timeout() returns interval
+language sql immutable parallel safe
+return interval '90 seconds';
+
 -- --------------------------------------------------------------------------------------------
 -- Views: what the caller sees
 -- --------------------------------------------------------------------------------------------
@@ -15253,7 +15274,7 @@ comment on view presence._hidden is
 create view presence._seen as
 select there.user_id, there.status, there.started_at
 from presence.sessions as there
-where there.beat_at > now() - interval '90 seconds'
+where there.beat_at > now() - presence._timeout()
   and not exists (select from presence._hidden as hidden where hidden.user_id = there.user_id);
 comment on view presence._seen is
   'Who is there, as far as the caller may see it.
@@ -15263,11 +15284,6 @@ comment on view presence._seen is
 -- --------------------------------------------------------------------------------------------
 -- Functions: time
 -- --------------------------------------------------------------------------------------------
-
--- Who has said nothing for so long is gone; clients speak every 30 seconds. As in presence._seen.
-create function presence._timeout() returns interval
-language sql immutable parallel safe
-return interval '90 seconds';
 
 -- When a day begins: where clocks go back over midnight it comes twice, and Postgres would take the second.
 create function presence._day_begins(day date, zone text) returns timestamptz
@@ -15513,7 +15529,7 @@ begin atomic
   where not exists (select from presence._hidden as hidden where hidden.user_id = person.id);
 end;
 comment on function presence.last_seen_at is
-  'When they were last active, as far as the caller may see it; null for never.';
+  'When they last opened or refreshed a session, as far as the caller may see it; null for never.';
 
 create function presence.online_members(channel chat.channels) returns setof identity.users
 language sql stable rows 20
@@ -15593,7 +15609,7 @@ begin
   perform events.publish(
     'user:' || caller, 'presence_visibility_changed',
     jsonb_build_object('visible_to', set_presence_visibility.visible_to),
-    rechecks => '00000000-0000-0000-0000-000000000000'
+    rechecks => events._everyone()
   );
   return visible_to;
 end;
@@ -15710,6 +15726,7 @@ grant select on presence._seen, presence._hidden to member;
 
 revoke execute on all functions in schema presence from public;
 grant execute on function presence._record to plinth_server;
+grant execute on function presence._timeout to member;
 grant execute on function presence.set_presence, presence.set_presence_visibility to member;
 grant execute on function presence.my_presence_visibility, presence.online_days to member;
 grant execute on function presence.status, presence.last_seen_at, presence.online_members to member;
@@ -25316,8 +25333,9 @@ values
   ('prune_exports',     'Removes the files of exports that are kept no longer.', true, '1 hour')
 on conflict (name) do update set description = excluded.description, runs_alone = excluded.runs_alone;
 
-insert into jobs.tasks (name, description, function)
-values ('send scheduled message', 'Sends a message that was written for later.', 'chat.send_scheduled')
+-- Twelve tries last nine hours: longer than the slowest mode of a room.
+insert into jobs.tasks (name, description, function, max_attempts)
+values ('send scheduled message', 'Sends a message that was written for later.', 'chat.send_scheduled', 12)
 on conflict (name) do update set description = excluded.description, function = excluded.function;
 
 -- Tried for a good day, then a dead letter: `redrive webhooks` sends those again.

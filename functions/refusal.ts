@@ -24,6 +24,11 @@ function explain(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
+/** Whether a function of schema.sql says no for good. What is late or too often (PT409, PT429) may be tried again. */
+export function isRefusal(code = ''): boolean {
+  return code.startsWith('PT4') && code !== 'PT409' && code !== 'PT429';
+}
+
 /**
  * Runs what a script is for. An error is explained on stderr and makes the exit code 1; nothing is cut off: the process
  * ends when its work has ended.

@@ -3,7 +3,7 @@ import { asOwner, connected } from './connection.ts';
 /** What is sent for an event, and where. */
 type Outgoing = { url: string; secret: string; body: string };
 
-/** What is to be sent; undefined where it is not any longer: the webhook is gone, or its owner may read there no longer. */
+/** What is to be sent; undefined where it is not any longer: the webhook is gone, or its owner is in the channel no longer. */
 export async function outgoingOf(databaseUrl: string, webhook: string, event: object): Promise<Outgoing | undefined> {
   const { rows } = await connected(asOwner(databaseUrl), (client) =>
     client.query<Outgoing>('select url, secret, body from webhooks._delivery($1, $2)', [

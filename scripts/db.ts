@@ -67,7 +67,7 @@ async function adopt(): Promise<void> {
 async function operator([username]: string[]): Promise<void> {
   if (!username) throw new Refusal('Who?', { remedy: 'npm run db -- operator USERNAME' });
   await withDatabase(await loadSettings(process.env), plain, (url) => makeOperator(url, username));
-  console.log(`${username} is an operator, from the next log-in or refresh of a session on.`);
+  console.log(`${username} is an operator, from the next sign-in or refresh of a session on.`);
 }
 
 /** What is made on this connection belongs to whom the objects of schema.sql belong to, and may be called by nobody until it is granted. */

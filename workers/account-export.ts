@@ -1,8 +1,7 @@
-import { Readable } from 'node:stream';
-import { createGzip } from 'node:zlib';
 import { z } from 'zod';
 import { exportLines, noteExported } from '../functions/account-exports.ts';
 import { asOwner, connected } from '../functions/connection.ts';
+import { compressed } from './gzip.ts';
 import { storeExport } from './stored-exports.ts';
 import type { Task } from './task.ts';
 
@@ -28,11 +27,3 @@ export const exportAccountTask: Task<z.output<typeof payload>> = {
       return { lines, bytes };
     }),
 };
-
-/** Text by gzip, as it comes. */
-export function compressed(text: AsyncIterable<string>): AsyncIterable<Uint8Array> {
-  const gzip = createGzip();
-  const source = Readable.from(text, { objectMode: false });
-  source.on('error', (error) => gzip.destroy(error));
-  return source.pipe(gzip);
-}

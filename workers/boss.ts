@@ -14,7 +14,8 @@ export type BossEngine = Engine & {
   follow(queues: Queue[]): Promise<void>;
 };
 
-// Where pg-boss says that a queue has got a job.
+// Where pg-boss says that a queue has got a job. As pg-boss computes it from its schema's name; if an upgrade changes it, jobs start up to a
+// second later.
 const channel = `pgboss_${createHash('sha224').update('pgboss').digest('hex').slice(0, 24)}`;
 const stopsWithin = 9000;
 

@@ -9,10 +9,10 @@ import {
   withExportRows,
 } from '../functions/contract-exports.ts';
 import { serverUrl } from '../functions/server-role.ts';
-import { compressed } from './account-export.ts';
-import { writeCsv, writeJsonLines } from './lines.ts';
+import { compressed } from './gzip.ts';
 import { storeExport } from './stored-exports.ts';
 import type { Task } from './task.ts';
+import { writeCsv, writeJsonLines } from './text-tables.ts';
 import { writeXlsx } from './xlsx.ts';
 
 const payload = z.strictObject({ export: z.uuid() });

@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { connected } from '../functions/connection.ts';
+import { asOwner, connected } from '../functions/connection.ts';
 import { openFileWork } from '../functions/files.ts';
 import { NotTaken, takeIn } from '../functions/intake.ts';
+import { isRefusal } from '../functions/refusal.ts';
 import { NotStored, openStorage, type Storage } from '../functions/storage.ts';
 import type { Task, Work } from './task.ts';
 
@@ -13,7 +14,7 @@ function withFiles<Result>(
   act: (files: FileWork, storage: Storage) => Promise<Result>,
 ): Promise<Result> {
   const storage = openStorage(settings.fileStorage, settings);
-  return connected(databaseUrl, (client) => act(openFileWork(client), storage));
+  return connected(asOwner(databaseUrl), (client) => act(openFileWork(client), storage));
 }
 
 const uploadPayload = z.strictObject({ upload_id: z.uuid() });
@@ -46,8 +47,8 @@ export const checkUploadTask: Task<z.output<typeof uploadPayload>> = {
         if (error instanceof NotTaken && error.reason === 'too large')
           return await refuse(`More than the ${bytes} bytes came that were announced.`);
         // What Postgres refuses once (no quota is left) it refuses again.
-        const { code = '', message } = error as Error & { code?: string };
-        if (/^PT4/.test(code)) return await refuse(message);
+        const { code, message } = error as Error & { code?: string };
+        if (isRefusal(code)) return await refuse(message);
         throw error;
       }
 

@@ -12,7 +12,7 @@ export async function installGraphile(pool: pg.Pool, log: Logger): Promise<void>
 }
 
 /**
- * Takes jobs from graphile-worker.
+ * Takes jobs from graphile-worker; gives what runs them, too.
  *
  * @param named told the name by which it locks jobs, before it takes the first.
  * @param paused the tasks whose runs wait.
@@ -29,11 +29,10 @@ export async function startGraphile({
   named: (name: string) => Promise<Runner>;
   paused: () => string[];
   log: Logger;
-}): Promise<Engine> {
+}): Promise<Engine & { runner: Runner }> {
   const events: WorkerEvents = new EventEmitter();
-  let runner: Promise<Runner> | undefined;
-  events.once('pool:create', ({ workerPool }) => {
-    runner = named(workerPool.id);
+  const runner = new Promise<Runner>((resolve, reject) => {
+    events.once('pool:create', ({ workerPool }) => named(workerPool.id).then(resolve, reject));
   });
   const engine = await run({
     pgPool: pool,
@@ -53,13 +52,12 @@ export async function startGraphile({
         const [task] = Object.keys(job.flags ?? {});
         const hasKey = job.job_queue_id !== null;
         const ticket = { id, attempt: job.attempts, task, hasKey, job: job.id, takesNext: true };
-        const { state, error } = await ((await runner) as Runner).run(ticket, retriesIn);
+        const { state, error } = await (await runner).run(ticket, retriesIn);
         if (state === 'again') throw error;
       },
     },
   });
-  await runner;
-  return { stop: () => engine.stop() };
+  return { runner: await runner, stop: () => engine.stop() };
 }
 
 /** When graphile-worker tries again (https://worker.graphile.org/docs/exponential-backoff), in milliseconds. */

@@ -8,7 +8,7 @@ export type Work = {
   runId: string;
   /** 1 for the first try. */
   attempt: number;
-  /** The owner's connection to the database. */
+  /** The database, by the login of DATABASE_URL; `asOwner` makes it act as plinth_owner. */
   databaseUrl: string;
   settings: Settings;
   /** Aborted when the run is cancelled or the worker is to stop: what is half done is undone or can be gone on with. */

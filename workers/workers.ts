@@ -112,7 +112,6 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
   const inTypeScript = new Map(tasks.map((task) => [task.name, task]));
   let rows = new Map<string, TaskRow>();
   let name = '';
-  let runner: Runner | undefined;
 
   async function readTasks(): Promise<void> {
     rows = new Map((await jobs.tasks()).map((row) => [row.name, row]));
@@ -126,9 +125,9 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
   }
 
   let graphile: Engine | undefined;
-  const startEngines = async (): Promise<BossEngine> => {
+  const startEngines = async (): Promise<{ boss: BossEngine; running: Runner }> => {
     await readTasks();
-    graphile = await startGraphile({
+    const started = await startGraphile({
       pool: enginePool,
       concurrency,
       log,
@@ -137,23 +136,23 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
         name = given;
         // Nobody may take it for dead before it has begun.
         await jobs.beat(name, hostname(), []);
-        runner = openRunner({
+        return openRunner({
           ...{ jobs, pool, config, worker: name, rowOf },
           ...{ tasks: inTypeScript, settings, databaseUrl, log },
         });
-        return runner;
       },
     });
+    graphile = started;
+    const { runner } = started;
     const isOurs = (task: string): boolean => inTypeScript.has(task) || !!rows.get(task)?.function;
-    return startBoss({ url, runner: runner as unknown as Runner, isOurs, log });
+    return { boss: await startBoss({ url, runner, isOurs, log }), running: runner };
   };
-  const boss = await startEngines().catch(async (error) => {
+  const { boss, running } = await startEngines().catch(async (error) => {
     // The engine that did start would go on taking jobs, and nobody would say that its worker lives.
     await graphile?.stop().catch(() => {});
     await Promise.all([pool.end(), enginePool.end()]);
     throw error;
   });
-  const running = runner as unknown as Runner;
 
   async function beat(): Promise<void> {
     running.cancel(await jobs.beat(name, hostname(), running.running()));

@@ -1,7 +1,7 @@
 import { type PassThrough, Readable } from 'node:stream';
 import { ZipFile } from 'yazl';
 import type { Column, Table, Value } from '../functions/contract-exports.ts';
-import { startsFormula } from './lines.ts';
+import { startsFormula } from './text-tables.ts';
 
 // An .xlsx file is a ZIP of XML. Written row by row, it takes no more memory for a million of them than for ten: strings stand in their
 // cells, not in a table of their own.

@@ -55,7 +55,7 @@ export const Export = row('accounts.exports', {
   criteria: pg.jsonb,
   /** The name that the client gave it: asked for again, it is the same. */
   nonce: orNull(pg.text),
-  /** The job that makes it: follow it by `runEvents`. */
+  /** The run that makes it: follow it by `runEvents`. */
   runId: orNull(pg.uuid),
   /** When it was asked for. */
   createdAt: pg.timestamptz,

@@ -46,7 +46,11 @@ export type SessionTokens = ValueOf<typeof SessionTokens>;
 export const AccountStatus = oneOf('identity.account_status', ['active', 'inactive', 'banned']);
 export type AccountStatus = ValueOf<typeof AccountStatus>;
 
-/** What a token of a bot lets it do beside reading: send and change messages; make rooms, and bring people in and out. */
+/**
+ * What a token of a bot lets it do beside reading. `SEND`: sends and changes messages. `MANAGE`: makes rooms, joins and
+ * leaves, brings people in and out, and governs: settings, rights, mutes, bans, invitations, links, retention,
+ * organizations.
+ */
 export const BotScope = oneOf('identity.bot_scope', ['send', 'manage']);
 export type BotScope = ValueOf<typeof BotScope>;
 
@@ -154,7 +158,7 @@ export const removeAccount = mutation('identity.remove_account', {});
 /** Removes a bot of the caller's, as an account is removed. */
 export const removeBot = mutation('identity.remove_bot', { botId: pg.uuid });
 
-/** Sends a 6-digit code to a phone, to sign up (with a display name) or to log in. The answer is the same either way. */
+/** Sends a 6-digit code to a phone, to sign up (with a display name) or to sign in. The answer is the same either way. */
 export const requestCode = mutation('identity.request_code', {
   phone: pg.text,
   displayName: optional(pg.text),

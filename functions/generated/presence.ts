@@ -27,7 +27,7 @@ export type OnlineDay = ValueOf<typeof OnlineDay>;
 export const PresenceStatus = oneOf('presence.presence_status', ['online', 'away', 'offline']);
 export type PresenceStatus = ValueOf<typeof PresenceStatus>;
 
-/** When they were last active, as far as the caller may see it; null for never. */
+/** When they last opened or refreshed a session, as far as the caller may see it; null for never. */
 export const lastSeenAt = query('presence.last_seen_at', { person: keyOf(User, 'id') }, orNull(pg.timestamptz));
 
 /** Who sees whether the caller is there. */

@@ -13,7 +13,7 @@ export type NewWebhook = ValueOf<typeof NewWebhook>;
 
 /**
  * Has the events of a channel that the caller is in sent to an address: of some `types`, or all. 10 a channel, 3
- * of them of one person, 20 a user.
+ * of them of one user, 20 a user in all.
  */
 export const createWebhook = mutation('webhooks.create_webhook', {
   channelId: pg.uuid,

@@ -1,8 +1,8 @@
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { type Table, type Wanted, withExportRows } from '../../functions/contract-exports.ts';
-import { compressed } from '../../workers/account-export.ts';
-import { writeCsv, writeJsonLines } from '../../workers/lines.ts';
+import { compressed } from '../../workers/gzip.ts';
+import { writeCsv, writeJsonLines } from '../../workers/text-tables.ts';
 import { writeXlsx } from '../../workers/xlsx.ts';
 
 // One export in a process of its own, so that its memory is its own: node one-export.ts URL FORMAT FILE. Says what it took, as JSON.

@@ -166,3 +166,10 @@ t.test('each part has its lines, once, whatever the size of a page', async (t) =
   const others = await linesOf(await exportOf(bob));
   t.notMatch(JSON.stringify(others), /not yet|tomorrow|ann-bot|mine/, 'of another, nothing of this');
 });
+
+t.test('without a section an export has the rest', async (t) => {
+  const gus = await person('gus');
+  await owner.query('drop schema platforms cascade');
+  const types = (await linesOf(await exportOf(gus))).map(({ type }) => type);
+  t.ok(types.includes('user') && types.includes('account'));
+});

@@ -189,3 +189,17 @@ t.test('nobody but upkeep asks for it', async (t) => {
       [{ may: false }],
     );
 });
+
+t.test('what no section has any more is not looked for', async (t) => {
+  const gus = await person('gus');
+  const place = await roomOf(gus);
+  const old = await say(place, gus, '2025-08-10T00:00:00Z');
+  const detached = await say(place, gus, '2025-09-10T00:00:00Z');
+  await clearAll();
+  await owner.query('drop schema platforms cascade');
+  await owner.query('delete from chat.messages where id = $1', [old]);
+  await owner.query('alter table chat.messages detach partition chat.messages_2025_09');
+  await clearAll();
+  const { rows: hanging } = await owner.query('select from chat.pins where message_id in ($1, $2)', [old, detached]);
+  t.strictSame(hanging, []);
+});

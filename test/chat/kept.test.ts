@@ -228,6 +228,23 @@ t.test('sent from several sides at once it is sent once', async (t) => {
   t.strictSame(await sentTexts('raced'), ['raced']);
 });
 
+t.test('what slow mode holds back at its time is sent when the turn comes', async (t) => {
+  const slow = await acts.room(ann, [bob]);
+  await acts.done(ann, 'updateRoom', { channelId: slow, slowModeSeconds: 21_600 });
+  await acts.send(bob, slow, 'my turn');
+  const id = await scheduled(bob, 'next turn', later(hour), slow);
+  await sql('update chat.scheduled_messages set send_at = now() where id = $1', [id]);
+  await t.rejects(sql('select chat.send_scheduled($1)', [{ id }]), { code: 'PT429' });
+  t.match(await sql('select refusal from chat.scheduled_messages where id = $1', [id]), [{ refusal: null }]);
+  await sql("update chat.slow_turns set spoke_at = spoke_at - interval '6 hours' where channel_id = $1", [slow]);
+  await sql('select chat.send_scheduled($1)', [{ id }]);
+  t.strictSame(await sentTexts('next turn'), ['next turn']);
+  // A run waits that long: graphile-worker waits exp(attempt) seconds, of at most 10, before the next.
+  const [run] = await sql("select max_attempts from jobs.tasks where name = 'send scheduled message'");
+  const waits = Array.from({ length: run?.max_attempts - 1 }, (_, n) => Math.exp(Math.min(n + 1, 10)));
+  t.ok(waits.reduce((sum, wait) => sum + wait) > 21_600);
+});
+
 t.test('what its author may not say at its time is refused, and they are told why', async (t) => {
   const other = await acts.room(ann, [bob]);
   const id = await scheduled(bob, 'too late', later(hour), other);

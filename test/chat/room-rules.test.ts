@@ -32,7 +32,7 @@ t.test('C3 who gives which role to whom, for every pair of ranks', async (t) => 
   );
 });
 
-t.test('C3 an owner hands the room over, once, and operators do where it is nobody’s', async (t) => {
+t.test('C3 an owner hands the room over, once, and operators hand over any', async (t) => {
   const { channelId, owner: ann, admin, member, other } = await ranked('heirloom');
   t.equal(codeOf(await act(admin, 'handOverRoom', { channelId, userId: admin.id })), 'FORBIDDEN');
   const [outsider, operator] = [await world.person('outside'), await world.person('root', { operator: true })];
@@ -233,6 +233,11 @@ t.test('C2 C3 what a client can make grow has a bound, and the error says it', a
     [channelId, ann.id],
     /at most 1,000 invitations/,
   );
+  await owner.query(
+    'update chat.room_invitations set declined_at = now() where ctid = (select ctid from chat.room_invitations where channel_id = $1 limit 1)',
+    [channelId],
+  );
+  t.notOk(codeOf(await act(ann, 'inviteToRoom', { channelId, userId: guest.id })), 'what was declined waits no more');
   await filled(
     ann,
     'banFromRoom',
@@ -251,6 +256,11 @@ t.test('C2 C3 what a client can make grow has a bound, and the error says it', a
     [asked],
     /at most 1,000 requests/,
   );
+  await owner.query(
+    'update chat.join_requests set declined_at = now() where ctid = (select ctid from chat.join_requests where channel_id = $1 limit 1)',
+    [asked],
+  );
+  t.notOk(codeOf(await act(guest, 'requestToJoin', { channelId: asked })), 'what was declined waits no more');
   await filled(
     member,
     'inviteToRoom',

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import t from 'tap';
 import type { Person } from '../world.ts';
 import { fields, kinds, openFilesWorld } from './files-world.ts';
@@ -231,6 +232,35 @@ for (const kind of kinds) {
         await sql('select type from events.log where topic = $1 order by seq desc limit 1', [`user:${alice.id}`]),
         [{ type: 'file_refused' }],
       );
+    });
+
+    t.test('one whose check took too long is checked again', async (t) => {
+      const { id, url } = await begin(5);
+      await put(url, 'tardy');
+      await sql(`create function files.hurry() returns trigger language plpgsql as
+        $$ begin new.remove_at := now(); return new; end $$`);
+      await sql(`create trigger hurry before insert on files.leftovers
+        for each row when (new.stored like 'content/%') execute function files.hurry()`);
+      const answered = complete(id);
+      const tried =
+        "select coalesce(max(attempt), 0) > 0 and (max(error) is not null or bool_and(finished_at is not null)) as tried from jobs.runs where payload ->> 'upload_id' = $1";
+      while (!(await sql(tried, [id]))[0]?.tried) await setTimeout(50);
+      await sql('drop trigger hurry on files.leftovers');
+      t.match(await answered, { state: 'DONE', problem: null });
+    });
+
+    t.test('its worker acts as plinth_owner, whoever it logs in as', async (t) => {
+      const { id, url } = await begin(5);
+      await put(url, 'owner');
+      await sql('create table files.actors (name text)');
+      await sql('grant insert on files.actors to public');
+      await sql(`create function files.note_actor() returns trigger language plpgsql as
+        $$ begin insert into files.actors values (current_user); return new; end $$`);
+      await sql(`create trigger note_actor before insert on files.leftovers
+        for each row when (new.stored like 'content/%') execute function files.note_actor()`);
+      t.match(await complete(id), { state: 'DONE' });
+      await sql('drop trigger note_actor on files.leftovers');
+      t.strictSame(await sql('select name from files.actors'), [{ name: 'plinth_owner' }]);
     });
 
     t.test('one that could not be checked within a day is given up, and its owner told', async (t) => {

@@ -74,7 +74,7 @@ t.test('a computed field gets the row with null in what was not granted to the c
   });
 });
 
-t.test('who reads nothing of a table gets what a function gives: to log in is to be handed the user', async (t) => {
+t.test('who reads nothing of a table gets what a function gives: to sign in is to be handed the user', async (t) => {
   const { id } = (
     await ask('mutation { requestCode(input: { phone: "+77011234567", displayName: "Carol" }) { codeRequest { id } } }')
   ).data.requestCode.codeRequest;

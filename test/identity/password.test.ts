@@ -129,7 +129,7 @@ t.test('C1 a password is never in a statement, a log or the list of activities',
   t.notOk(kept.rows[0].all.includes(password), 'nor with the code');
 });
 
-t.test('C1 whether there is an account is not told: not by sign-up, not by log-in', async (t) => {
+t.test('C1 whether there is an account is not told: not by sign-up, not by sign-in', async (t) => {
   await account('ina@plinth.test', 'Ina Joy');
   const known = await signUp('ina@plinth.test', 'Someone Else');
   const unknown = await signUp('new@plinth.test', 'Someone Else');
@@ -246,7 +246,7 @@ t.test('C1 T2 sign-up refuses what breaks a rule and names the argument', async 
   );
 });
 
-t.test('C1 a sign-up that is refused costs no hash, so that log-ins do not wait behind it', async (t) => {
+t.test('C1 a sign-up that is refused costs no hash, so that sign-ins do not wait behind it', async (t) => {
   const salt = (email: string, name: string, username: string | null) =>
     owner.query('select identity.sign_up_salt($1, $2, $3)', [email, name, username]);
   await t.rejects(salt('nowhere', 'Pat Quy', null), { code: 'PT400' });

@@ -268,7 +268,7 @@ t.test('C6 there are bounds on what one person makes', async (t) => {
   for (let n = 0; n < 20; n += 1) await found(ann);
   const answer = await act(ann, 'createOrganization', { name: 'one more' });
   t.match(answer.errors?.[0], {
-    message: 'A person owns at most 20 organizations.',
+    message: 'A user owns at most 20 organizations.',
     extensions: { code: 'CONFLICT' },
   });
 });

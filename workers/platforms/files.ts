@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { NotTaken, takeIn } from '../../functions/intake.ts';
 import type { Platforms, RemoteFile, Wanted } from '../../functions/platforms.ts';
 import { patiences, waitBefore } from '../../functions/policies.ts';
+import { isRefusal } from '../../functions/refusal.ts';
 import { isPassing } from '../../functions/requests.ts';
 import { openStorage } from '../../functions/storage.ts';
 import type { Task, Work } from '../task.ts';
@@ -84,7 +85,7 @@ async function noteFailed(platforms: Platforms, wanted: Wanted, error: Error, { 
 /** What no repetition mends. Credentials can be replaced; what Postgres refuses once (no quota is left) it refuses again. */
 function isFinal(error: Error & { code?: string }): boolean {
   if (error instanceof Refused) return error.isFinal && !error.isOfCredentials;
-  return (error instanceof NotTaken && error.reason === 'too large') || /^PT4(?!09)/.test(error.code ?? '');
+  return (error instanceof NotTaken && error.reason === 'too large') || isRefusal(error.code);
 }
 
 /** What people read of it: no address, no token. */

@@ -23,10 +23,10 @@ export const startsFormula = (text: string): boolean => /^[=+\-@\t\r]/.test(text
 /** Writes a table as an object a line; what is not known is left out. Numbers have all their digits. */
 export async function* writeJsonLines({ columns, pages }: Table): AsyncGenerator<string> {
   const keys = columns.map(({ name }) => JSON.stringify(name));
-  for await (const page of pages) yield page.map((row) => `{${members(keys, columns, row).join(',')}}\n`).join('');
+  for await (const page of pages) yield page.map((row) => `{${[...members(keys, columns, row)].join(',')}}\n`).join('');
 }
 
-function* pairs(keys: string[], columns: Column[], row: Value[]): Generator<string> {
+function* members(keys: string[], columns: Column[], row: Value[]): Generator<string> {
   for (const [index, value] of row.entries()) {
     if (value === null) continue;
     const kind = columns[index]?.kind;
@@ -35,4 +35,3 @@ function* pairs(keys: string[], columns: Column[], row: Value[]): Generator<stri
     yield `${keys[index]}:${shown}`;
   }
 }
-const members = (keys: string[], columns: Column[], row: Value[]): string[] => [...pairs(keys, columns, row)];
