@@ -9111,7 +9111,7 @@ comment on function chat.send_message is
 @notNull';
 
 -- The message and its channel, locked in the order that sending locks them: the channel first.
-create function chat._lock_message(id uuid) returns chat.messages
+create function chat._lock_message(id uuid, argument text default 'message_id') returns chat.messages
 language plpgsql volatile set search_path = ''
 as $$
 declare
@@ -9129,8 +9129,16 @@ begin
     where known.id = _lock_message.id and chat._caller_role(known.channel_id) is not null
     for update;
   end if;
+  if message.id is null and exists (
+    select from chat.messages as known
+    join chat._readable as readable on readable.channel_id = known.channel_id
+    where known.id = _lock_message.id and known.deleted_at is null
+  ) then
+    raise exception using errcode = 'PT403', message = 'You read this room without being in it. Join it first.',
+      column = argument;
+  end if;
   if message.id is null or message.deleted_at is not null then
-    raise exception using errcode = 'PT404', message = 'There is no such message.', column = 'id';
+    raise exception using errcode = 'PT404', message = 'There is no such message.', column = argument;
   end if;
   return message;
 end;
@@ -9138,11 +9146,11 @@ $$;
 
 -- The message, its channel locked, for a member of an open channel who is not muted there. The right to write is
 -- another question: who only reads may react.
-create function chat._lock_to_react(message_id uuid) returns chat.messages
+create function chat._lock_to_react(message_id uuid, argument text default 'message_id') returns chat.messages
 language plpgsql volatile set search_path = ''
 as $$
 declare
-  message chat.messages := chat._lock_message(message_id);
+  message chat.messages := chat._lock_message(message_id, argument);
 begin
   if (select channel.closed_at from chat.channels as channel where channel.id = message.channel_id) is not null then
     raise exception using errcode = 'PT409', message = 'The channel is closed.';
@@ -9159,7 +9167,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   caller  uuid := identity.require_user_id();
-  message chat.messages := chat._lock_to_react(id);
+  message chat.messages := chat._lock_to_react(id, 'id');
 begin
   -- Guards.
   if message.sender_id is distinct from caller then
@@ -9195,7 +9203,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   caller  uuid := identity.require_user_id();
-  message chat.messages := chat._lock_message(id);
+  message chat.messages := chat._lock_message(id, 'id');
 begin
   if message.sender_id is distinct from caller then
     if not chat._may(message.channel_id, 'delete_messages') then
