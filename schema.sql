@@ -16,6 +16,7 @@
 --   platforms    conversations with people on other platforms                   (schema platforms)
 --   commerce     what shops on other platforms sell, have and were ordered    (schema commerce)
 --   procurement  companies, contracts, risk indicators and what they find      (schema procurement)
+--   risk         outliers, concentration, networks, scores and a model of contracts
 --   stats        figures of each day and each minute                               (schema stats)
 --   operations   upkeep, backups, and the health of the database                   (schema operations)
 --
@@ -19501,6 +19502,7 @@ create table procurement.companies (
   region_code text references procurement.regions (code),            -- null: not told
   address     text,                                                  -- null: not told
   head        text,                                                  -- null: not told
+  changed_xid xid8 not null default pg_current_xact_id(),
 
   constraint bin_has_1_to_30_plain_characters        check (bin ~ '^[0-9A-Za-z-]{1,30}$'),
   constraint name_has_at_most_1000_characters        check (char_length(name) <= 1000),
@@ -19513,8 +19515,14 @@ comment on column procurement.companies.name        is 'What it is called; null 
 comment on column procurement.companies.region_code is 'Where it is registered; null where the source does not tell.';
 comment on column procurement.companies.address     is 'Its address; null where the source does not tell.';
 comment on column procurement.companies.head        is 'Who leads it; null where the source does not tell.';
+comment on column procurement.companies.changed_xid is
+  'The transaction that last changed its address or head: what is new to a run.
+
+@hide';
 comment on constraint companies_region_code_fkey on procurement.companies is '@name region';
 create index companies_region_code_idx on procurement.companies (region_code);
+-- Whose address or head a run has not seen.
+create index companies_changed_xid_idx on procurement.companies (changed_xid);
 
 -- The id is made of the source and its own id of the contract (procurement._id): a version names its first one before
 -- that has come, payments name a contract that may never come, and taken twice it is the same row. So no foreign key
@@ -19644,9 +19652,11 @@ create table procurement.departures (
   id           bigint generated always as identity primary key,
   root_id      uuid   not null,
   customer_bin text,
-  supplier_bin text
+  supplier_bin text,
+  category     text
 );
-comment on table procurement.departures is 'Contracts and companies that a contract has left since the last run.';
+comment on table procurement.departures is
+  'Contracts, companies and categories that a contract has left since the last run.';
 
 create table procurement.plans (
   id           uuid    primary key,
@@ -19821,7 +19831,9 @@ create table procurement.indicators (
   version     integer not null default 1,
   is_on       boolean not null default true,
   keeps       procurement.outcome[] not null default '{flagged}',
+  follows     text    not null default 'contracts',
 
+  constraint follows_is_known                      check (follows in ('contracts', 'categories', 'sums', 'contacts')),
   constraint code_is_a_plain_name                  check (code ~ '^[a-z][a-z0-9_]{0,49}$'),
   constraint function_is_one_of_this_schema        check (function ~ '^[a-z_][a-z0-9_]*$'),
   constraint thresholds_are_an_object              check (jsonb_typeof(thresholds) = 'object'),
@@ -19841,6 +19853,10 @@ comment on column procurement.indicators.version     is 'Counts the changes of i
 comment on column procurement.indicators.is_on       is 'Whether runs ask it.';
 comment on column procurement.indicators.keeps       is
   'Which outcomes become findings; the others are counted, and told of a contract when someone asks (`explain`).';
+comment on column procurement.indicators.follows     is
+  'What it judges again when a contract changes: that one or its pairs (contracts), all of its category, with which it
+is compared (categories), its companies also where only sums have changed (sums), or its companies and those whose
+address or head has changed, with whom these trade (contacts).';
 
 create table procurement.indicator_runs (
   id           bigint      generated always as identity primary key,
@@ -21083,6 +21099,61 @@ as $$
   ) as named;
 $$;
 
+-- What an indicator looks at again where `changed` contracts (by their first versions) have changed, or how many
+-- contracts `sides` have: who compares a contract with others looks at these, too. Null: at everything.
+create function procurement._concerned(
+  indicator procurement.indicators, changed uuid[], sides text[], since pg_snapshot, out roots uuid[],
+  out companies text[]
+)
+language plpgsql stable set search_path = ''
+as $$
+begin
+  roots := changed;
+  companies := sides;
+  if changed is null then
+    return;
+  end if;
+  if indicator.follows = 'categories' then
+    select changed || array_agg(peer.id) into roots
+    from procurement.contracts as peer
+    where peer.is_root and peer.category = any (array(
+      select contract.category from procurement.contracts as contract where contract.id = any (changed)
+      union
+      select left_behind.category from procurement.departures as left_behind
+    ));
+  elsif indicator.follows = 'sums' then
+    select sides || coalesce(array_agg(distinct named.bin) filter (where named.bin is not null), '{}') into companies
+    from procurement.contracts as contract
+    cross join lateral unnest(array[contract.customer_bin, contract.supplier_bin]) as named (bin)
+    where contract.id = any (changed);
+  elsif indicator.follows = 'contacts' then
+    execute '
+      with told as materialized (
+        select company.bin
+        from procurement.companies as company
+        where company.changed_xid >= $1 and not pg_visible_in_snapshot(company.changed_xid, $2)
+      )
+      select coalesce(array_agg(named.bin), ''{}'')
+      from (
+        select told.bin from told
+        union
+        select contract.customer_bin
+        from told
+        join procurement.contracts as contract on contract.supplier_bin = told.bin
+        where contract.customer_bin is not null
+      ) as named'
+    into companies
+    using pg_snapshot_xmin(since), since;
+    companies := sides || companies;
+  end if;
+  -- So many are faster looked at with all the others.
+  if cardinality(roots) > 10000 or cardinality(companies) > 10000 then
+    roots := null;
+    companies := null;
+  end if;
+end;
+$$;
+
 -- One indicator, over everything or over what is named. Its name is from the catalog, never from a caller. All is read
 -- once, and only counted; what is kept, mostly little, is then looked at again for its inputs and its reason.
 create function procurement._judge(
@@ -21184,6 +21255,7 @@ declare
   since     pg_snapshot;
   roots     uuid[];
   companies text[];
+  concerned record;
   departed  bigint;
 begin
   perform pg_advisory_xact_lock(hashtext('procurement.run_indicators'));
@@ -21210,7 +21282,8 @@ begin
           companies := procurement._changed_companies(roots, since);
         end if;
       end if;
-      perform procurement._judge(run, indicator, indicator.thresholds, roots, companies);
+      select * into concerned from procurement._concerned(indicator, roots, companies, since);
+      perform procurement._judge(run, indicator, indicator.thresholds, concerned.roots, concerned.companies);
     end if;
     insert into procurement.indicator_states as known (indicator_code, version, mark, seen)
     values (indicator.code, indicator.version, now_mark, now_seen)
@@ -21494,7 +21567,7 @@ begin
     if left_out is null then
       execute format(
         'select * from procurement.%I($1, $2, $3)
-         where contract_id is not null or customer_bin = $4 and supplier_bin = $5',
+         where contract_id is not null or customer_bin = $4 and (supplier_bin is null or supplier_bin = $5)',
         indicator.function
       )
       into verdict
@@ -21798,21 +21871,21 @@ begin
   if tg_op = 'UPDATE' then
     new.changed_xid := pg_current_xact_id();
     if (
-      new.root_id, new.customer_bin, new.supplier_bin, new.status_code, new.type_code, new.plan_sum > 0,
-      new.contract_sum > 0, new.plan_sum_vat > 0, new.contract_sum_vat > 0
+      new.root_id, new.customer_bin, new.supplier_bin, new.region_code, new.status_code, new.type_code,
+      new.plan_sum > 0, new.contract_sum > 0, new.plan_sum_vat > 0, new.contract_sum_vat > 0
     ) is distinct from (
-      old.root_id, old.customer_bin, old.supplier_bin, old.status_code, old.type_code, old.plan_sum > 0,
-      old.contract_sum > 0, old.plan_sum_vat > 0, old.contract_sum_vat > 0
+      old.root_id, old.customer_bin, old.supplier_bin, old.region_code, old.status_code, old.type_code,
+      old.plan_sum > 0, old.contract_sum > 0, old.plan_sum_vat > 0, old.contract_sum_vat > 0
     ) then
       new.pair_changed_xid := pg_current_xact_id();
     end if;
-    if (new.root_id, new.customer_bin, new.supplier_bin)
-      is not distinct from (old.root_id, old.customer_bin, old.supplier_bin) then
+    if (new.root_id, new.customer_bin, new.supplier_bin, new.category)
+      is not distinct from (old.root_id, old.customer_bin, old.supplier_bin, old.category) then
       return new;
     end if;
   end if;
-  insert into procurement.departures (root_id, customer_bin, supplier_bin)
-  values (old.root_id, old.customer_bin, old.supplier_bin);
+  insert into procurement.departures (root_id, customer_bin, supplier_bin, category)
+  values (old.root_id, old.customer_bin, old.supplier_bin, old.category);
   return new;
 end;
 $$;
@@ -21820,6 +21893,18 @@ create trigger note_change before update on procurement.contracts
   for each row execute function procurement._note_change();
 create trigger note_removal after delete on procurement.contracts
   for each row execute function procurement._note_change();
+
+create function procurement._note_contacts() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  new.changed_xid := pg_current_xact_id();
+  return new;
+end;
+$$;
+create trigger note_contacts before update on procurement.companies
+  for each row when ((old.address, old.head) is distinct from (new.address, new.head))
+  execute function procurement._note_contacts();
 
 -- Set by set: a batch of payments is one update.
 create function procurement._note_payments() returns trigger
@@ -22049,6 +22134,444 @@ on conflict (name) do nothing;
 insert into jobs.schedules (name, cron, function)
 values ('expire indicator runs', '50 3 * * *', 'procurement.expire_runs')
 on conflict (name) do update set cron = excluded.cron, function = excluded.function;
+
+-- ============================================================================================
+-- risk: outliers, concentration, networks, scores and a model of contracts
+-- ============================================================================================
+-- Statistics of many contracts, over the tables of section procurement and in its schema. What compares a contract with
+-- others, or counts what a company does everywhere, names the regions of all that it counts: who may not see all of
+-- them is not told (as with partnership).
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: outliers
+-- --------------------------------------------------------------------------------------------
+
+-- The agreed sums of contracts, each beside those that it is compared with: of the same source (and so mostly the same
+-- currency) and category, and alike without or with VAT; with `by_region` of the same region, too. Sums of one category
+-- lie over orders of magnitude and are skewed to the right: with `logarithm` it is their natural logarithms that are
+-- compared. Quartiles are those of percentile_cont (type 7 of Hyndman and Fan, as spreadsheets and R have it).
+create function procurement._among_peers(thresholds jsonb, roots uuid[])
+returns table (
+  contract_id uuid, fiscal_year integer, customer_bin text, supplier_bin text, region_codes text[], x double precision,
+  peers bigint, quartiles double precision[], mad double precision, mean_deviation double precision, obstacle text,
+  inputs jsonb
+)
+language sql stable parallel safe
+begin atomic
+  with summed as materialized (
+    select
+      contract.id, contract.fiscal_year, contract.customer_bin, contract.supplier_bin, contract.region_code,
+      contract.source_code, contract.category, contract.contract_sum > 0 as is_net, agreed.sum,
+      case when (thresholds ->> 'by_region')::boolean then coalesce(contract.region_code, '') else '' end as place,
+      case when (thresholds ->> 'logarithm')::boolean then ln(agreed.sum::double precision)
+        else agreed.sum::double precision end as x
+    from procurement._analysed as contract
+    cross join lateral (
+      select
+        case when contract.contract_sum > 0 then contract.contract_sum
+          when contract.contract_sum_vat > 0 then contract.contract_sum_vat end as sum
+    ) as agreed
+    where roots is null
+      or contract.id = any (roots)
+      or contract.category = any (array(
+        select named.category from procurement.contracts as named where named.id = any (roots)
+      ))
+  ), centred as (
+    select
+      source_code, category, is_net, place, count(*) as peers, array_agg(distinct region_code) as region_codes,
+      percentile_cont('{0.25,0.5,0.75}'::double precision[]) within group (order by x) as quartiles
+    from summed
+    where x is not null and category is not null
+    group by source_code, category, is_net, place
+  ), spread as (
+    select
+      summed.source_code, summed.category, summed.is_net, summed.place,
+      percentile_cont(0.5) within group (order by abs(summed.x - centred.quartiles[2])) as mad,
+      avg(abs(summed.x - centred.quartiles[2])) as mean_deviation
+    from summed
+    join centred
+      on (centred.source_code, centred.category, centred.place) = (summed.source_code, summed.category, summed.place)
+        and centred.is_net is not distinct from summed.is_net
+    where summed.x is not null
+    group by summed.source_code, summed.category, summed.is_net, summed.place
+  )
+  select
+    summed.id, summed.fiscal_year, summed.customer_bin, summed.supplier_bin,
+    coalesce(centred.region_codes, array[summed.region_code]), summed.x, centred.peers, centred.quartiles, spread.mad,
+    spread.mean_deviation,
+    case
+      when summed.x is null then 'The agreed sum is not known and over zero.'
+      when summed.category is null then 'The category is missing: there is nothing to compare it with.'
+      when centred.peers < (thresholds ->> 'contracts')::integer then format(
+        'It can be compared with %s contracts of its category; at least %s are needed, itself counted.',
+        centred.peers - 1, thresholds ->> 'contracts'
+      )
+    end,
+    jsonb_strip_nulls(jsonb_build_object(
+      'sum', summed.sum, 'is_without_vat', summed.is_net, 'category', summed.category, 'contracts', centred.peers,
+      'median', case when (thresholds ->> 'logarithm')::boolean then exp(centred.quartiles[2])
+        else centred.quartiles[2] end
+    ))
+  from summed
+  left join centred
+    on (centred.source_code, centred.category, centred.place) = (summed.source_code, summed.category, summed.place)
+      and centred.is_net is not distinct from summed.is_net and summed.x is not null
+  left join spread
+    on (spread.source_code, spread.category, spread.place) = (summed.source_code, summed.category, summed.place)
+      and spread.is_net is not distinct from summed.is_net and summed.x is not null
+  where roots is null or summed.id = any (roots);
+end;
+
+create function procurement.sum_outlier(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  select
+    peer.contract_id, peer.fiscal_year, peer.customer_bin, peer.supplier_bin, peer.region_codes,
+    case
+      when peer.obstacle is not null then 'not_computable'::procurement.outcome
+      when abs(robust.z) > (thresholds ->> 'z')::double precision then 'flagged'
+      else 'clear'
+    end,
+    robust.z,
+    peer.inputs || jsonb_build_object('mad', peer.mad, 'mean_deviation', peer.mean_deviation),
+    coalesce(peer.obstacle, format(
+      'Among %s contracts of its category the agreed sum has a robust z of %s; over %s either way is remarkable.',
+      peer.peers, round(robust.z::numeric, 2), thresholds ->> 'z'
+    ))
+  from procurement._among_peers(thresholds, roots) as peer
+  cross join lateral (
+    select
+      case
+        when peer.obstacle is not null then null
+        when peer.mad > 0 then 0.6745 * (peer.x - peer.quartiles[2]) / peer.mad
+        when peer.mean_deviation > 0 then (peer.x - peer.quartiles[2]) / (1.253314 * peer.mean_deviation)
+        else 0
+      end as z
+  ) as robust;
+end;
+comment on function procurement.sum_outlier is
+  'The agreed sum is far from the others of its category, by the modified z-score of Iglewicz and Hoaglin (How to Detect
+and Handle Outliers, 1993): 0.6745 · (x − median) / MAD; where MAD is 0, (x − median) / (1.253314 · mean absolute
+deviation from the median).
+
+@hide';
+
+create function procurement.sum_fences(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  select
+    peer.contract_id, peer.fiscal_year, peer.customer_bin, peer.supplier_bin, peer.region_codes,
+    case
+      when fence.obstacle is not null then 'not_computable'::procurement.outcome
+      when abs(beyond.iqrs) > (thresholds ->> 'inner')::double precision then 'flagged'
+      else 'clear'
+    end,
+    beyond.iqrs,
+    peer.inputs || jsonb_build_object(
+      'quartiles', peer.quartiles, 'is_far_out', abs(beyond.iqrs) > (thresholds ->> 'outer')::double precision
+    ),
+    coalesce(fence.obstacle, format(
+      'Among %s contracts of its category the agreed sum is %s interquartile ranges outside the middle half; over %s '
+        'is remarkable, over %s far out.',
+      peer.peers, round(beyond.iqrs::numeric, 2), thresholds ->> 'inner', thresholds ->> 'outer'
+    ))
+  from procurement._among_peers(thresholds, roots) as peer
+  cross join lateral (
+    select
+      coalesce(peer.obstacle, case
+        when peer.quartiles[3] = peer.quartiles[1]
+          then 'The middle half of its category has one and the same sum: that sets no fences.'
+      end) as obstacle
+  ) as fence
+  cross join lateral (
+    select
+      case
+        when fence.obstacle is not null then null
+        when peer.x > peer.quartiles[3] then (peer.x - peer.quartiles[3]) / (peer.quartiles[3] - peer.quartiles[1])
+        when peer.x < peer.quartiles[1] then (peer.x - peer.quartiles[1]) / (peer.quartiles[3] - peer.quartiles[1])
+        else 0
+      end as iqrs
+  ) as beyond;
+end;
+comment on function procurement.sum_fences is
+  'The agreed sum is outside the fences of its category, by Tukey (Exploratory Data Analysis, 1977): below
+Q1 − inner · IQR or above Q3 + inner · IQR.
+
+@hide';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: what customers do
+-- --------------------------------------------------------------------------------------------
+
+-- Of sums without VAT or with VAT, whichever are known of more of the customer's contracts.
+create function procurement.supplier_concentration(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with summed as (
+    select
+      contract.customer_bin, contract.supplier_bin,
+      count(*) filter (where contract.contract_sum > 0) as contracts,
+      count(*) filter (where contract.contract_sum_vat > 0) as contracts_vat,
+      coalesce(sum(contract.contract_sum), 0)::double precision as sum,
+      coalesce(sum(contract.contract_sum_vat), 0)::double precision as sum_vat
+    from procurement._analysed as contract
+    where contract.customer_bin is not null and contract.supplier_bin is not null
+      and (companies is null or contract.customer_bin = any (companies))
+    group by contract.customer_bin, contract.supplier_bin
+  ), chosen as (
+    select
+      summed.*,
+      sum(summed.contracts) over of_customer >= sum(summed.contracts_vat) over of_customer as is_net
+    from summed
+    window of_customer as (partition by summed.customer_bin)
+  ), concentrated as (
+    select
+      chosen.customer_bin, chosen.is_net,
+      count(*) filter (where case when chosen.is_net then chosen.sum else chosen.sum_vat end > 0) as suppliers,
+      sum(case when chosen.is_net then chosen.contracts else chosen.contracts_vat end) as contracts,
+      sum(case when chosen.is_net then chosen.sum else chosen.sum_vat end) as total,
+      max(case when chosen.is_net then chosen.sum else chosen.sum_vat end) as largest,
+      sum(power(case when chosen.is_net then chosen.sum else chosen.sum_vat end, 2)) as squares
+    from chosen
+    group by chosen.customer_bin, chosen.is_net
+  )
+  select
+    null::uuid, null::integer, customer.customer_bin, null::text,
+    array(
+      select distinct contract.region_code
+      from procurement._analysed as contract
+      where contract.customer_bin = customer.customer_bin
+      order by 1
+    ),
+    case
+      when customer.contracts < (thresholds ->> 'contracts')::integer or customer.total = 0
+        then 'not_computable'::procurement.outcome
+      when customer.squares / customer.total ^ 2 > (thresholds ->> 'hhi')::double precision then 'flagged'
+      else 'clear'
+    end,
+    customer.squares / nullif(customer.total, 0) ^ 2,
+    jsonb_build_object(
+      'suppliers', customer.suppliers, 'contracts', customer.contracts, 'sum', customer.total,
+      'is_without_vat', customer.is_net, 'largest_share', customer.largest / nullif(customer.total, 0)
+    ),
+    case
+      when customer.contracts < (thresholds ->> 'contracts')::integer or customer.total = 0 then format(
+        'The customer has %s contracts with a known sum; at least %s are needed.', customer.contracts,
+        thresholds ->> 'contracts'
+      )
+      else format(
+        'What %s suppliers have of the customer''s %s contracts has an HHI of %s; over %s is remarkable.',
+        customer.suppliers, customer.contracts, round((customer.squares / customer.total ^ 2)::numeric, 4),
+        thresholds ->> 'hhi'
+      )
+    end
+  from concentrated as customer;
+end;
+comment on function procurement.supplier_concentration is
+  'Few suppliers have most of what a customer spends: the Herfindahl–Hirschman index of their shares (0 to 1) > hhi.
+0.25 is highly concentrated by the Horizontal Merger Guidelines of the United States of 2010, 0.18 by those of 2023.
+
+@hide';
+
+-- The first digit of each agreed sum, without VAT where it is told, else with. Digits that none has count by their
+-- expected share: the shares of all nine are 1 together.
+create function procurement.benford(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with digits as (
+    select contract.customer_bin, left(ltrim(agreed.sum::text, '0.'), 1)::integer as digit, count(*) as contracts
+    from procurement._analysed as contract
+    cross join lateral (
+      select
+        case when contract.contract_sum > 0 then contract.contract_sum
+          when contract.contract_sum_vat > 0 then contract.contract_sum_vat end as sum
+    ) as agreed
+    where contract.customer_bin is not null and agreed.sum is not null
+      and (companies is null or contract.customer_bin = any (companies))
+    group by 1, 2
+  ), shares as (
+    select
+      digits.*, sum(digits.contracts) over (partition by digits.customer_bin)::double precision as total,
+      log(1 + 1.0 / digits.digit)::double precision as expected
+    from digits
+  ), customers as (
+    select
+      shares.customer_bin, shares.total,
+      (1 + sum(abs(shares.contracts / shares.total - shares.expected) - shares.expected)) / 9 as mad,
+      jsonb_object_agg(shares.digit, shares.contracts) as digits
+    from shares
+    group by shares.customer_bin, shares.total
+  )
+  select
+    null::uuid, null::integer, customer.customer_bin, null::text,
+    array(
+      select distinct contract.region_code
+      from procurement._analysed as contract
+      where contract.customer_bin = customer.customer_bin
+      order by 1
+    ),
+    case
+      when customer.total < (thresholds ->> 'contracts')::integer then 'not_computable'::procurement.outcome
+      when customer.mad > (thresholds ->> 'marginal')::double precision then 'flagged'
+      else 'clear'
+    end,
+    customer.mad,
+    jsonb_build_object(
+      'contracts', customer.total, 'digits', customer.digits,
+      -- Σ √(2 p (1 − p) / (π n)) / 9: what sums that follow the law have on the average, being so few.
+      'mad_by_chance', 0.23484713 / sqrt(customer.total)
+    ),
+    case
+      when customer.total < (thresholds ->> 'contracts')::integer then format(
+        'The customer has %s contracts with a known sum; at least %s are needed.', customer.total,
+        thresholds ->> 'contracts'
+      )
+      else format(
+        'The first digits of the customer''s %s sums are %s from Benford''s law on the average: %s; over %s is '
+          'remarkable.',
+        customer.total, round(customer.mad::numeric, 4),
+        case
+          when customer.mad <= (thresholds ->> 'close')::double precision then 'close conformity'
+          when customer.mad <= (thresholds ->> 'acceptable')::double precision then 'acceptable conformity'
+          when customer.mad <= (thresholds ->> 'marginal')::double precision then 'marginally acceptable conformity'
+          else 'nonconformity'
+        end,
+        thresholds ->> 'marginal'
+      )
+    end
+  from customers as customer;
+end;
+comment on function procurement.benford is
+  'The first digits of what a customer agrees to are unlike Benford''s law: mean absolute deviation > marginal. The
+thresholds are those of Nigrini for first digits (Benford''s Law, 2012).
+
+@hide';
+
+-- Letters and digits in lower case: what an address or a name has beside them differs from register to register.
+create function procurement._plain(told text) returns text
+language sql immutable parallel safe set search_path = ''
+return nullif(trim(regexp_replace(lower(told), '[^[:alnum:]]+', ' ', 'g')), '');
+
+-- Told are the companies that share; of a supplier that is flagged the regions are those where these trade with the
+-- customer.
+create function procurement.shared_contacts(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with pairs as materialized (
+    select contract.customer_bin, contract.supplier_bin
+    from procurement._analysed as contract
+    where contract.customer_bin is not null and contract.supplier_bin is not null
+      and (
+        companies is null
+        or contract.customer_bin = any (companies)
+        or contract.customer_bin = any (array(
+          select named.customer_bin from procurement.contracts as named where named.supplier_bin = any (companies)
+        ))
+      )
+    group by contract.customer_bin, contract.supplier_bin
+  ), contacts as materialized (
+    select side.customer_bin, side.bin, contact.kind, contact.told
+    from (
+      select pairs.customer_bin, pairs.supplier_bin as bin from pairs
+      union
+      select pairs.customer_bin, pairs.customer_bin from pairs
+    ) as side
+    join procurement.companies as company on company.bin = side.bin
+    cross join lateral (
+      values ('address', procurement._plain(company.address)), ('head', procurement._plain(company.head))
+    ) as contact (kind, told)
+    where contact.told is not null
+  ), sharing as (
+    select
+      one.customer_bin, one.bin, array_agg(distinct other.bin) as others,
+      jsonb_agg(distinct jsonb_build_object('bin', other.bin, 'shares', one.kind)) as shared
+    from contacts as one
+    join contacts as other
+      on other.customer_bin = one.customer_bin and other.kind = one.kind and other.told = one.told
+        and other.bin <> one.bin
+    group by one.customer_bin, one.bin
+  )
+  select
+    null::uuid, null::integer, pair.customer_bin, pair.supplier_bin,
+    array(
+      select distinct contract.region_code
+      from procurement._analysed as contract
+      where contract.customer_bin = pair.customer_bin
+        and (
+          sharing.others is null or contract.supplier_bin = pair.supplier_bin
+          or contract.supplier_bin = any (sharing.others)
+        )
+      order by 1
+    ),
+    case
+      when cardinality(sharing.others) >= (thresholds ->> 'companies')::integer
+        then 'flagged'::procurement.outcome
+      when known.bin is null then 'not_computable'
+      else 'clear'
+    end,
+    coalesce(cardinality(sharing.others), 0)::double precision,
+    jsonb_build_object('companies', coalesce(sharing.shared, '[]')),
+    case
+      when known.bin is null then 'Neither the address nor the head of the supplier is known.'
+      else format(
+        'Of the customer and its other suppliers %s have the address or the head of this one; %s or more are '
+          'remarkable.',
+        coalesce(cardinality(sharing.others), 0), thresholds ->> 'companies'
+      )
+    end
+  from pairs as pair
+  left join sharing on sharing.customer_bin = pair.customer_bin and sharing.bin = pair.supplier_bin
+  left join (select distinct contacts.customer_bin, contacts.bin from contacts) as known
+    on known.customer_bin = pair.customer_bin and known.bin = pair.supplier_bin
+  where companies is null or pair.customer_bin = any (companies) or pair.supplier_bin = any (companies);
+end;
+comment on function procurement.shared_contacts is
+  'A supplier whose address or head is also that of its customer or of another supplier of this customer.
+
+@hide';
+
+-- --------------------------------------------------------------------------------------------
+-- Grants
+-- --------------------------------------------------------------------------------------------
+
+revoke execute on all functions in schema procurement from public;
+
+-- --------------------------------------------------------------------------------------------
+-- Indicators
+-- --------------------------------------------------------------------------------------------
+
+insert into procurement.indicators (code, name, formula, reads, function, is_of_pairs, follows, thresholds, defaults)
+select code, name, formula, reads, code, is_of_pairs, follows, thresholds, thresholds
+from (
+  values
+    ('sum_outlier', 'A sum unlike those of its category',
+      '|0.6745 · (x − median) / MAD| > z, x = ln(sum); with MAD 0, |(x − median) / (1.253314 · mean deviation)| > z',
+      '{contracts.contract_sum,contracts.category}'::text[], false, 'categories',
+      '{"z": 3.5, "contracts": 10, "logarithm": true, "by_region": false}'::jsonb),
+    ('sum_fences', 'A sum outside the fences of its category',
+      'x < Q1 − inner · IQR or x > Q3 + inner · IQR, x = ln(sum); beyond outer · IQR: far out',
+      '{contracts.contract_sum,contracts.category}', false, 'categories',
+      '{"inner": 1.5, "outer": 3, "contracts": 10, "logarithm": true, "by_region": false}'),
+    ('supplier_concentration', 'A customer with few suppliers', 'HHI = Σ (sum of a supplier / sum of all)² > hhi',
+      '{contracts.contract_sum,contracts.customer_bin,contracts.supplier_bin}', true, 'sums',
+      '{"hhi": 0.25, "contracts": 10}'),
+    ('benford', 'A customer whose first digits are unlike Benford''s law',
+      'Σ |share of digit d − log10(1 + 1 / d)| / 9 > marginal, d from 1 to 9',
+      '{contracts.contract_sum,contracts.customer_bin}', true, 'sums',
+      '{"close": 0.006, "acceptable": 0.012, "marginal": 0.015, "contracts": 500}'),
+    ('shared_contacts', 'A supplier with the address or head of the customer or another supplier',
+      'N of the customer and its other suppliers with the same address or head ≥ companies',
+      '{companies.address,companies.head,contracts.customer_bin,contracts.supplier_bin}', true, 'contacts',
+      '{"companies": 1}')
+) as listed (code, name, formula, reads, is_of_pairs, follows, thresholds)
+on conflict (code) do update
+set name = excluded.name, formula = excluded.formula, reads = excluded.reads, function = excluded.function,
+  is_of_pairs = excluded.is_of_pairs, follows = excluded.follows, defaults = excluded.defaults;
 
 -- ============================================================================================
 -- stats: figures of each day and each minute

@@ -248,6 +248,12 @@ export const Indicator = row('procurement.indicators', {
   isOn: pg.bool,
   /** Which outcomes become findings; the others are counted, and told of a contract when someone asks (`explain`). */
   keeps: arrayOf(Outcome),
+  /**
+   * What it judges again when a contract changes: that one or its pairs (contracts), all of its category, with which it
+   * is compared (categories), its companies also where only sums have changed (sums), or its companies and those whose
+   * address or head has changed, with whom these trade (contacts).
+   */
+  follows: pg.text,
 });
 export type Indicator = ValueOf<typeof Indicator>;
 

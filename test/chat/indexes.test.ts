@@ -164,6 +164,8 @@ const uses: Record<string, string | null> = {
   'procurement.contract_statuses_pkey': null,
   'procurement.companies_pkey': null,
   'procurement.companies_region_code_idx': "select * from procurement.companies where region_code = 'R77'",
+  'procurement.companies_changed_xid_idx':
+    "select procurement._concerned(indicator, '{}', '{}', pg_current_snapshot()) from procurement.indicators as indicator where code = 'shared_contacts'",
   'procurement.contracts_pkey':
     "select * from procurement.contracts where id = (select id from procurement.contracts where source_ref = 'c77')",
   'procurement.contracts_customer_bin_supplier_bin_idx':

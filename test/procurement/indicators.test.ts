@@ -91,10 +91,10 @@ await take(world, [
 t.test('D2: the first run judges everything', async (t) => {
   const id = await run();
   const { indicatorResults } = await ask(
-    'query ($filter: IndicatorResultFilter) { indicatorResults(first: 10, filter: $filter) { nodes { indicatorCode isFull } } }',
+    'query ($filter: IndicatorResultFilter) { indicatorResults(first: 20, filter: $filter) { nodes { indicatorCode isFull } } }',
     { filter: { runId: { eq: id } } },
   );
-  t.equal(indicatorResults.nodes.length, 6);
+  t.equal(indicatorResults.nodes.length, 11);
   t.ok(indicatorResults.nodes.every(({ isFull }: { isFull: boolean }) => isFull));
 });
 
