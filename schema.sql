@@ -22143,6 +22143,113 @@ on conflict (name) do update set cron = excluded.cron, function = excluded.funct
 -- them is not told (as with partnership).
 
 -- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type procurement.side as enum ('customer', 'supplier');
+comment on type procurement.side is 'Which side of contracts a company is on.';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+create table procurement.network_runs (
+  id          bigint           generated always as identity primary key,
+  customers   bigint           not null,
+  suppliers   bigint           not null,
+  ties        bigint           not null,
+  contracts   bigint           not null,
+  communities bigint           not null,
+  modularity  double precision,                                      -- null: there are no contracts
+  rounds      integer          not null,
+  is_settled  boolean          not null,
+  started_at  timestamptz      not null,
+  finished_at timestamptz      not null
+);
+comment on table  procurement.network_runs             is 'When the network of customers and suppliers was made.';
+comment on column procurement.network_runs.id          is 'The key.';
+comment on column procurement.network_runs.customers   is 'How many customers are in it.';
+comment on column procurement.network_runs.suppliers   is 'How many suppliers are in it.';
+comment on column procurement.network_runs.ties        is 'How many pairs of them have contracts.';
+comment on column procurement.network_runs.contracts   is 'How many contracts these are.';
+comment on column procurement.network_runs.communities is 'How many communities were found.';
+comment on column procurement.network_runs.modularity  is
+  'How much more of the contracts lies within communities than would by chance (Barber); null where there are none.';
+comment on column procurement.network_runs.rounds      is 'How many rounds that took.';
+comment on column procurement.network_runs.is_settled  is 'Whether nothing moved any more, or the rounds ended before.';
+comment on column procurement.network_runs.started_at  is 'When it began.';
+comment on column procurement.network_runs.finished_at is 'When it was done.';
+
+create table procurement.communities (
+  id            bigint           generated always as identity primary key,
+  run_id        bigint           not null references procurement.network_runs (id) on delete cascade,
+  number        bigint           not null,
+  customers     bigint           not null,
+  suppliers     bigint           not null,
+  contracts     bigint           not null,
+  all_contracts bigint           not null,
+  modularity    double precision not null,
+  region_codes  text[]           not null
+);
+comment on table  procurement.communities               is
+  'Customers and suppliers that trade with each other more than with others, as of the last run.';
+comment on column procurement.communities.id            is 'The key.';
+comment on column procurement.communities.run_id        is 'The run that found it.';
+comment on column procurement.communities.number        is 'Its place among those of the run, by modularity.';
+comment on column procurement.communities.customers     is 'How many customers are in it.';
+comment on column procurement.communities.suppliers     is 'How many suppliers are in it.';
+comment on column procurement.communities.contracts     is 'How many contracts these have with each other.';
+comment on column procurement.communities.all_contracts is 'How many contracts these have, with others, too.';
+comment on column procurement.communities.modularity    is 'What it adds to the modularity of the whole.';
+comment on column procurement.communities.region_codes  is
+  'The regions of all contracts of its companies: who may not see all of them may not see it.';
+comment on constraint communities_run_id_fkey on procurement.communities is '@name run
+@inverse found';
+create index communities_run_id_idx on procurement.communities (run_id);
+-- What is most remarkable first.
+create index communities_modularity_idx on procurement.communities (modularity);
+
+create table procurement.community_members (
+  bin           text             not null references procurement.companies (bin) on delete cascade,
+  side          procurement.side not null,
+  community_id  bigint           not null references procurement.communities (id) on delete cascade,
+  contracts     bigint           not null,
+  all_contracts bigint           not null,
+
+  primary key (bin, side)
+);
+comment on table  procurement.community_members               is
+  'In which community a company is, as a customer or as a supplier.';
+comment on column procurement.community_members.bin           is 'The company.';
+comment on column procurement.community_members.side          is 'Whether as a customer or as a supplier.';
+comment on column procurement.community_members.community_id  is 'The community.';
+comment on column procurement.community_members.contracts     is 'How many contracts it has within.';
+comment on column procurement.community_members.all_contracts is 'How many contracts it has.';
+comment on constraint community_members_bin_fkey on procurement.community_members is '@name company
+@inverse communities';
+comment on constraint community_members_community_id_fkey on procurement.community_members is '@inverse members';
+create index community_members_community_id_idx on procurement.community_members (community_id);
+
+-- What a run works on; after a crash both are empty, and the next run begins with them anew.
+create unlogged table procurement.network_ties (
+  customer_bin text   not null,
+  supplier_bin text   not null,
+  contracts    bigint not null,
+
+  primary key (customer_bin, supplier_bin)
+);
+comment on table procurement.network_ties is 'Pairs that have contracts, while communities are sought.';
+create unlogged table procurement.network_nodes (
+  side   procurement.side not null,
+  bin    text             not null,
+  degree bigint           not null,
+  label  bigint           not null,
+
+  primary key (side, bin)
+);
+comment on table procurement.network_nodes is 'Companies and the communities that they are in so far.';
+
+-- --------------------------------------------------------------------------------------------
 -- Functions: outliers
 -- --------------------------------------------------------------------------------------------
 
@@ -22536,10 +22643,273 @@ comment on function procurement.shared_contacts is
 @hide';
 
 -- --------------------------------------------------------------------------------------------
--- Grants
+-- Functions: communities
+-- --------------------------------------------------------------------------------------------
+-- Customers and suppliers are a network of two kinds, tied by how many contracts they have with each other. Its
+-- communities are sought by label propagation that raises Barber's modularity (LPAb: Barber and Clark, 2009), and whole
+-- communities are merged where that raises it still (LPAb+: Liu and Murata, 2010). With customers and suppliers in turn
+-- nothing oscillates; with whole numbers and the smallest label where two are as good, the same contracts give the same
+-- communities.
+
+-- Those of one side each take the label that most of their contracts beyond chance are tied to; returns how many have
+-- changed. Times all contracts, so that all are whole numbers.
+create function procurement._propagate_labels(side procurement.side) returns bigint
+language sql volatile set search_path = ''
+as $$
+  with neighbours as (
+    select
+      case when _propagate_labels.side = 'customer' then tie.customer_bin else tie.supplier_bin end as bin,
+      neighbour.label, sum(tie.contracts) as contracts
+    from procurement.network_ties as tie
+    join procurement.network_nodes as neighbour
+      on neighbour.side <> _propagate_labels.side
+        and neighbour.bin = case _propagate_labels.side when 'customer' then tie.supplier_bin else tie.customer_bin end
+    group by 1, 2
+  ), labels as (
+    select node.label, sum(node.degree) as degree
+    from procurement.network_nodes as node
+    where node.side <> _propagate_labels.side
+    group by node.label
+  ), gains as (
+    select
+      node.bin, node.label as now, neighbours.label,
+      neighbours.contracts * (select sum(tie.contracts) from procurement.network_ties as tie)
+        - node.degree * labels.degree as gain
+    from neighbours
+    join labels on labels.label = neighbours.label
+    join procurement.network_nodes as node on node.side = _propagate_labels.side and node.bin = neighbours.bin
+  ), best as (
+    select distinct on (gains.bin)
+      gains.bin, gains.label, gains.gain,
+      max(gains.gain) filter (where gains.label = gains.now) over (partition by gains.bin) as gain_now
+    from gains
+    order by gains.bin, gains.gain desc, gains.label
+  ), changed as (
+    update procurement.network_nodes as node
+    set label = best.label
+    from best
+    where node.side = _propagate_labels.side and node.bin = best.bin and node.label <> best.label
+      and (best.gain_now is null or best.gain > best.gain_now)
+    returning 1
+  )
+  select count(*) from changed;
+$$;
+
+-- Merges pairs of communities that are each other's best choice, where that raises the modularity; returns how many.
+create function procurement._merge_communities() returns bigint
+language sql volatile set search_path = ''
+as $$
+  with sizes as (
+    select
+      node.label, coalesce(sum(node.degree) filter (where node.side = 'customer'), 0) as of_customers,
+      coalesce(sum(node.degree) filter (where node.side = 'supplier'), 0) as of_suppliers
+    from procurement.network_nodes as node
+    group by node.label
+  ), between_them as (
+    select
+      least(customer.label, supplier.label) as one, greatest(customer.label, supplier.label) as other,
+      sum(tie.contracts) as contracts
+    from procurement.network_ties as tie
+    join procurement.network_nodes as customer on customer.side = 'customer' and customer.bin = tie.customer_bin
+    join procurement.network_nodes as supplier on supplier.side = 'supplier' and supplier.bin = tie.supplier_bin
+    where customer.label <> supplier.label
+    group by 1, 2
+  ), gains as (
+    select
+      between_them.one, between_them.other,
+      between_them.contracts * (select sum(tie.contracts) from procurement.network_ties as tie)
+        - one.of_customers * other.of_suppliers - other.of_customers * one.of_suppliers as gain
+    from between_them
+    join sizes as one on one.label = between_them.one
+    join sizes as other on other.label = between_them.other
+  ), choices as (
+    select distinct on (choice.label) choice.label, choice.partner
+    from (
+      select gains.one as label, gains.other as partner, gains.gain from gains where gains.gain > 0
+      union all
+      select gains.other, gains.one, gains.gain from gains where gains.gain > 0
+    ) as choice
+    order by choice.label, choice.gain desc, least(choice.label, choice.partner), greatest(choice.label, choice.partner)
+  ), merged as (
+    select one.label as kept, other.label as given_up
+    from choices as one
+    join choices as other on other.label = one.partner and other.partner = one.label
+    where one.label < other.label
+  ), changed as (
+    update procurement.network_nodes as node
+    set label = merged.kept
+    from merged
+    where node.label = merged.given_up
+  )
+  select count(*) from merged;
+$$;
+
+create function procurement.find_communities(max_rounds integer default 100) returns procurement.network_runs
+language plpgsql volatile security definer set search_path = '' set work_mem = '128MB' set jit = off
+as $$
+declare
+  run     procurement.network_runs;
+  settled boolean := false;
+  moved   bigint;
+begin
+  if max_rounds not between 1 and 1000 then
+    raise exception using errcode = 'PT400', message = 'From 1 to 1,000 rounds.', column = 'max_rounds';
+  end if;
+  perform pg_advisory_xact_lock(hashtext('procurement.find_communities'));
+  run.started_at := clock_timestamp();
+  truncate procurement.network_ties, procurement.network_nodes;
+  insert into procurement.network_ties (customer_bin, supplier_bin, contracts)
+  select contract.customer_bin, contract.supplier_bin, count(*)
+  from procurement._analysed as contract
+  where contract.customer_bin is not null and contract.supplier_bin is not null
+  group by contract.customer_bin, contract.supplier_bin;
+  -- Everyone begins as a community of their own.
+  insert into procurement.network_nodes (side, bin, degree, label)
+  select side.side, side.bin, sum(side.contracts), row_number() over (order by side.side, side.bin collate "C")
+  from (
+    select 'customer'::procurement.side as side, tie.customer_bin as bin, tie.contracts
+    from procurement.network_ties as tie
+    union all
+    select 'supplier', tie.supplier_bin, tie.contracts from procurement.network_ties as tie
+  ) as side
+  group by side.side, side.bin;
+  analyze procurement.network_ties, procurement.network_nodes;
+
+  run.rounds := 0;
+  while not settled and run.rounds < max_rounds loop
+    run.rounds := run.rounds + 1;
+    moved := procurement._propagate_labels('customer');
+    moved := moved + procurement._propagate_labels('supplier');
+    if moved = 0 then
+      settled := procurement._merge_communities() = 0;
+    end if;
+  end loop;
+
+  insert into procurement.network_runs (
+    customers, suppliers, ties, contracts, communities, rounds, is_settled, started_at, finished_at
+  )
+  select
+    count(*) filter (where node.side = 'customer'), count(*) filter (where node.side = 'supplier'),
+    (select count(*) from procurement.network_ties),
+    coalesce(sum(node.degree) filter (where node.side = 'customer'), 0), count(distinct node.label), run.rounds,
+    settled, run.started_at, clock_timestamp()
+  from procurement.network_nodes as node
+  returning * into run;
+
+  -- The last run's are all that is told of.
+  delete from procurement.communities;
+  with tied as materialized (
+    select
+      tie.customer_bin, tie.supplier_bin, tie.contracts, customer.label as customer_label,
+      supplier.label as supplier_label
+    from procurement.network_ties as tie
+    join procurement.network_nodes as customer on customer.side = 'customer' and customer.bin = tie.customer_bin
+    join procurement.network_nodes as supplier on supplier.side = 'supplier' and supplier.bin = tie.supplier_bin
+  ), counted as (
+    select
+      sides.label, count(*) filter (where sides.side = 'customer') as customers,
+      count(*) filter (where sides.side = 'supplier') as suppliers,
+      coalesce(sum(sides.degree) filter (where sides.side = 'customer'), 0) as of_customers,
+      coalesce(sum(sides.degree) filter (where sides.side = 'supplier'), 0) as of_suppliers
+    from procurement.network_nodes as sides
+    group by sides.label
+  ), within_them as (
+    select tied.customer_label as label, sum(tied.contracts) as contracts
+    from tied
+    where tied.customer_label = tied.supplier_label
+    group by 1
+  ), placed as (
+    select told.label, array_agg(told.region_code order by told.region_code) as region_codes
+    from (
+      select tied.customer_label as label, contract.region_code
+      from procurement._analysed as contract
+      join tied using (customer_bin, supplier_bin)
+      union
+      select tied.supplier_label, contract.region_code
+      from procurement._analysed as contract
+      join tied using (customer_bin, supplier_bin)
+    ) as told
+    group by told.label
+  ), ranked as (
+    select
+      counted.*, coalesce(within_them.contracts, 0) as contracts, placed.region_codes, share.modularity,
+      row_number() over (order by share.modularity desc, counted.label) as number
+    from counted
+    join placed on placed.label = counted.label
+    left join within_them on within_them.label = counted.label
+    cross join lateral (
+      select
+        (coalesce(within_them.contracts, 0) / run.contracts
+          - counted.of_customers * counted.of_suppliers / run.contracts ^ 2)::double precision as modularity
+    ) as share
+  ), told as (
+    insert into procurement.communities (
+      run_id, number, customers, suppliers, contracts, all_contracts, modularity, region_codes
+    )
+    select
+      run.id, ranked.number, ranked.customers, ranked.suppliers, ranked.contracts,
+      ranked.of_customers + ranked.of_suppliers - ranked.contracts, ranked.modularity, ranked.region_codes
+    from ranked
+    order by ranked.number
+    returning id, communities.number
+  )
+  insert into procurement.community_members (bin, side, community_id, contracts, all_contracts)
+  select node.bin, node.side, told.id, coalesce(own.contracts, 0), node.degree
+  from procurement.network_nodes as node
+  join ranked on ranked.label = node.label
+  join told on told.number = ranked.number
+  left join (
+    select sides.side, sides.bin, sum(tied.contracts) as contracts
+    from tied
+    cross join lateral (
+      values ('customer'::procurement.side, tied.customer_bin), ('supplier', tied.supplier_bin)
+    ) as sides (side, bin)
+    where tied.customer_label = tied.supplier_label
+    group by sides.side, sides.bin
+  ) as own on own.side = node.side and own.bin = node.bin;
+  truncate procurement.network_ties, procurement.network_nodes;
+
+  update procurement.network_runs as known
+  set modularity = (select sum(community.modularity) from procurement.communities as community),
+    finished_at = clock_timestamp()
+  where known.id = run.id
+  returning * into run;
+  delete from procurement.network_runs as known where known.id <= run.id - 100;
+  return run;
+end;
+$$;
+comment on function procurement.find_communities is
+  'Seeks communities of customers and suppliers in the contracts that are analysed, and replaces those of the last run.
+
+@notNull';
+
+-- --------------------------------------------------------------------------------------------
+-- Policies: who sees what
 -- --------------------------------------------------------------------------------------------
 
+alter table procurement.network_runs enable row level security;
+alter table procurement.communities enable row level security;
+alter table procurement.community_members enable row level security;
+alter table procurement.network_ties enable row level security;
+alter table procurement.network_nodes enable row level security;
+
+create policy analysts_see_communities_of_their_regions on procurement.communities for select to member
+  using (region_codes <@ (select procurement._granted_regions())::text[]);
+create policy analysts_see_members_of_their_communities on procurement.community_members for select to member
+  using (exists (select from procurement.communities as community where community.id = community_id));
+
+create policy operators_see_network_runs on procurement.network_runs for select to operator, service using (true);
+create policy operators_see_communities on procurement.communities for select to operator, service using (true);
+create policy operators_see_members on procurement.community_members for select to operator, service using (true);
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+grant select on procurement.network_runs to operator, service;
+grant select on procurement.communities, procurement.community_members to member, service;
 revoke execute on all functions in schema procurement from public;
+grant execute on function procurement.find_communities to operator, service;
 
 -- --------------------------------------------------------------------------------------------
 -- Indicators
@@ -22572,6 +22942,13 @@ from (
 on conflict (code) do update
 set name = excluded.name, formula = excluded.formula, reads = excluded.reads, function = excluded.function,
   is_of_pairs = excluded.is_of_pairs, follows = excluded.follows, defaults = excluded.defaults;
+
+insert into jobs.tasks (name, description, function, runs_alone)
+values ('find communities', 'Seeks communities of customers and suppliers.', 'procurement.find_communities', true)
+on conflict (name) do update set description = excluded.description, function = excluded.function;
+insert into jobs.schedules (name, cron, task)
+values ('find communities', '20 2 * * *', 'find communities')
+on conflict (name) do nothing;
 
 -- ============================================================================================
 -- stats: figures of each day and each minute

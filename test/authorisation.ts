@@ -260,6 +260,14 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
     columns:
       'id fiscal_year source_code source_ref root_id parent_id version number subject category type_code status_code region_code plan_id customer_bin supplier_bin signed_on starts_on ends_on has_advance plan_sum plan_sum_vat contract_sum contract_sum_vat actual_sum actual_sum_vat first_paid_on discount is_root changed_xid pair_changed_xid obstacle',
   },
+  'procurement.communities': {
+    readers: ['member', 'service'],
+    columns: 'id run_id number customers suppliers contracts all_contracts modularity region_codes',
+  },
+  'procurement.community_members': {
+    readers: ['member', 'service'],
+    columns: 'bin side community_id contracts all_contracts',
+  },
   'procurement.companies': { readers: ['member', 'service'], columns: 'bin name region_code address head changed_xid' },
   'procurement.contract_acts': {
     readers: ['member', 'service'],
@@ -299,6 +307,12 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
     readers: ['member', 'service'],
     columns: 'code name formula reads function is_of_pairs thresholds defaults version is_on keeps follows',
   },
+  'procurement.network_nodes': { readers: [], columns: '' },
+  'procurement.network_runs': {
+    readers: ['operator', 'service'],
+    columns: 'id customers suppliers ties contracts communities modularity rounds is_settled started_at finished_at',
+  },
+  'procurement.network_ties': { readers: [], columns: '' },
   'procurement.payments': {
     readers: ['member', 'service'],
     columns: 'id contract_id source_ref paid_on paid_sum is_advance',
@@ -387,6 +401,7 @@ export const functions: Record<string, string[]> = {
   'procurement.contract_totals(procurement.total_key,integer,text)': ['member'],
   'procurement.customer(procurement.findings)': ['member'],
   'procurement.explain_contract(uuid)': ['member'],
+  'procurement.find_communities(integer)': ['operator', 'service'],
   'procurement.findings(procurement.contracts)': ['member'],
   'procurement.finish_import(bigint)': ['service'],
   'procurement.formula(procurement.findings)': ['member'],
@@ -1006,6 +1021,7 @@ export const privateFunctions = [
   'procurement._link_contracts(procurement.imports)',
   'procurement._may_see(text[])',
   'procurement._merge_acts(procurement.imports)',
+  'procurement._merge_communities()',
   'procurement._merge_companies(procurement.imports,text)',
   'procurement._merge_contracts(procurement.imports,text,boolean)',
   'procurement._merge_payments(procurement.imports)',
@@ -1016,6 +1032,7 @@ export const privateFunctions = [
   'procurement._note_payments()',
   'procurement._number(text)',
   'procurement._plain(text)',
+  'procurement._propagate_labels(procurement.side)',
   'procurement._tell_export_failed()',
   'procurement._truth(text)',
   'procurement._wrong_bin(text,text,text)',

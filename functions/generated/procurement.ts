@@ -211,6 +211,33 @@ export const Explanation = row('procurement.explanation', {
 });
 export type Explanation = ValueOf<typeof Explanation>;
 
+/** When the network of customers and suppliers was made. */
+export const NetworkRun = row('procurement.network_runs', {
+  /** The key. */
+  id: pg.int8,
+  /** How many customers are in it. */
+  customers: pg.int8,
+  /** How many suppliers are in it. */
+  suppliers: pg.int8,
+  /** How many pairs of them have contracts. */
+  ties: pg.int8,
+  /** How many contracts these are. */
+  contracts: pg.int8,
+  /** How many communities were found. */
+  communities: pg.int8,
+  /** How much more of the contracts lies within communities than would by chance (Barber); null where there are none. */
+  modularity: orNull(pg.float8),
+  /** How many rounds that took. */
+  rounds: pg.int4,
+  /** Whether nothing moved any more, or the rounds ended before. */
+  isSettled: pg.bool,
+  /** When it began. */
+  startedAt: pg.timestamptz,
+  /** When it was done. */
+  finishedAt: pg.timestamptz,
+});
+export type NetworkRun = ValueOf<typeof NetworkRun>;
+
 /** Which regions a user may look at: an analyst has some. */
 export const RegionGrant = row('procurement.region_grants', {
   /** Who. */
@@ -400,6 +427,9 @@ export const customer = query('procurement.customer', { finding: keyOf(Finding, 
 
 /** What each indicator says of a contract now: also where it is clear, or what is missing. */
 export const explainContract = query('procurement.explain_contract', { contractId: pg.uuid }, setOf(Explanation));
+
+/** Seeks communities of customers and suppliers in the contracts that are analysed, and replaces those of the last run. */
+export const findCommunities = mutation('procurement.find_communities', { maxRounds: optional(pg.int4) }, NetworkRun);
 
 /** What indicators have found of it. */
 export const findings = query('procurement.findings', {

@@ -221,6 +221,15 @@ const uses: Record<string, string | null> = {
   'procurement.findings_supplier_bin_idx': "select * from procurement.findings where supplier_bin = '000000000077'",
   'procurement.findings_run_id_idx': 'select * from procurement.findings where run_id = 77',
   'procurement.trial_findings_pkey': 'select * from procurement.trial_findings where run_id = 77',
+  'procurement.network_runs_pkey': null,
+  'procurement.communities_pkey': null,
+  'procurement.communities_run_id_idx': 'select * from procurement.communities where run_id = 77',
+  'procurement.communities_modularity_idx': 'select * from procurement.communities order by modularity desc limit 20',
+  'procurement.community_members_pkey': "select * from procurement.community_members where bin = '000000000077'",
+  'procurement.community_members_community_id_idx':
+    'select * from procurement.community_members where community_id = 77',
+  'procurement.network_ties_pkey': null,
+  'procurement.network_nodes_pkey': null,
   'stats.system_metrics_metric_name_measured_at_id_idx':
     "select * from stats.system_metrics where metric_name = 'cpu_usage' order by measured_at desc, id desc limit 20",
   'stats.system_metrics_measured_at_idx': 'select stats.expire_metrics()',
@@ -631,6 +640,11 @@ await owner.query(`
     from generate_series(1, 12000) as n;
   insert into procurement.trial_findings (indicator_code, run_id, region_codes, outcome, thresholds, inputs, reason)
     select 'x', n, '{}', 'flagged', '{}', '{}', 'why' from who;
+  insert into procurement.network_runs (customers, suppliers, ties, contracts, communities, rounds, is_settled, started_at, finished_at)
+    select 1, 1, 1, 1, 1, 1, true, now(), now() from who;
+  insert into procurement.communities (run_id, number, customers, suppliers, contracts, all_contracts, modularity, region_codes)
+    select n, 1, 1, 1, 1, 1, n / 3000.0, '{}' from who;
+  insert into procurement.community_members (bin, side, community_id, contracts, all_contracts) select lpad(n::text, 12, '0'), 'customer', n, 1, 1 from who;
   reset session_replication_role;
   select events.publish('user:' || n, 'told') from generate_series(1, 3000) as n;
 `);
