@@ -19832,7 +19832,9 @@ create table procurement.indicators (
   is_on       boolean not null default true,
   keeps       procurement.outcome[] not null default '{flagged}',
   follows     text    not null default 'contracts',
+  weight      double precision not null default 1,
 
+  constraint weight_is_0_to_100                    check (weight between 0 and 100),
   constraint follows_is_known                      check (follows in ('contracts', 'categories', 'sums', 'contacts')),
   constraint code_is_a_plain_name                  check (code ~ '^[a-z][a-z0-9_]{0,49}$'),
   constraint function_is_one_of_this_schema        check (function ~ '^[a-z_][a-z0-9_]*$'),
@@ -19857,6 +19859,8 @@ comment on column procurement.indicators.follows     is
   'What it judges again when a contract changes: that one or its pairs (contracts), all of its category, with which it
 is compared (categories), its companies also where only sums have changed (sums), or its companies and those whose
 address or head has changed, with whom these trade (contacts).';
+comment on column procurement.indicators.weight      is
+  'What it adds to the score of what it flags; with 0 it does not count.';
 
 create table procurement.indicator_runs (
   id           bigint      generated always as identity primary key,
@@ -22149,6 +22153,9 @@ on conflict (name) do update set cron = excluded.cron, function = excluded.funct
 create type procurement.side as enum ('customer', 'supplier');
 comment on type procurement.side is 'Which side of contracts a company is on.';
 
+create type procurement.score_kind as enum ('contract', 'customer', 'supplier');
+comment on type procurement.score_kind is 'What a score is of.';
+
 -- --------------------------------------------------------------------------------------------
 -- Tables
 -- --------------------------------------------------------------------------------------------
@@ -22229,6 +22236,60 @@ comment on constraint community_members_bin_fkey on procurement.community_member
 @inverse communities';
 comment on constraint community_members_community_id_fkey on procurement.community_members is '@inverse members';
 create index community_members_community_id_idx on procurement.community_members (community_id);
+
+-- No foreign key names a contract (its id may be of any year), and rows go with each scoring.
+create table procurement.scores (
+  id           bigint                 generated always as identity primary key,
+  kind         procurement.score_kind not null,
+  contract_id  uuid,                                                 -- null: of a company
+  fiscal_year  integer,                                              -- null: of a company
+  bin          text                   references procurement.companies (bin) on delete cascade,  -- null: of a contract
+  region_code  text                   references procurement.regions (code) on delete cascade,   -- null: everywhere
+  score        double precision       not null,
+  parts        jsonb                  not null,
+  contracts    bigint                 not null,
+  region_codes text[]                 not null,
+  scored_at    timestamptz            not null default now(),
+
+  constraint it_is_of_a_contract_or_a_company check ((contract_id is null) <> (bin is null))
+);
+comment on table  procurement.scores              is
+  'What indicators say of a contract or a company, weighed and added up: within a region, and everywhere.
+
+@order id';
+comment on column procurement.scores.id           is 'The key.';
+comment on column procurement.scores.kind         is 'What it is of.';
+comment on column procurement.scores.contract_id  is 'The contract; null where it is of a company.';
+comment on column procurement.scores.fiscal_year  is 'The contract''s year; null where it is of a company.';
+comment on column procurement.scores.bin          is 'The company; null where it is of a contract.';
+comment on column procurement.scores.region_code  is
+  'The region that alone is counted; null where all are.';
+comment on column procurement.scores.score        is 'The sum of its parts.';
+comment on column procurement.scores.parts        is
+  'What it is made of, largest first: indicator, weight, how much of that counts (share: of a company''s contracts those
+that are flagged), contribution.';
+comment on column procurement.scores.contracts    is 'How many contracts are counted.';
+comment on column procurement.scores.region_codes is
+  'The regions of all that is counted: who may not see all of them may not see it.';
+comment on column procurement.scores.scored_at    is 'When.';
+comment on constraint scores_bin_fkey on procurement.scores is '@name company
+@inverse scores';
+comment on constraint scores_region_code_fkey on procurement.scores is '@name region
+@inverse scores';
+-- What is highest, of a kind, in a region or everywhere.
+create index scores_kind_region_code_score_idx on procurement.scores (kind, region_code, score);
+create index scores_contract_id_idx on procurement.scores (contract_id);
+create index scores_bin_idx on procurement.scores (bin);
+create index scores_region_code_idx on procurement.scores (region_code);
+
+create table procurement.score_states (
+  is_only boolean primary key default true,
+  run_id  bigint,                                                    -- null: no run had found anything to judge
+  weights jsonb   not null,
+
+  constraint there_is_one check (is_only)
+);
+comment on table procurement.score_states is 'What the scores were last made from.';
 
 -- What a run works on; after a crash both are empty, and the next run begins with them anew.
 create unlogged table procurement.network_ties (
@@ -22884,6 +22945,208 @@ comment on function procurement.find_communities is
 @notNull';
 
 -- --------------------------------------------------------------------------------------------
+-- Functions: scores
+-- --------------------------------------------------------------------------------------------
+
+-- Where something counts: everywhere (null), and in the region that alone it tells of, if so.
+create function procurement._scopes(region_codes text[]) returns setof text
+language sql immutable rows 2
+begin atomic
+  select null::text
+  union all
+  select region_codes[1] where cardinality(region_codes) = 1 and region_codes[1] is not null;
+end;
+
+-- A contract has the weight of each indicator that has flagged it or its pair. A company has, of an indicator of
+-- contracts, the weight times the share of its contracts that are flagged (of fewer than 5, as if there were 5: one
+-- contract alone says little), and the weight of one that has flagged it or a pair of it. All that is counted in a
+-- region comes from findings that tell of no other one.
+create function procurement.score_findings(anew boolean default false) returns bigint
+language plpgsql volatile security definer set search_path = '' set work_mem = '128MB' set jit = off
+as $$
+declare
+  state  procurement.score_states;
+  scored bigint;
+begin
+  perform pg_advisory_xact_lock(hashtext('procurement.score_findings'));
+  select
+    true,
+    (
+      select max(result.run_id)
+      from procurement.indicator_results as result
+      join procurement.indicator_runs as run on run.id = result.run_id
+      where not run.is_trial and (result.is_full or result.flagged + result.clear + result.not_computable > 0)
+    ),
+    (
+      select jsonb_object_agg(indicator.code, indicator.weight)
+      from procurement.indicators as indicator
+      where indicator.is_on
+    )
+  into state;
+  if not anew and exists (select from procurement.score_states as known where known = state) then
+    return 0;
+  end if;
+
+  delete from procurement.scores;
+  with flagged as materialized (
+    select finding.*, indicator.weight
+    from procurement.findings as finding
+    join procurement.indicators as indicator on indicator.code = finding.indicator_code
+    where finding.outcome = 'flagged' and indicator.is_on and indicator.weight > 0
+  ), of_contracts as materialized (
+    select
+      flagged.contract_id, flagged.fiscal_year, flagged.indicator_code, flagged.weight, flagged.region_codes
+    from flagged
+    where flagged.contract_id is not null
+    union all
+    select contract.id, contract.fiscal_year, flagged.indicator_code, flagged.weight, flagged.region_codes
+    from flagged
+    join procurement._analysed as contract using (customer_bin, supplier_bin)
+    where flagged.contract_id is null
+  ), contracts as (
+    select
+      told.contract_id, told.fiscal_year, scope.region_code, sum(told.weight) as score,
+      jsonb_agg(
+        jsonb_build_object(
+          'indicator', told.indicator_code, 'weight', told.weight, 'share', 1, 'contribution', told.weight
+        )
+        order by told.weight desc, told.indicator_code
+      ) as parts
+    from of_contracts as told
+    cross join lateral procurement._scopes(told.region_codes) as scope (region_code)
+    group by told.contract_id, told.fiscal_year, scope.region_code
+  ), regions_of_contracts as (
+    select told.contract_id, array_agg(distinct region_code order by region_code) as region_codes
+    from of_contracts as told
+    cross join lateral unnest(told.region_codes) as region_code
+    group by told.contract_id
+  ), sides as materialized (
+    select
+      side.kind, side.bin, scope.region_code, count(*) as contracts,
+      array_agg(distinct contract.region_code order by contract.region_code) as region_codes
+    from procurement._analysed as contract
+    cross join lateral (
+      values ('customer'::procurement.score_kind, contract.customer_bin), ('supplier', contract.supplier_bin)
+    ) as side (kind, bin)
+    cross join lateral procurement._scopes(array[contract.region_code]) as scope (region_code)
+    where side.bin is not null
+    group by side.kind, side.bin, scope.region_code
+  ), counted as (
+    select
+      side.kind, side.bin, scope.region_code, flagged.indicator_code, flagged.weight,
+      count(flagged.contract_id) as contracts, bool_or(flagged.contract_id is null) as is_of_all
+    from flagged
+    cross join lateral (
+      values ('customer'::procurement.score_kind, flagged.customer_bin), ('supplier', flagged.supplier_bin)
+    ) as side (kind, bin)
+    cross join lateral procurement._scopes(flagged.region_codes) as scope (region_code)
+    where side.bin is not null
+    group by side.kind, side.bin, scope.region_code, flagged.indicator_code, flagged.weight
+  ), regions_of_sides as (
+    select side.kind, side.bin, array_agg(distinct region_code order by region_code) as region_codes
+    from flagged
+    cross join lateral (
+      values ('customer'::procurement.score_kind, flagged.customer_bin), ('supplier', flagged.supplier_bin)
+    ) as side (kind, bin)
+    cross join lateral unnest(flagged.region_codes) as region_code
+    where side.bin is not null
+    group by side.kind, side.bin
+  ), companies as (
+    select
+      counted.kind, counted.bin, counted.region_code, coalesce(sides.contracts, 0) as contracts,
+      coalesce(sides.region_codes, '{}') as region_codes, sum(counted.weight * part.share) as score,
+      jsonb_agg(
+        jsonb_build_object(
+          'indicator', counted.indicator_code, 'weight', counted.weight, 'share', part.share,
+          'contribution', counted.weight * part.share
+        )
+        order by counted.weight * part.share desc, counted.indicator_code
+      ) as parts
+    from counted
+    left join sides
+      on (sides.kind, sides.bin) = (counted.kind, counted.bin)
+        and sides.region_code is not distinct from counted.region_code
+    cross join lateral (
+      select
+        case when counted.is_of_all then 1
+          else counted.contracts::double precision / greatest(sides.contracts, counted.contracts, 5) end as share
+    ) as part
+    group by counted.kind, counted.bin, counted.region_code, sides.contracts, sides.region_codes
+  )
+  insert into procurement.scores (
+    kind, contract_id, fiscal_year, bin, region_code, score, parts, contracts, region_codes
+  )
+  select
+    'contract', contracts.contract_id, contracts.fiscal_year, null, contracts.region_code, contracts.score,
+    contracts.parts, 1,
+    case when contracts.region_code is null then regions.region_codes else array[contracts.region_code] end
+  from contracts
+  join regions_of_contracts as regions on regions.contract_id = contracts.contract_id
+  union all
+  select
+    companies.kind, null, null, companies.bin, companies.region_code, companies.score, companies.parts,
+    companies.contracts,
+    case
+      when companies.region_code is not null then array[companies.region_code]
+      else array(
+        select region_code from unnest(companies.region_codes || regions.region_codes) as region_code
+        group by region_code order by region_code
+      )
+    end
+  from companies
+  join regions_of_sides as regions on (regions.kind, regions.bin) = (companies.kind, companies.bin);
+  get diagnostics scored = row_count;
+
+  insert into procurement.score_states as known values (state.is_only, state.run_id, state.weights)
+  on conflict on constraint score_states_pkey do update set run_id = excluded.run_id, weights = excluded.weights;
+  return scored;
+end;
+$$;
+comment on function procurement.score_findings is
+  'Scores contracts, customers and suppliers by what indicators have flagged, where runs or weights have changed that
+since the last time, or `anew`; returns how many scores there are, 0 where nothing had changed.
+
+@notNull';
+
+create function procurement.set_weight(indicator_code text, weight double precision) returns procurement.indicators
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  indicator procurement.indicators;
+begin
+  update procurement.indicators as known set weight = set_weight.weight
+  where known.code = set_weight.indicator_code
+  returning * into indicator;
+  if indicator.code is null then
+    raise exception using errcode = 'PT404', message = 'There is no such indicator.', column = 'indicator_code';
+  end if;
+  return indicator;
+end;
+$$;
+comment on function procurement.set_weight is
+  'Changes what an indicator adds to scores; the next scoring goes by it. 0: it does not count.
+
+@notNull';
+
+create function procurement.scores(contract procurement.contracts) returns setof procurement.scores
+language sql stable rows 2
+begin atomic
+  select score.* from procurement.scores as score where score.contract_id = contract.root_id;
+end;
+comment on function procurement.scores is 'What indicators say of it, weighed and added up.
+
+@order id';
+
+create function procurement.scored_contract(score procurement.scores) returns setof procurement.contracts
+language sql stable rows 1
+begin atomic
+  select contract.* from procurement.contracts as contract
+  where contract.id = score.contract_id and contract.fiscal_year = score.fiscal_year;
+end;
+comment on function procurement.scored_contract is 'The contract; null where the score is of a company.';
+
+-- --------------------------------------------------------------------------------------------
 -- Policies: who sees what
 -- --------------------------------------------------------------------------------------------
 
@@ -22892,12 +23155,18 @@ alter table procurement.communities enable row level security;
 alter table procurement.community_members enable row level security;
 alter table procurement.network_ties enable row level security;
 alter table procurement.network_nodes enable row level security;
+alter table procurement.scores enable row level security;
+alter table procurement.score_states enable row level security;
 
 create policy analysts_see_communities_of_their_regions on procurement.communities for select to member
   using (region_codes <@ (select procurement._granted_regions())::text[]);
 create policy analysts_see_members_of_their_communities on procurement.community_members for select to member
   using (exists (select from procurement.communities as community where community.id = community_id));
 
+create policy analysts_see_scores_of_their_regions on procurement.scores for select to member
+  using (region_codes <@ (select procurement._granted_regions())::text[]);
+
+create policy operators_see_scores on procurement.scores for select to operator, service using (true);
 create policy operators_see_network_runs on procurement.network_runs for select to operator, service using (true);
 create policy operators_see_communities on procurement.communities for select to operator, service using (true);
 create policy operators_see_members on procurement.community_members for select to operator, service using (true);
@@ -22907,9 +23176,11 @@ create policy operators_see_members on procurement.community_members for select 
 -- --------------------------------------------------------------------------------------------
 
 grant select on procurement.network_runs to operator, service;
-grant select on procurement.communities, procurement.community_members to member, service;
+grant select on procurement.communities, procurement.community_members, procurement.scores to member, service;
 revoke execute on all functions in schema procurement from public;
-grant execute on function procurement.find_communities to operator, service;
+grant execute on function procurement.scores, procurement.scored_contract to member;
+grant execute on function procurement.find_communities, procurement.score_findings, procurement.set_weight
+to operator, service;
 
 -- --------------------------------------------------------------------------------------------
 -- Indicators
@@ -22944,10 +23215,14 @@ set name = excluded.name, formula = excluded.formula, reads = excluded.reads, fu
   is_of_pairs = excluded.is_of_pairs, follows = excluded.follows, defaults = excluded.defaults;
 
 insert into jobs.tasks (name, description, function, runs_alone)
-values ('find communities', 'Seeks communities of customers and suppliers.', 'procurement.find_communities', true)
+values
+  ('find communities', 'Seeks communities of customers and suppliers.', 'procurement.find_communities', true),
+  ('score findings', 'Adds up what indicators have flagged.', 'procurement.score_findings', true)
 on conflict (name) do update set description = excluded.description, function = excluded.function;
 insert into jobs.schedules (name, cron, task)
-values ('find communities', '20 2 * * *', 'find communities')
+values
+  ('find communities', '20 2 * * *', 'find communities'),
+  ('score findings', '5-59/10 * * * *', 'score findings')
 on conflict (name) do nothing;
 
 -- ============================================================================================

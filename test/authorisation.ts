@@ -305,7 +305,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'procurement.indicator_states': { readers: [], columns: '' },
   'procurement.indicators': {
     readers: ['member', 'service'],
-    columns: 'code name formula reads function is_of_pairs thresholds defaults version is_on keeps follows',
+    columns: 'code name formula reads function is_of_pairs thresholds defaults version is_on keeps follows weight',
   },
   'procurement.network_nodes': { readers: [], columns: '' },
   'procurement.network_runs': {
@@ -324,6 +324,11 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   'procurement.region_grants': { readers: ['member', 'service'], columns: 'user_id region_code granted_by granted_at' },
   'procurement.regions': { readers: ['member', 'service'], columns: 'code name' },
   'procurement.rejects': { readers: ['operator', 'service'], columns: 'id import_id line kind reason record' },
+  'procurement.score_states': { readers: [], columns: '' },
+  'procurement.scores': {
+    readers: ['member', 'service'],
+    columns: 'id kind contract_id fiscal_year bin region_code score parts contracts region_codes scored_at',
+  },
   'procurement.sources': { readers: ['member', 'service'], columns: 'code name names_companies bin_pattern is_linked' },
   'procurement.staged_records': { readers: [], columns: '' },
   'procurement.trial_findings': {
@@ -420,7 +425,11 @@ export const functions: Record<string, string[]> = {
   'procurement.root(procurement.contracts)': ['member'],
   'procurement.run(procurement.findings)': ['member'],
   'procurement.run_indicators(boolean)': ['operator', 'service'],
+  'procurement.score_findings(boolean)': ['operator', 'service'],
+  'procurement.scored_contract(procurement.scores)': ['member'],
+  'procurement.scores(procurement.contracts)': ['member'],
   'procurement.set_thresholds(text,jsonb)': ['operator', 'service'],
+  'procurement.set_weight(text,double precision)': ['operator', 'service'],
   'procurement.supplier(procurement.findings)': ['member'],
   'procurement.try_thresholds(text,jsonb)': ['operator', 'service'],
   'procurement.units(procurement.contracts)': ['member'],
@@ -1033,6 +1042,7 @@ export const privateFunctions = [
   'procurement._number(text)',
   'procurement._plain(text)',
   'procurement._propagate_labels(procurement.side)',
+  'procurement._scopes(text[])',
   'procurement._tell_export_failed()',
   'procurement._truth(text)',
   'procurement._wrong_bin(text,text,text)',

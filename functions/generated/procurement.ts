@@ -281,6 +281,8 @@ export const Indicator = row('procurement.indicators', {
    * address or head has changed, with whom these trade (contacts).
    */
   follows: pg.text,
+  /** What it adds to the score of what it flags; with 0 it does not count. */
+  weight: pg.float8,
 });
 export type Indicator = ValueOf<typeof Indicator>;
 
@@ -374,6 +376,40 @@ export const IndicatorRun = row('procurement.indicator_runs', {
   askedBy: orNull(pg.uuid),
 });
 export type IndicatorRun = ValueOf<typeof IndicatorRun>;
+
+/** What a score is of. */
+export const ScoreKind = oneOf('procurement.score_kind', ['contract', 'customer', 'supplier']);
+export type ScoreKind = ValueOf<typeof ScoreKind>;
+
+/** What indicators say of a contract or a company, weighed and added up: within a region, and everywhere. */
+export const Score = row('procurement.scores', {
+  /** The key. */
+  id: pg.int8,
+  /** What it is of. */
+  kind: ScoreKind,
+  /** The contract; null where it is of a company. */
+  contractId: orNull(pg.uuid),
+  /** The contract's year; null where it is of a company. */
+  fiscalYear: orNull(pg.int4),
+  /** The company; null where it is of a contract. */
+  bin: orNull(pg.text),
+  /** The region that alone is counted; null where all are. */
+  regionCode: orNull(pg.text),
+  /** The sum of its parts. */
+  score: pg.float8,
+  /**
+   * What it is made of, largest first: indicator, weight, how much of that counts (share: of a company's contracts those
+   * that are flagged), contribution.
+   */
+  parts: pg.jsonb,
+  /** How many contracts are counted. */
+  contracts: pg.int8,
+  /** The regions of all that is counted: who may not see all of them may not see it. */
+  regionCodes: arrayOf(pg.text),
+  /** When. */
+  scoredAt: pg.timestamptz,
+});
+export type Score = ValueOf<typeof Score>;
 
 /** One of the things that a contract buys. */
 export const ContractUnit = row('procurement.contract_units', {
@@ -512,11 +548,26 @@ export const run = query('procurement.run', { finding: keyOf(Finding, 'id') }, o
  */
 export const runIndicators = mutation('procurement.run_indicators', { changedOnly: optional(pg.bool) }, IndicatorRun);
 
+/**
+ * Scores contracts, customers and suppliers by what indicators have flagged, where runs or weights have changed that
+ * since the last time, or `anew`; returns how many scores there are, 0 where nothing had changed.
+ */
+export const scoreFindings = mutation('procurement.score_findings', { anew: optional(pg.bool) }, pg.int8);
+
+/** The contract; null where the score is of a company. */
+export const scoredContract = query('procurement.scored_contract', { score: keyOf(Score, 'id') }, orNull(Contract));
+
+/** What indicators say of it, weighed and added up. */
+export const scores = query('procurement.scores', { contract: keyOf(Contract, 'id', 'fiscalYear') }, setOf(Score));
+
 /** Changes thresholds of an indicator: its next run judges everything by them. Those that are left out are as they are. */
 export const setThresholds = mutation('procurement.set_thresholds', {
   indicatorCode: pg.text,
   thresholds: pg.jsonb,
 }, Indicator);
+
+/** Changes what an indicator adds to scores; the next scoring goes by it. 0: it does not count. */
+export const setWeight = mutation('procurement.set_weight', { indicatorCode: pg.text, weight: pg.float8 }, Indicator);
 
 /** Who sells. */
 export const supplier = query('procurement.supplier', { finding: keyOf(Finding, 'id') }, orNull(Company));

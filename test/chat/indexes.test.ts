@@ -228,6 +228,14 @@ const uses: Record<string, string | null> = {
   'procurement.community_members_pkey': "select * from procurement.community_members where bin = '000000000077'",
   'procurement.community_members_community_id_idx':
     'select * from procurement.community_members where community_id = 77',
+  'procurement.scores_pkey': null,
+  'procurement.scores_kind_region_code_score_idx':
+    "select * from procurement.scores where kind = 'supplier' and region_code is null order by score desc limit 20",
+  'procurement.scores_contract_id_idx':
+    "select score.* from procurement.contracts as one, procurement.scores(one) as score where one.id = (select id from procurement.contracts where source_ref = 'c77')",
+  'procurement.scores_bin_idx': "select * from procurement.scores where bin = '000000000077'",
+  'procurement.scores_region_code_idx': "select * from procurement.scores where region_code = 'R77'",
+  'procurement.score_states_pkey': null,
   'procurement.network_ties_pkey': null,
   'procurement.network_nodes_pkey': null,
   'stats.system_metrics_metric_name_measured_at_id_idx':
@@ -645,6 +653,10 @@ await owner.query(`
   insert into procurement.communities (run_id, number, customers, suppliers, contracts, all_contracts, modularity, region_codes)
     select n, 1, 1, 1, 1, 1, n / 3000.0, '{}' from who;
   insert into procurement.community_members (bin, side, community_id, contracts, all_contracts) select lpad(n::text, 12, '0'), 'customer', n, 1, 1 from who;
+  insert into procurement.scores (kind, contract_id, fiscal_year, bin, region_code, score, parts, contracts, region_codes)
+    select 'contract', md5(n::text)::uuid, 2024, null, case when n % 2 = 0 then 'R' || n % 300 + 1 end, n, '[]', 1, '{}' from generate_series(1, 12000) as n
+    union all
+    select 'supplier', null, null, lpad(n::text, 12, '0'), case when n % 2 = 0 then 'R' || n % 300 + 1 end, n, '[]', 1, '{}' from who;
   reset session_replication_role;
   select events.publish('user:' || n, 'told') from generate_series(1, 3000) as n;
 `);
