@@ -16,7 +16,8 @@
 --   platforms    conversations with people on other platforms                   (schema platforms)
 --   commerce     what shops on other platforms sell, have and were ordered    (schema commerce)
 --   procurement  companies, contracts, risk indicators and what they find      (schema procurement)
---   risk         outliers, concentration, networks, scores and a model of contracts
+--   risk         outliers, concentration, networks and scores of contracts
+--   forecasts    a model of sums that grow, and what it forecasts
 --   stats        figures of each day and each minute                               (schema stats)
 --   operations   upkeep, backups, and the health of the database                   (schema operations)
 --
@@ -22140,7 +22141,7 @@ values ('expire indicator runs', '50 3 * * *', 'procurement.expire_runs')
 on conflict (name) do update set cron = excluded.cron, function = excluded.function;
 
 -- ============================================================================================
--- risk: outliers, concentration, networks, scores and a model of contracts
+-- risk: outliers, concentration, networks and scores of contracts
 -- ============================================================================================
 -- Statistics of many contracts, over the tables of section procurement and in its schema. What compares a contract with
 -- others, or counts what a company does everywhere, names the regions of all that it counts: who may not see all of
@@ -23147,6 +23148,93 @@ end;
 comment on function procurement.scored_contract is 'The contract; null where the score is of a company.';
 
 -- --------------------------------------------------------------------------------------------
+-- Functions: what was known of contracts
+-- --------------------------------------------------------------------------------------------
+
+-- Of each contract what was known when it was signed, and what became of its sum. What its customer, its supplier and
+-- the first four characters of its category (the class, of a CPV) had behind them are contracts that were over before
+-- that day; the share of these that had grown is of ten more, so that few say little. The day on which a contract is to
+-- end is not looked at: many sources tell of it only when it has ended. In regions: these alone are known of.
+create function procurement._growth_rows(over_percent double precision, region_codes text[])
+returns table (
+  contract_id uuid, fiscal_year integer, region_code text, signed_on date, growth double precision, is_over boolean,
+  features double precision[]
+)
+language sql stable
+begin atomic
+  with firsts as materialized (
+    select
+      contract.id, contract.fiscal_year, contract.region_code, contract.signed_on, contract.customer_bin,
+      contract.supplier_bin, left(contract.category, 4) as class, contract.has_advance, contract.discount,
+      case when contract.plan_sum > 0 then contract.plan_sum else contract.plan_sum_vat end as plan_sum,
+      -- Executed, handed over and executed, expired.
+      coalesce(last.status_code, contract.status_code) in (390, 464, 470) as is_over,
+      coalesce(last.ends_on, contract.ends_on) as ended_on,
+      case
+        when last.root_id is null then 0
+        when contract.contract_sum > 0 and last.contract_sum > 0
+          then (last.contract_sum / contract.contract_sum - 1)::double precision * 100
+        when contract.contract_sum_vat > 0 and last.contract_sum_vat > 0
+          then (last.contract_sum_vat / contract.contract_sum_vat - 1)::double precision * 100
+      end as growth
+    from procurement._analysed as contract
+    left join (
+      select distinct on (version.root_id)
+        version.root_id, version.status_code, version.ends_on, version.contract_sum, version.contract_sum_vat
+      from procurement.contracts as version
+      join procurement.contract_statuses as status on status.code = version.status_code and status.is_analysed
+      where not version.is_root
+      order by version.root_id, version.version desc, version.signed_on desc nulls last, version.id desc
+    ) as last on last.root_id = contract.id
+    where contract.obstacle is null and contract.signed_on is not null
+      and (_growth_rows.region_codes is null or contract.region_code = any (_growth_rows.region_codes))
+  ), days as (
+    select key.kind, key.value, firsts.signed_on as day, false as is_end, firsts.id, 0 as contracts, 0 as grown
+    from firsts
+    cross join lateral (
+      values ('customer', firsts.customer_bin), ('supplier', firsts.supplier_bin), ('class', firsts.class)
+    ) as key (kind, value)
+    where key.value is not null
+    union all
+    select key.kind, key.value, firsts.ended_on, true, null, 1, (firsts.growth > over_percent)::integer
+    from firsts
+    cross join lateral (
+      values ('customer', firsts.customer_bin), ('supplier', firsts.supplier_bin), ('class', firsts.class)
+    ) as key (kind, value)
+    where key.value is not null and firsts.is_over and firsts.growth is not null
+      and firsts.ended_on >= firsts.signed_on
+  ), behind as (
+    select
+      days.id, days.kind, ln(1 + sum(days.contracts) over earlier)::double precision as contracts,
+      sum(days.grown) over earlier / (sum(days.contracts) over earlier + 10)::double precision as grown
+    from days
+    -- What ends on the day itself comes after it.
+    window earlier as (partition by days.kind, days.value order by days.day, days.is_end rows unbounded preceding)
+  ), history as (
+    select
+      behind.id,
+      max(behind.contracts) filter (where behind.kind = 'customer') as of_customer,
+      max(behind.grown) filter (where behind.kind = 'customer') as customer_grown,
+      max(behind.contracts) filter (where behind.kind = 'supplier') as of_supplier,
+      max(behind.grown) filter (where behind.kind = 'supplier') as supplier_grown,
+      max(behind.contracts) filter (where behind.kind = 'class') as of_class,
+      max(behind.grown) filter (where behind.kind = 'class') as class_grown
+    from behind
+    where behind.id is not null
+    group by behind.id
+  )
+  select
+    firsts.id, firsts.fiscal_year, firsts.region_code, firsts.signed_on, firsts.growth, firsts.is_over,
+    array[
+      ln(firsts.plan_sum::double precision), greatest(firsts.discount, -100) / 100,
+      (extract(month from firsts.signed_on) >= 10)::integer, firsts.has_advance::integer, history.of_customer,
+      history.customer_grown, history.of_supplier, history.supplier_grown, history.of_class, history.class_grown
+    ]
+  from firsts
+  left join history on history.id = firsts.id;
+end;
+
+-- --------------------------------------------------------------------------------------------
 -- Policies: who sees what
 -- --------------------------------------------------------------------------------------------
 
@@ -23166,6 +23254,7 @@ create policy analysts_see_members_of_their_communities on procurement.community
 create policy analysts_see_scores_of_their_regions on procurement.scores for select to member
   using (region_codes <@ (select procurement._granted_regions())::text[]);
 
+
 create policy operators_see_scores on procurement.scores for select to operator, service using (true);
 create policy operators_see_network_runs on procurement.network_runs for select to operator, service using (true);
 create policy operators_see_communities on procurement.communities for select to operator, service using (true);
@@ -23179,7 +23268,8 @@ grant select on procurement.network_runs to operator, service;
 grant select on procurement.communities, procurement.community_members, procurement.scores to member, service;
 revoke execute on all functions in schema procurement from public;
 grant execute on function procurement.scores, procurement.scored_contract to member;
-grant execute on function procurement.find_communities, procurement.score_findings, procurement.set_weight
+grant execute on function
+  procurement.find_communities, procurement.score_findings, procurement.set_weight, procurement._growth_rows
 to operator, service;
 
 -- --------------------------------------------------------------------------------------------
@@ -23223,6 +23313,525 @@ insert into jobs.schedules (name, cron, task)
 values
   ('find communities', '20 2 * * *', 'find communities'),
   ('score findings', '5-59/10 * * * *', 'score findings')
+on conflict (name) do nothing;
+
+-- ============================================================================================
+-- forecasts: a model of sums that grow, and what it forecasts
+-- ============================================================================================
+-- In the schema procurement. What a model looks at is a view, a model is a row with its measured quality, what it says
+-- of contracts are rows; it is trained and applied in SQL.
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+-- What a contract's sum comes to is not known while it goes on: a model learns from those that are over, and says of
+-- others how probable it is.
+create table procurement.growth_models (
+  id              bigint             generated always as identity primary key,
+  over_percent    double precision   not null,
+  region_codes    text[],                                            -- null: contracts everywhere
+  features        text[]             not null,
+  means           double precision[] not null,
+  deviations      double precision[] not null,
+  coefficients    double precision[] not null,
+  penalty         double precision   not null,
+  rounds          integer            not null,
+  is_settled      boolean            not null,
+  split_on        date               not null,
+  trained         bigint             not null,
+  trained_grown   bigint             not null,
+  tested          bigint             not null,
+  tested_grown    bigint             not null,
+  auc             double precision   not null,
+  brier           double precision   not null,
+  base_rate_brier double precision   not null,
+  calibration     jsonb              not null,
+  -- By the standard error that the AUC of a coin has (Hanley and McNeil, 1982).
+  is_of_use       boolean            not null generated always as (
+    brier < base_rate_brier
+    and auc - 0.5 > 1.96 * sqrt((tested + 1) / (12.0 * tested_grown * (tested - tested_grown)))
+  ) stored,
+  trained_at      timestamptz        not null default now(),
+  adopted_at      timestamptz                                        -- null: it forecasts nothing
+);
+comment on table  procurement.growth_models                 is
+  'How probable it is, from what is known when a contract is signed, that later versions raise its sum by more than
+over_percent: by logistic regression. It says nothing of why, and nothing against anyone; it must not decide about a
+contract or a company.
+
+@order id desc';
+comment on column procurement.growth_models.id              is 'The key.';
+comment on column procurement.growth_models.over_percent    is 'By how much a sum has grown that counts as grown.';
+comment on column procurement.growth_models.region_codes    is
+  'The regions whose contracts it knows; null for all. Who may not see all of them may not see it, nor its forecasts.';
+comment on column procurement.growth_models.features        is 'What it looks at (`growthFeatures`).';
+comment on column procurement.growth_models.means           is 'The mean of each in what it was trained on.';
+comment on column procurement.growth_models.deviations      is 'The standard deviation of each.';
+comment on column procurement.growth_models.coefficients    is
+  'The intercept, and what a standard deviation of each feature adds to the log-odds.';
+comment on column procurement.growth_models.penalty         is 'The weight of the squared coefficients (ridge).';
+comment on column procurement.growth_models.rounds          is 'How many rounds of Newton''s method it took.';
+comment on column procurement.growth_models.is_settled      is 'Whether nothing moved any more.';
+comment on column procurement.growth_models.split_on        is
+  'It was trained on contracts signed before this day, and tested on those signed since.';
+comment on column procurement.growth_models.trained         is 'How many contracts it was trained on.';
+comment on column procurement.growth_models.trained_grown   is 'How many of these have grown.';
+comment on column procurement.growth_models.tested          is 'How many contracts it was tested on.';
+comment on column procurement.growth_models.tested_grown    is 'How many of these have grown.';
+comment on column procurement.growth_models.auc             is
+  'In the test: how probable it is that one that grew was given more than one that did not; 0.5 is a coin.';
+comment on column procurement.growth_models.brier           is
+  'In the test: the mean squared difference between what was forecast and what came (Brier); 0 is perfect.';
+comment on column procurement.growth_models.base_rate_brier is
+  'The same of a forecast that says of each contract how many had grown in the training.';
+comment on column procurement.growth_models.calibration     is
+  'The test by tenths, lowest forecasts first: contracts, what was forecast on the average, and how many grew.';
+comment on column procurement.growth_models.is_of_use       is
+  'Whether in the test it was better than the base rate, and than a coin by more than chance (two-sided, 5 %).';
+comment on column procurement.growth_models.trained_at      is 'When.';
+comment on column procurement.growth_models.adopted_at      is 'Since when it forecasts; null where it does not.';
+
+create table procurement.growth_forecasts (
+  model_id    bigint             not null references procurement.growth_models (id) on delete cascade,
+  contract_id uuid               not null,
+  fiscal_year integer            not null,
+  probability double precision   not null,
+  x           double precision[] not null,
+
+  primary key (model_id, contract_id)
+);
+comment on table  procurement.growth_forecasts             is
+  'How probable an adopted model holds it that the sum of a contract that it was not trained on grows.';
+comment on column procurement.growth_forecasts.model_id    is 'The model.';
+comment on column procurement.growth_forecasts.contract_id is 'The contract.';
+comment on column procurement.growth_forecasts.fiscal_year is 'The contract''s year.';
+comment on column procurement.growth_forecasts.probability is 'The probability.';
+comment on column procurement.growth_forecasts.x           is
+  'Its features, by which many standard deviations above the mean; 0 where not known.
+
+@hide';
+comment on constraint growth_forecasts_model_id_fkey on procurement.growth_forecasts is '@inverse forecasts';
+create index growth_forecasts_model_id_probability_idx on procurement.growth_forecasts (model_id, probability);
+create index growth_forecasts_contract_id_idx on procurement.growth_forecasts (contract_id);
+
+-- What a training goes over again and again; it is empty afterwards.
+create unlogged table procurement.training_rows (
+  contract_id uuid               not null,
+  is_test     boolean            not null,
+  y           double precision   not null,
+  x           double precision[] not null
+);
+comment on table procurement.training_rows is 'Contracts that a model is being trained on or tested on.';
+
+-- --------------------------------------------------------------------------------------------
+-- Views
+-- --------------------------------------------------------------------------------------------
+
+create view procurement.growth_features with (security_invoker = true) as
+select
+  told.contract_id, told.fiscal_year, told.region_code, told.signed_on, told.growth, told.is_over,
+  told.features[1] as plan_sum_ln, told.features[2] as discount, told.features[3] as last_quarter,
+  told.features[4] as advance, told.features[5] as customer_contracts_ln, told.features[6] as customer_grown,
+  told.features[7] as supplier_contracts_ln, told.features[8] as supplier_grown,
+  told.features[9] as class_contracts_ln, told.features[10] as class_grown
+from procurement._growth_rows(20, null) as told;
+comment on view procurement.growth_features is
+  'What a model of growth looks at: of each contract what was known when it was signed, and what became of its sum.';
+comment on column procurement.growth_features.contract_id           is 'The contract.';
+comment on column procurement.growth_features.fiscal_year           is 'Its year.';
+comment on column procurement.growth_features.region_code           is 'Its region.';
+comment on column procurement.growth_features.signed_on             is 'When it was signed.';
+comment on column procurement.growth_features.growth                is
+  'By how many percent its last version is above the first; null where the sums are not known.';
+comment on column procurement.growth_features.is_over               is 'Whether it is over: its sum changes no more.';
+comment on column procurement.growth_features.plan_sum_ln           is 'The natural logarithm of the planned sum.';
+comment on column procurement.growth_features.discount              is 'By what share the agreed sum is below plan.';
+comment on column procurement.growth_features.last_quarter          is '1 where it was signed from October on, else 0.';
+comment on column procurement.growth_features.advance               is '1 where an advance was agreed, else 0.';
+comment on column procurement.growth_features.customer_contracts_ln is
+  'The natural logarithm of 1 and how many contracts of the customer were over by then.';
+comment on column procurement.growth_features.customer_grown        is
+  'What share of these, and of ten more, had grown by over 20 %.';
+comment on column procurement.growth_features.supplier_contracts_ln is 'The same of the supplier''s.';
+comment on column procurement.growth_features.supplier_grown        is 'The same of the supplier''s.';
+comment on column procurement.growth_features.class_contracts_ln    is
+  'The same of contracts whose category begins with the same four characters.';
+comment on column procurement.growth_features.class_grown           is
+  'The same of contracts whose category begins with the same four characters.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions
+-- --------------------------------------------------------------------------------------------
+
+-- By Gauss with the largest pivot. `a` is a square, row after row.
+create function procurement._solve(a double precision[], b double precision[]) returns double precision[]
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  n      integer := cardinality(b);
+  pivot  integer;
+  factor double precision;
+  held   double precision;
+begin
+  for col in 1 .. n loop
+    pivot := col;
+    for row in col + 1 .. n loop
+      if abs(a[(row - 1) * n + col]) > abs(a[(pivot - 1) * n + col]) then
+        pivot := row;
+      end if;
+    end loop;
+    for k in 1 .. n loop
+      held := a[(col - 1) * n + k];
+      a[(col - 1) * n + k] := a[(pivot - 1) * n + k];
+      a[(pivot - 1) * n + k] := held;
+    end loop;
+    held := b[col];
+    b[col] := b[pivot];
+    b[pivot] := held;
+    for row in col + 1 .. n loop
+      factor := a[(row - 1) * n + col] / a[(col - 1) * n + col];
+      for k in col .. n loop
+        a[(row - 1) * n + k] := a[(row - 1) * n + k] - factor * a[(col - 1) * n + k];
+      end loop;
+      b[row] := b[row] - factor * b[col];
+    end loop;
+  end loop;
+  for row in reverse n .. 1 loop
+    for k in row + 1 .. n loop
+      b[row] := b[row] - a[(row - 1) * n + k] * b[k];
+    end loop;
+    b[row] := b[row] / a[(row - 1) * n + row];
+  end loop;
+  return b;
+end;
+$$;
+
+-- Standardised features against the coefficients, of which the first stands for all contracts.
+create function procurement._logistic(coefficients double precision[], x double precision[]) returns double precision
+language sql immutable parallel safe set search_path = ''
+return (
+  select 1 / (1 + exp(-greatest(-30, least(30, coefficients[1] + coalesce(sum(known.weight * known.value), 0)))))
+  from unnest(coefficients[2:], x) as known (weight, value)
+);
+
+-- By how many standard deviations each feature is above the mean; what is not known counts as the mean.
+create function procurement._standardised(
+  features double precision[], means double precision[], deviations double precision[]
+) returns double precision[]
+language sql immutable parallel safe set search_path = ''
+return (
+  select array_agg(coalesce((known.feature - known.mean) / known.deviation, 0) order by known.place)
+  from unnest(features, means, deviations) with ordinality as known (feature, mean, deviation, place)
+);
+
+create function procurement.train_growth_model(
+  over_percent double precision default 20, region_codes text[] default null, split_on date default null,
+  penalty double precision default 1
+) returns procurement.growth_models
+language plpgsql volatile security definer set search_path = '' set work_mem = '128MB' set jit = off
+as $$
+#variable_conflict use_variable
+declare
+  model    procurement.growth_models;
+  n        integer;
+  sides    double precision[];
+  square   double precision[];
+  step     double precision[];
+  furthest double precision := 1;
+begin
+  if not over_percent between 0 and 1000 or not penalty between 0.000001 and 1000000 then
+    raise exception using errcode = 'PT400', column = 'over_percent',
+      message = 'The growth is 0 to 1,000 percent, and the penalty from 0.000001 to 1,000,000.';
+  end if;
+  perform pg_advisory_xact_lock(hashtext('procurement.train_growth_model'));
+  model.features := '{plan_sum_ln,discount,last_quarter,advance,customer_contracts_ln,customer_grown,'
+    'supplier_contracts_ln,supplier_grown,class_contracts_ln,class_grown}';
+  n := cardinality(model.features) + 1;
+  truncate procurement.training_rows;
+
+  -- The newest, if there are very many.
+  with known as materialized (
+    select told.contract_id, told.signed_on, (told.growth > over_percent)::integer as y, told.features
+    from procurement._growth_rows(over_percent, region_codes) as told
+    where told.growth > over_percent or told.is_over and told.growth is not null
+    order by told.signed_on desc, told.contract_id
+    limit 200000
+  ), split as (
+    select coalesce(split_on, percentile_disc(0.7) within group (order by known.signed_on)) as day from known
+  ), places as (
+    select
+      each.place, coalesce(avg(each.feature), 0) as mean,
+      coalesce(nullif(stddev_pop(each.feature), 0), 1) as deviation
+    from known
+    cross join split
+    cross join lateral unnest(known.features) with ordinality as each (feature, place)
+    where known.signed_on < split.day
+    group by each.place
+  ), scales as (
+    select
+      array_agg(places.mean order by places.place) as means,
+      array_agg(places.deviation order by places.place) as deviations
+    from places
+  ), kept as (
+    insert into procurement.training_rows (contract_id, is_test, y, x)
+    select
+      known.contract_id, known.signed_on >= split.day, known.y,
+      procurement._standardised(known.features, scales.means, scales.deviations)
+    from known, split, scales
+    returning is_test, y
+  )
+  select
+    split.day, scales.means, scales.deviations, count(*) filter (where not kept.is_test),
+    coalesce(sum(kept.y) filter (where not kept.is_test), 0), count(*) filter (where kept.is_test),
+    coalesce(sum(kept.y) filter (where kept.is_test), 0)
+  into
+    model.split_on, model.means, model.deviations, model.trained, model.trained_grown, model.tested,
+    model.tested_grown
+  from split, scales, kept
+  group by split.day, scales.means, scales.deviations;
+  if model.trained is null or least(
+    model.trained_grown, model.trained - model.trained_grown, model.tested_grown, model.tested - model.tested_grown
+  ) < 10 then
+    raise exception using errcode = 'PT409',
+      message = 'There are too few contracts that are over to train a model on and to test it.',
+      hint = 'Before the day that parts them and since, 10 that have grown and 10 that have not are needed.';
+  end if;
+
+  -- Newton's method, from the base rate. The intercept is not held back.
+  model.coefficients := array[ln(model.trained_grown::double precision / (model.trained - model.trained_grown))]
+    || array_fill(0::double precision, array[n - 1]);
+  model.rounds := 0;
+  while furthest > 1e-9 and model.rounds < 50 loop
+    model.rounds := model.rounds + 1;
+    with given as materialized (
+      select 1::double precision || known.x as x, known.y, procurement._logistic(model.coefficients, known.x) as p
+      from procurement.training_rows as known
+      where not known.is_test
+    ), slopes as (
+      select
+        i,
+        sum(given.x[i] * (given.y - given.p))
+          - case when i = 1 then 0 else penalty * model.coefficients[i] end as slope
+      from given
+      cross join generate_series(1, n) as i
+      group by i
+    ), bends as (
+      select
+        i, j, sum(given.x[i] * given.x[j] * given.p * (1 - given.p))
+          + case when i = j and i > 1 then penalty else 0 end as bend
+      from given
+      cross join generate_series(1, n) as i
+      cross join lateral generate_series(i, n) as j
+      group by i, j
+    )
+    select
+      (select array_agg(slopes.slope order by slopes.i) from slopes),
+      (
+        select array_agg(bends.bend order by row, col)
+        from generate_series(1, n) as row
+        cross join generate_series(1, n) as col
+        join bends on bends.i = least(row, col) and bends.j = greatest(row, col)
+      )
+    into sides, square;
+    step := procurement._solve(square, sides);
+    select max(abs(each.step)), array_agg(each.coefficient + each.step order by each.place)
+    into furthest, model.coefficients
+    from unnest(model.coefficients, step) with ordinality as each (coefficient, step, place);
+  end loop;
+
+  -- The test: on what was signed later, against a forecast that knows the base rate and nothing else.
+  with given as materialized (
+    select known.y, procurement._logistic(model.coefficients, known.x) as p
+    from procurement.training_rows as known
+    where known.is_test
+  ), ranked as (
+    select
+      given.y, given.p, ntile(10) over (order by given.p) as tenth,
+      rank() over (order by given.p) + (count(*) over (partition by given.p) - 1) / 2.0 as place
+    from given
+  ), tenths as (
+    select ranked.tenth, count(*) as contracts, avg(ranked.p) as forecast, sum(ranked.y) as grown
+    from ranked
+    group by ranked.tenth
+  )
+  select
+    (
+      (sum(ranked.place) filter (where ranked.y = 1) - model.tested_grown * (model.tested_grown + 1) / 2.0)
+        / (model.tested_grown * (model.tested - model.tested_grown))
+    )::double precision,
+    avg((ranked.p - ranked.y) ^ 2),
+    avg((model.trained_grown::double precision / model.trained - ranked.y) ^ 2),
+    (
+      select jsonb_agg(
+        jsonb_build_object('contracts', tenths.contracts, 'forecast', tenths.forecast, 'grown', tenths.grown)
+        order by tenths.tenth
+      )
+      from tenths
+    )
+  into model.auc, model.brier, model.base_rate_brier, model.calibration
+  from ranked;
+  truncate procurement.training_rows;
+
+  insert into procurement.growth_models (
+    over_percent, region_codes, features, means, deviations, coefficients, penalty, rounds, is_settled, split_on,
+    trained, trained_grown, tested, tested_grown, auc, brier, base_rate_brier, calibration
+  )
+  values (
+    over_percent, region_codes, model.features, model.means, model.deviations, model.coefficients, penalty,
+    model.rounds, furthest <= 1e-9, model.split_on, model.trained, model.trained_grown, model.tested,
+    model.tested_grown, model.auc, model.brier, model.base_rate_brier, model.calibration
+  )
+  returning * into model;
+  return model;
+end;
+$$;
+comment on function procurement.train_growth_model is
+  'Trains a model on contracts that are over and signed before a day, and tests it on those signed since (unless it is
+given, of the earlier 70 % and the later 30 %). It forecasts nothing until it is adopted.
+
+@notNull';
+
+create function procurement.adopt_growth_model(id bigint) returns procurement.growth_models
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  model procurement.growth_models;
+begin
+  select * into model from procurement.growth_models as known where known.id = adopt_growth_model.id for update;
+  if model.id is null then
+    raise exception using errcode = 'PT404', message = 'There is no such model.', column = 'id';
+  end if;
+  if not model.is_of_use then
+    raise exception using errcode = 'PT409', message = 'The model was no better in its test than the base rate.';
+  end if;
+  update procurement.growth_models as known
+  set adopted_at = case when known.id = model.id then now() end
+  where known.id = model.id
+    or known.adopted_at is not null and known.region_codes is not distinct from model.region_codes;
+  delete from procurement.growth_forecasts as forecast
+  using procurement.growth_models as known
+  where known.id = forecast.model_id and known.adopted_at is null;
+  select * into model from procurement.growth_models as known where known.id = model.id;
+  return model;
+end;
+$$;
+comment on function procurement.adopt_growth_model is
+  'Has a model forecast, in the place of the one before it for the same regions; one that was no better in its test than
+the base rate is refused.
+
+@notNull';
+
+create function procurement.forecast_growth() returns bigint
+language plpgsql volatile security definer set search_path = '' set work_mem = '128MB' set jit = off
+as $$
+declare
+  model    procurement.growth_models;
+  made     bigint;
+  forecast bigint := 0;
+begin
+  perform pg_advisory_xact_lock(hashtext('procurement.forecast_growth'));
+  for model in
+    select * from procurement.growth_models as known where known.adopted_at is not null order by known.id
+  loop
+    delete from procurement.growth_forecasts as old where old.model_id = model.id;
+    insert into procurement.growth_forecasts (model_id, contract_id, fiscal_year, probability, x)
+    select
+      model.id, told.contract_id, told.fiscal_year, procurement._logistic(model.coefficients, scaled.x), scaled.x
+    from procurement._growth_rows(model.over_percent, model.region_codes) as told
+    cross join lateral procurement._standardised(told.features, model.means, model.deviations) as scaled (x)
+    where told.signed_on >= model.split_on;
+    get diagnostics made = row_count;
+    forecast := forecast + made;
+  end loop;
+  return forecast;
+end;
+$$;
+comment on function procurement.forecast_growth is
+  'Has the adopted models forecast of the contracts that they were not trained on; returns of how many.
+
+@notNull';
+
+create function procurement.parts(forecast procurement.growth_forecasts) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_agg(
+    jsonb_build_object(
+      'feature', told.feature, 'deviations', told.x, 'coefficient', told.coefficient,
+      'contribution', told.x * told.coefficient
+    )
+    order by abs(told.x * told.coefficient) desc, told.feature
+  )
+  from procurement.growth_models as model
+  cross join lateral unnest(model.features, forecast.x, model.coefficients[2:]) as told (feature, x, coefficient)
+  where model.id = forecast.model_id;
+$$;
+comment on function procurement.parts is
+  'What it is made of, largest first: how many standard deviations each feature is above the mean, and what that adds to
+the log-odds.';
+
+create function procurement.growth_forecasts(contract procurement.contracts)
+returns setof procurement.growth_forecasts
+language sql stable rows 2
+begin atomic
+  select forecast.* from procurement.growth_forecasts as forecast where forecast.contract_id = contract.root_id;
+end;
+comment on function procurement.growth_forecasts is
+  'How probable adopted models hold it that its sum grows.
+
+@order model_id';
+
+create function procurement.forecast_contract(forecast procurement.growth_forecasts)
+returns setof procurement.contracts
+language sql stable rows 1
+begin atomic
+  select contract.* from procurement.contracts as contract
+  where contract.id = forecast.contract_id and contract.fiscal_year = forecast.fiscal_year;
+end;
+comment on function procurement.forecast_contract is 'The contract.';
+
+-- --------------------------------------------------------------------------------------------
+-- Policies: who sees what
+-- --------------------------------------------------------------------------------------------
+
+alter table procurement.growth_models enable row level security;
+alter table procurement.growth_forecasts enable row level security;
+alter table procurement.training_rows enable row level security;
+
+create policy analysts_see_models_of_their_regions on procurement.growth_models for select to member
+  using (region_codes <@ (select procurement._granted_regions())::text[]);
+create policy analysts_see_forecasts_of_their_models on procurement.growth_forecasts for select to member
+  using (exists (select from procurement.growth_models as model where model.id = model_id));
+
+create policy operators_see_models on procurement.growth_models for select to operator, service using (true);
+create policy operators_see_forecasts on procurement.growth_forecasts for select to operator, service using (true);
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+grant select on procurement.growth_models, procurement.growth_forecasts to member, service;
+grant select on procurement.growth_features to operator, service;
+revoke execute on all functions in schema procurement from public;
+grant execute on function
+  procurement.parts, procurement.growth_forecasts, procurement.forecast_contract
+to member;
+grant execute on function
+  procurement.train_growth_model, procurement.adopt_growth_model, procurement.forecast_growth
+to operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Tasks and schedules
+-- --------------------------------------------------------------------------------------------
+
+insert into jobs.tasks (name, description, function, runs_alone)
+values
+  ('train growth model', 'Trains a model of sums that grow, and tests it.', 'procurement.train_growth_model', true),
+  ('forecast growth', 'Has the adopted models forecast.', 'procurement.forecast_growth', true)
+on conflict (name) do update set description = excluded.description, function = excluded.function;
+insert into jobs.schedules (name, cron, task)
+values ('forecast growth', '40 2 * * *', 'forecast growth')
 on conflict (name) do nothing;
 
 -- ============================================================================================

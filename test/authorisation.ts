@@ -290,6 +290,20 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
     columns:
       'id indicator_code run_id contract_id fiscal_year customer_bin supplier_bin region_codes outcome value thresholds inputs reason',
   },
+  'procurement.growth_features': {
+    readers: ['operator', 'service'],
+    columns:
+      'contract_id fiscal_year region_code signed_on growth is_over plan_sum_ln discount last_quarter advance customer_contracts_ln customer_grown supplier_contracts_ln supplier_grown class_contracts_ln class_grown',
+  },
+  'procurement.growth_forecasts': {
+    readers: ['member', 'service'],
+    columns: 'model_id contract_id fiscal_year probability x',
+  },
+  'procurement.growth_models': {
+    readers: ['member', 'service'],
+    columns:
+      'id over_percent region_codes features means deviations coefficients penalty rounds is_settled split_on trained trained_grown tested tested_grown auc brier base_rate_brier calibration is_of_use trained_at adopted_at',
+  },
   'procurement.imports': {
     readers: ['operator', 'service'],
     columns: 'id source_code name fingerprint position cursor added changed known rejected started_at finished_at',
@@ -331,6 +345,7 @@ export const tables: Record<string, { readers: string[]; columns: string }> = {
   },
   'procurement.sources': { readers: ['member', 'service'], columns: 'code name names_companies bin_pattern is_linked' },
   'procurement.staged_records': { readers: [], columns: '' },
+  'procurement.training_rows': { readers: [], columns: '' },
   'procurement.trial_findings': {
     readers: ['operator', 'service'],
     columns:
@@ -400,7 +415,9 @@ export const functions: Record<string, string[]> = {
   'procurement._exported_contracts(jsonb)': ['member'],
   'procurement._exported_findings(jsonb)': ['member'],
   'procurement._granted_regions()': ['member'],
+  'procurement._growth_rows(double precision,text[])': ['operator', 'service'],
   'procurement.acts(procurement.contracts)': ['member'],
+  'procurement.adopt_growth_model(bigint)': ['operator', 'service'],
   'procurement.begin_import(text,text,text,text,boolean,text,boolean)': ['service'],
   'procurement.contract(procurement.findings)': ['member'],
   'procurement.contract_totals(procurement.total_key,integer,text)': ['member'],
@@ -409,12 +426,16 @@ export const functions: Record<string, string[]> = {
   'procurement.find_communities(integer)': ['operator', 'service'],
   'procurement.findings(procurement.contracts)': ['member'],
   'procurement.finish_import(bigint)': ['service'],
+  'procurement.forecast_contract(procurement.growth_forecasts)': ['member'],
+  'procurement.forecast_growth()': ['operator', 'service'],
   'procurement.formula(procurement.findings)': ['member'],
   'procurement.grant_region(uuid,text)': ['operator', 'service'],
+  'procurement.growth_forecasts(procurement.contracts)': ['member'],
   'procurement.indicator(procurement.findings)': ['member'],
   'procurement.listen_to_region(text)': ['member'],
   'procurement.merge_staged(bigint,bigint,text)': ['service'],
   'procurement.my_regions()': ['member'],
+  'procurement.parts(procurement.growth_forecasts)': ['member'],
   'procurement.payments(procurement.contracts)': ['member'],
   'procurement.plan(procurement.contracts)': ['member'],
   'procurement.region_events(events.event)': ['member'],
@@ -431,6 +452,7 @@ export const functions: Record<string, string[]> = {
   'procurement.set_thresholds(text,jsonb)': ['operator', 'service'],
   'procurement.set_weight(text,double precision)': ['operator', 'service'],
   'procurement.supplier(procurement.findings)': ['member'],
+  'procurement.train_growth_model(double precision,text[],date,double precision)': ['operator', 'service'],
   'procurement.try_thresholds(text,jsonb)': ['operator', 'service'],
   'procurement.units(procurement.contracts)': ['member'],
   'procurement.versions(procurement.contracts)': ['member'],
@@ -1028,6 +1050,7 @@ export const privateFunctions = [
   'procurement._id(text,procurement.record_kind,text)',
   'procurement._judge(procurement.indicator_runs,procurement.indicators,jsonb,uuid[],text[])',
   'procurement._link_contracts(procurement.imports)',
+  'procurement._logistic(double precision[],double precision[])',
   'procurement._may_see(text[])',
   'procurement._merge_acts(procurement.imports)',
   'procurement._merge_communities()',
@@ -1043,6 +1066,8 @@ export const privateFunctions = [
   'procurement._plain(text)',
   'procurement._propagate_labels(procurement.side)',
   'procurement._scopes(text[])',
+  'procurement._solve(double precision[],double precision[])',
+  'procurement._standardised(double precision[],double precision[],double precision[])',
   'procurement._tell_export_failed()',
   'procurement._truth(text)',
   'procurement._wrong_bin(text,text,text)',

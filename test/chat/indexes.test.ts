@@ -236,6 +236,12 @@ const uses: Record<string, string | null> = {
   'procurement.scores_bin_idx': "select * from procurement.scores where bin = '000000000077'",
   'procurement.scores_region_code_idx': "select * from procurement.scores where region_code = 'R77'",
   'procurement.score_states_pkey': null,
+  'procurement.growth_models_pkey': null,
+  'procurement.growth_forecasts_pkey': null,
+  'procurement.growth_forecasts_model_id_probability_idx':
+    'select * from procurement.growth_forecasts where model_id = 7 order by probability desc limit 20',
+  'procurement.growth_forecasts_contract_id_idx':
+    "select forecast.* from procurement.contracts as one, procurement.growth_forecasts(one) as forecast where one.id = (select id from procurement.contracts where source_ref = 'c77')",
   'procurement.network_ties_pkey': null,
   'procurement.network_nodes_pkey': null,
   'stats.system_metrics_metric_name_measured_at_id_idx':
@@ -653,10 +659,12 @@ await owner.query(`
   insert into procurement.communities (run_id, number, customers, suppliers, contracts, all_contracts, modularity, region_codes)
     select n, 1, 1, 1, 1, 1, n / 3000.0, '{}' from who;
   insert into procurement.community_members (bin, side, community_id, contracts, all_contracts) select lpad(n::text, 12, '0'), 'customer', n, 1, 1 from who;
-  insert into procurement.scores (kind, contract_id, fiscal_year, bin, region_code, score, parts, contracts, region_codes)
-    select 'contract', md5(n::text)::uuid, 2024, null, case when n % 2 = 0 then 'R' || n % 300 + 1 end, n, '[]', 1, '{}' from generate_series(1, 12000) as n
-    union all
-    select 'supplier', null, null, lpad(n::text, 12, '0'), case when n % 2 = 0 then 'R' || n % 300 + 1 end, n, '[]', 1, '{}' from who;
+  insert into procurement.scores (kind, contract_id, fiscal_year, region_code, score, parts, contracts, region_codes)
+    select 'contract', md5(n::text)::uuid, 2024, case when n % 2 = 0 then 'R' || n % 300 + 1 end, n, '[]', 1, '{}' from generate_series(1, 12000) as n;
+  insert into procurement.scores (kind, bin, region_code, score, parts, contracts, region_codes)
+    select 'supplier', lpad(n::text, 12, '0'), case when n % 2 = 0 then 'R' || n % 300 + 1 end, n, '[]', 1, '{}' from who;
+  insert into procurement.growth_forecasts (model_id, contract_id, fiscal_year, probability, x)
+    select n % 20, md5(n::text)::uuid, 2024, n / 12000.0, '{}' from generate_series(1, 12000) as n;
   reset session_replication_role;
   select events.publish('user:' || n, 'told') from generate_series(1, 3000) as n;
 `);
