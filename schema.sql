@@ -23692,16 +23692,16 @@ given, of the earlier 70 % and the later 30 %). It forecasts nothing until it is
 
 @notNull';
 
-create function procurement.adopt_growth_model(id bigint) returns procurement.growth_models
+create function procurement.adopt_growth_model(model_id bigint) returns procurement.growth_models
 language plpgsql volatile security definer set search_path = ''
 as $$
 #variable_conflict use_column
 declare
   model procurement.growth_models;
 begin
-  select * into model from procurement.growth_models as known where known.id = adopt_growth_model.id for update;
+  select * into model from procurement.growth_models as known where known.id = adopt_growth_model.model_id for update;
   if model.id is null then
-    raise exception using errcode = 'PT404', message = 'There is no such model.', column = 'id';
+    raise exception using errcode = 'PT404', message = 'There is no such model.', column = 'model_id';
   end if;
   if not model.is_of_use then
     raise exception using errcode = 'PT409', message = 'The model was no better in its test than the base rate.';

@@ -507,7 +507,7 @@ export const acts = query('procurement.acts', { contract: keyOf(Contract, 'id', 
  * Has a model forecast, in the place of the one before it for the same regions; one that was no better in its test than
  * the base rate is refused.
  */
-export const adoptGrowthModel = mutation('procurement.adopt_growth_model', { id: pg.int8 }, GrowthModel);
+export const adoptGrowthModel = mutation('procurement.adopt_growth_model', { modelId: pg.int8 }, GrowthModel);
 
 /** Begins an import, or finds the one of the same source and fingerprint that was stopped, with its `position`. */
 export const beginImport = mutation('procurement.begin_import', {

@@ -169,7 +169,7 @@ t.test('D3: an adopted model forecasts of what it was not trained on, with its p
   const count = async () => (await ask('{ growthForecasts(first: 1) { totalCount } }')).growthForecasts.totalCount;
   const forecast = async () => (await ask('mutation { forecastGrowth { result } }')).forecastGrowth.result;
   t.equal(Number(await forecast()), 0);
-  const adopt = 'mutation ($id: BigInt!) { adoptGrowthModel(input: {id: $id}) { growthModel { adoptedAt } } }';
+  const adopt = 'mutation ($id: BigInt!) { adoptGrowthModel(input: {modelId: $id}) { growthModel { adoptedAt } } }';
   await ask(adopt, { id: model.id });
   t.equal(Number(await forecast()), Number(model.tested));
   t.equal(await count(), Number(model.tested));
@@ -217,7 +217,7 @@ t.test('D3: an analyst sees models of their regions, and what these forecast', a
   };
   t.strictSame(await seen(), [[], 0], 'of a model that knows other regions they are told nothing');
   const own = await train({ regionCodes: ['KZ-75'] });
-  await ask('mutation ($id: BigInt!) { adoptGrowthModel(input: {id: $id}) { growthModel { id } } }', { id: own.id });
+  await ask('mutation ($id: BigInt!) { adoptGrowthModel(input: {modelId: $id}) { growthModel { id } } }', { id: own.id });
   await ask('mutation { forecastGrowth { result } }');
   t.strictSame(await seen(), [[own.id], Number(own.tested)]);
 });
