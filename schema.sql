@@ -21213,8 +21213,8 @@ begin
   end loop;
 
   if cardinality(kept) + cardinality(sides) > 0 then
-    -- So many are found faster among all.
-    if cardinality(kept) * 4 > judged then
+    -- So many are found faster among all; and what is compared needs all that it is compared with anyway.
+    if cardinality(kept) * 4 > judged or indicator.follows = 'categories' then
       kept := roots;
       sides := companies;
     end if;
@@ -22343,7 +22343,7 @@ begin atomic
     where roots is null
       or contract.id = any (roots)
       or contract.category = any (array(
-        select named.category from procurement.contracts as named where named.id = any (roots)
+        select distinct named.category from procurement.contracts as named where named.id = any (roots)
       ))
   ), centred as (
     select
@@ -22639,7 +22639,9 @@ begin atomic
         companies is null
         or contract.customer_bin = any (companies)
         or contract.customer_bin = any (array(
-          select named.customer_bin from procurement.contracts as named where named.supplier_bin = any (companies)
+          select distinct named.customer_bin
+          from procurement.contracts as named
+          where named.supplier_bin = any (companies)
         ))
       )
     group by contract.customer_bin, contract.supplier_bin

@@ -217,7 +217,9 @@ t.test('D3: an analyst sees models of their regions, and what these forecast', a
   };
   t.strictSame(await seen(), [[], 0], 'of a model that knows other regions they are told nothing');
   const own = await train({ regionCodes: ['KZ-75'] });
-  await ask('mutation ($id: BigInt!) { adoptGrowthModel(input: {modelId: $id}) { growthModel { id } } }', { id: own.id });
+  await ask('mutation ($id: BigInt!) { adoptGrowthModel(input: {modelId: $id}) { growthModel { id } } }', {
+    id: own.id,
+  });
   await ask('mutation { forecastGrowth { result } }');
   t.strictSame(await seen(), [[own.id], Number(own.tested)]);
 });

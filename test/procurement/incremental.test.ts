@@ -30,12 +30,14 @@ const move = (): StagedRecord => ({
   kind: 'company',
   record: { bin: bin(10 + below(6)), address: pick(['Abay 1', 'Abay 2', 'Abay 3']), head: pick(['Omarov', 'Serik']) },
 });
+// The last digits of an average go by the order in which rows are read.
+const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(9)) : value);
 const findings = async () => {
   const { rows } = await world.owner.query(
-    `select indicator_code, contract_id, customer_bin, supplier_bin, region_codes, outcome, round(value::numeric, 9) as value, inputs
+    `select indicator_code, contract_id, customer_bin, supplier_bin, region_codes, outcome, value, inputs
      from procurement.findings order by indicator_code, contract_id, customer_bin, supplier_bin`,
   );
-  return rows;
+  return JSON.parse(JSON.stringify(rows, rounded)) as typeof rows;
 };
 
 t.test('D3: few are judged again with all that they are compared with', async (t) => {
