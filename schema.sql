@@ -19,6 +19,8 @@
 --   commerce     what shops on other platforms sell, have and were ordered    (schema commerce)
 --   procurement  companies, contracts, risk indicators and what they find      (schema procurement)
 --   tenders      what was put out to tender, bids, awards; red flags on them   (schema procurement)
+--   risk         outliers, concentration, networks and scores of contracts      (schema procurement)
+--   forecasts    a model of sums that grow, and what it forecasts               (schema procurement)
 --   stats        figures of each day and each minute                               (schema stats)
 --   operations   upkeep, backups, and the health of the database                   (schema operations)
 --
@@ -19580,6 +19582,7 @@ create table procurement.companies (
   region_code text references procurement.regions (code),            -- null: not told
   address     text,                                                  -- null: not told
   head        text,                                                  -- null: not told
+  changed_xid xid8 not null default pg_current_xact_id(),
 
   constraint bin_has_1_to_30_plain_characters        check (bin ~ '^[0-9A-Za-z-]{1,30}$'),
   constraint name_has_at_most_1000_characters        check (char_length(name) <= 1000),
@@ -19592,8 +19595,14 @@ comment on column procurement.companies.name        is 'What it is called; null 
 comment on column procurement.companies.region_code is 'Where it is registered; null where the source does not tell.';
 comment on column procurement.companies.address     is 'Its address; null where the source does not tell.';
 comment on column procurement.companies.head        is 'Who leads it; null where the source does not tell.';
+comment on column procurement.companies.changed_xid is
+  'The transaction that last changed its address or head: what is new to a run.
+
+@hide';
 comment on constraint companies_region_code_fkey on procurement.companies is '@name region';
 create index companies_region_code_idx on procurement.companies (region_code);
+-- Whose address or head a run has not seen.
+create index companies_changed_xid_idx on procurement.companies (changed_xid);
 
 -- The id is made of the source and its own id of the contract (procurement._id): a version names its first one before
 -- that has come, payments name a contract that may never come, and taken twice it is the same row. So no foreign key
@@ -19724,10 +19733,11 @@ create table procurement.departures (
   root_id      uuid,                                                 -- null: what was left is a tender
   tender_id    uuid,                                                 -- null: what was left is a contract
   customer_bin text,
-  supplier_bin text
+  supplier_bin text,
+  category     text
 );
 comment on table procurement.departures is
-  'Contracts and companies that a contract, and companies that a tender, has left since the last run.';
+  'Contracts, companies and categories that a contract, and companies that a tender, has left since the last run.';
 
 create table procurement.plans (
   id           uuid    primary key,
@@ -19903,7 +19913,11 @@ create table procurement.indicators (
   version     integer not null default 1,
   is_on       boolean not null default true,
   keeps       procurement.outcome[] not null default '{flagged}',
+  follows     text    not null default 'contracts',
+  weight      double precision not null default 1,
 
+  constraint weight_is_0_to_100                    check (weight between 0 and 100),
+  constraint follows_is_known                      check (follows in ('contracts', 'categories', 'sums', 'contacts')),
   constraint code_is_a_plain_name                  check (code ~ '^[a-z][a-z0-9_]{0,49}$'),
   constraint function_is_one_of_this_schema        check (function ~ '^[a-z_][a-z0-9_]*$'),
   constraint thresholds_are_an_object              check (jsonb_typeof(thresholds) = 'object'),
@@ -19927,6 +19941,12 @@ comment on column procurement.indicators.version     is 'Counts the changes of i
 comment on column procurement.indicators.is_on       is 'Whether runs ask it.';
 comment on column procurement.indicators.keeps       is
   'Which outcomes become findings; the others are counted, and told of a contract when someone asks (`explain`).';
+comment on column procurement.indicators.follows     is
+  'What it judges again when a contract changes: that one or its pairs (contracts), all of its category, with which it
+is compared (categories), its companies also where only sums have changed (sums), or its companies and those whose
+address or head has changed, with whom these trade (contacts).';
+comment on column procurement.indicators.weight      is
+  'What it adds to the score of what it flags; with 0 it does not count.';
 
 create table procurement.indicator_runs (
   id           bigint      generated always as identity primary key,
@@ -21163,21 +21183,75 @@ begin
 end;
 $$;
 
--- Their companies, and where only who they are is read, those where that has changed, which is what shares count.
-create function procurement._changed_companies(roots uuid[], since pg_snapshot, reads_more boolean) returns text[]
+-- Their companies, where who they are has changed: that is what shares count.
+create function procurement._changed_companies(roots uuid[], since pg_snapshot) returns text[]
 language sql stable set search_path = ''
 as $$
   select coalesce(array_agg(distinct bin) filter (where bin is not null), '{}')
   from (
     select unnest(array[contract.customer_bin, contract.supplier_bin]) as bin
     from procurement.contracts as contract
-    where contract.id = any (roots)
-      and (reads_more or not pg_visible_in_snapshot(contract.pair_changed_xid, since))
+    where contract.id = any (roots) and not pg_visible_in_snapshot(contract.pair_changed_xid, since)
     union all
     select unnest(array[left_behind.customer_bin, left_behind.supplier_bin])
     from procurement.departures as left_behind
     where left_behind.root_id is not null
   ) as named;
+$$;
+
+-- What an indicator looks at again where `changed` contracts (by their first versions) have changed, or how many
+-- contracts `sides` have: who compares a contract with others looks at these, too. Null: at everything.
+create function procurement._concerned(
+  indicator procurement.indicators, changed uuid[], sides text[], since pg_snapshot, out roots uuid[],
+  out companies text[]
+)
+language plpgsql stable set search_path = ''
+as $$
+begin
+  roots := changed;
+  companies := sides;
+  if changed is null then
+    return;
+  end if;
+  if indicator.follows = 'categories' then
+    select changed || array_agg(peer.id) into roots
+    from procurement.contracts as peer
+    where peer.is_root and peer.category = any (array(
+      select contract.category from procurement.contracts as contract where contract.id = any (changed)
+      union
+      select left_behind.category from procurement.departures as left_behind
+    ));
+  elsif indicator.follows = 'sums' then
+    select sides || coalesce(array_agg(distinct named.bin) filter (where named.bin is not null), '{}') into companies
+    from procurement.contracts as contract
+    cross join lateral unnest(array[contract.customer_bin, contract.supplier_bin]) as named (bin)
+    where contract.id = any (changed);
+  elsif indicator.follows = 'contacts' then
+    execute '
+      with told as materialized (
+        select company.bin
+        from procurement.companies as company
+        where company.changed_xid >= $1 and not pg_visible_in_snapshot(company.changed_xid, $2)
+      )
+      select coalesce(array_agg(named.bin), ''{}'')
+      from (
+        select told.bin from told
+        union
+        select contract.customer_bin
+        from told
+        join procurement.contracts as contract on contract.supplier_bin = told.bin
+        where contract.customer_bin is not null
+      ) as named'
+    into companies
+    using pg_snapshot_xmin(since), since;
+    companies := sides || companies;
+  end if;
+  -- So many are faster looked at with all the others.
+  if cardinality(roots) > 10000 or cardinality(companies) > 10000 then
+    roots := null;
+    companies := null;
+  end if;
+end;
 $$;
 
 -- One indicator, over everything or over what is named. Its name is from the catalog, never from a caller. All is read
@@ -21237,8 +21311,8 @@ begin
   end loop;
 
   if cardinality(kept) + cardinality(sides) > 0 then
-    -- So many are found faster among all.
-    if cardinality(kept) * 4 > judged then
+    -- So many are found faster among all; and what is compared needs all that it is compared with anyway.
+    if cardinality(kept) * 4 > judged or indicator.follows = 'categories' then
       kept := roots;
       sides := companies;
     end if;
@@ -21284,10 +21358,10 @@ declare
   since     pg_snapshot;
   roots     uuid[];
   companies text[];
-  partners  text[];
   bids_seen pg_snapshot;
   tenders   uuid[];
   bidders   text[];
+  concerned record;
   departed  bigint;
 begin
   perform pg_advisory_xact_lock(hashtext('procurement.run_indicators'));
@@ -21327,19 +21401,12 @@ begin
         if cardinality(roots) > 10000 then
           roots := null;
           companies := null;
-          partners := null;
         else
-          companies := procurement._changed_companies(roots, since, true);
-          partners := procurement._changed_companies(roots, since, false);
+          companies := procurement._changed_companies(roots, since);
         end if;
       end if;
-      perform procurement._judge(
-        run, indicator, indicator.thresholds, roots,
-        case
-          when indicator.reads <@ '{contracts.customer_bin,contracts.supplier_bin}' then partners
-          else companies
-        end
-      );
+      select * into concerned from procurement._concerned(indicator, roots, companies, since);
+      perform procurement._judge(run, indicator, indicator.thresholds, concerned.roots, concerned.companies);
     end if;
     insert into procurement.indicator_states as known (indicator_code, version, mark, seen)
     values (indicator.code, indicator.version, now_mark, now_seen)
@@ -21629,7 +21696,7 @@ begin
     if left_out is null then
       execute format(
         'select * from procurement.%I($1, $2, $3)
-         where contract_id is not null or customer_bin = $4 and supplier_bin = $5',
+         where contract_id is not null or customer_bin = $4 and (supplier_bin is null or supplier_bin = $5)',
         indicator.function
       )
       into verdict
@@ -21933,21 +22000,21 @@ begin
   if tg_op = 'UPDATE' then
     new.changed_xid := pg_current_xact_id();
     if (
-      new.root_id, new.customer_bin, new.supplier_bin, new.status_code, new.type_code, new.plan_sum > 0,
-      new.contract_sum > 0, new.plan_sum_vat > 0, new.contract_sum_vat > 0
+      new.root_id, new.customer_bin, new.supplier_bin, new.region_code, new.status_code, new.type_code,
+      new.plan_sum > 0, new.contract_sum > 0, new.plan_sum_vat > 0, new.contract_sum_vat > 0
     ) is distinct from (
-      old.root_id, old.customer_bin, old.supplier_bin, old.status_code, old.type_code, old.plan_sum > 0,
-      old.contract_sum > 0, old.plan_sum_vat > 0, old.contract_sum_vat > 0
+      old.root_id, old.customer_bin, old.supplier_bin, old.region_code, old.status_code, old.type_code,
+      old.plan_sum > 0, old.contract_sum > 0, old.plan_sum_vat > 0, old.contract_sum_vat > 0
     ) then
       new.pair_changed_xid := pg_current_xact_id();
     end if;
-    if (new.root_id, new.customer_bin, new.supplier_bin)
-      is not distinct from (old.root_id, old.customer_bin, old.supplier_bin) then
+    if (new.root_id, new.customer_bin, new.supplier_bin, new.category)
+      is not distinct from (old.root_id, old.customer_bin, old.supplier_bin, old.category) then
       return new;
     end if;
   end if;
-  insert into procurement.departures (root_id, customer_bin, supplier_bin)
-  values (old.root_id, old.customer_bin, old.supplier_bin);
+  insert into procurement.departures (root_id, customer_bin, supplier_bin, category)
+  values (old.root_id, old.customer_bin, old.supplier_bin, old.category);
   return new;
 end;
 $$;
@@ -21955,6 +22022,18 @@ create trigger note_change before update on procurement.contracts
   for each row execute function procurement._note_change();
 create trigger note_removal after delete on procurement.contracts
   for each row execute function procurement._note_change();
+
+create function procurement._note_contacts() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  new.changed_xid := pg_current_xact_id();
+  return new;
+end;
+$$;
+create trigger note_contacts before update on procurement.companies
+  for each row when ((old.address, old.head) is distinct from (new.address, new.head))
+  execute function procurement._note_contacts();
 
 -- Set by set: a batch of payments is one update.
 create function procurement._note_payments() returns trigger
@@ -23800,9 +23879,12 @@ to member;
 -- --------------------------------------------------------------------------------------------
 
 insert into procurement.indicators (
-  code, name, formula, reads, function, is_of_pairs, is_of_tenders, thresholds, defaults
+  code, name, formula, reads, function, is_of_pairs, is_of_tenders, follows, thresholds, defaults
 )
-select code, name, formula, reads, function, is_of_pairs, is_of_tenders, thresholds, thresholds
+select
+  code, name, formula, reads, function, is_of_pairs, is_of_tenders,
+  -- What contracts of pairs are splits of is a matter of their sums.
+  case when is_of_pairs and not is_of_tenders then 'sums' else 'contracts' end, thresholds, thresholds
 from (
   values
     ('r003', 'Short submission period (R003)', 'whole days from opening to deadline < days',
@@ -23852,7 +23934,1704 @@ from (
 ) as listed (code, name, formula, reads, function, is_of_pairs, is_of_tenders, thresholds)
 on conflict (code) do update
 set name = excluded.name, formula = excluded.formula, reads = excluded.reads, function = excluded.function,
-  is_of_pairs = excluded.is_of_pairs, is_of_tenders = excluded.is_of_tenders, defaults = excluded.defaults;
+  is_of_pairs = excluded.is_of_pairs, is_of_tenders = excluded.is_of_tenders, follows = excluded.follows,
+  defaults = excluded.defaults;
+
+-- ============================================================================================
+-- risk: outliers, concentration, networks and scores of contracts
+-- ============================================================================================
+-- Statistics of many contracts, over the tables of section procurement and in its schema. What compares a contract with
+-- others, or counts what a company does everywhere, names the regions of all that it counts: who may not see all of
+-- them is not told (as with partnership).
+
+-- --------------------------------------------------------------------------------------------
+-- Types
+-- --------------------------------------------------------------------------------------------
+
+create type procurement.side as enum ('customer', 'supplier');
+comment on type procurement.side is 'Which side of contracts a company is on.';
+
+create type procurement.score_kind as enum ('contract', 'customer', 'supplier');
+comment on type procurement.score_kind is 'What a score is of.';
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+create table procurement.network_runs (
+  id          bigint           generated always as identity primary key,
+  customers   bigint           not null,
+  suppliers   bigint           not null,
+  ties        bigint           not null,
+  contracts   bigint           not null,
+  communities bigint           not null,
+  modularity  double precision,                                      -- null: there are no contracts
+  rounds      integer          not null,
+  is_settled  boolean          not null,
+  started_at  timestamptz      not null,
+  finished_at timestamptz      not null
+);
+comment on table  procurement.network_runs             is 'When the network of customers and suppliers was made.';
+comment on column procurement.network_runs.id          is 'The key.';
+comment on column procurement.network_runs.customers   is 'How many customers are in it.';
+comment on column procurement.network_runs.suppliers   is 'How many suppliers are in it.';
+comment on column procurement.network_runs.ties        is 'How many pairs of them have contracts.';
+comment on column procurement.network_runs.contracts   is 'How many contracts these are.';
+comment on column procurement.network_runs.communities is 'How many communities were found.';
+comment on column procurement.network_runs.modularity  is
+  'How much more of the contracts lies within communities than would by chance (Barber); null where there are none.';
+comment on column procurement.network_runs.rounds      is 'How many rounds that took.';
+comment on column procurement.network_runs.is_settled  is 'Whether nothing moved any more, or the rounds ended before.';
+comment on column procurement.network_runs.started_at  is 'When it began.';
+comment on column procurement.network_runs.finished_at is 'When it was done.';
+
+create table procurement.communities (
+  id            bigint           generated always as identity primary key,
+  run_id        bigint           not null references procurement.network_runs (id) on delete cascade,
+  number        bigint           not null,
+  customers     bigint           not null,
+  suppliers     bigint           not null,
+  contracts     bigint           not null,
+  all_contracts bigint           not null,
+  modularity    double precision not null,
+  region_codes  text[]           not null
+);
+comment on table  procurement.communities               is
+  'Customers and suppliers that trade with each other more than with others, as of the last run.';
+comment on column procurement.communities.id            is 'The key.';
+comment on column procurement.communities.run_id        is 'The run that found it.';
+comment on column procurement.communities.number        is 'Its place among those of the run, by modularity.';
+comment on column procurement.communities.customers     is 'How many customers are in it.';
+comment on column procurement.communities.suppliers     is 'How many suppliers are in it.';
+comment on column procurement.communities.contracts     is 'How many contracts these have with each other.';
+comment on column procurement.communities.all_contracts is 'How many contracts these have, with others, too.';
+comment on column procurement.communities.modularity    is 'What it adds to the modularity of the whole.';
+comment on column procurement.communities.region_codes  is
+  'The regions of all contracts of its companies: who may not see all of them may not see it.';
+comment on constraint communities_run_id_fkey on procurement.communities is '@name run
+@inverse found';
+create index communities_run_id_idx on procurement.communities (run_id);
+-- What is most remarkable first.
+create index communities_modularity_idx on procurement.communities (modularity);
+
+create table procurement.community_members (
+  bin           text             not null references procurement.companies (bin) on delete cascade,
+  side          procurement.side not null,
+  community_id  bigint           not null references procurement.communities (id) on delete cascade,
+  contracts     bigint           not null,
+  all_contracts bigint           not null,
+
+  primary key (bin, side)
+);
+comment on table  procurement.community_members               is
+  'In which community a company is, as a customer or as a supplier.';
+comment on column procurement.community_members.bin           is 'The company.';
+comment on column procurement.community_members.side          is 'Whether as a customer or as a supplier.';
+comment on column procurement.community_members.community_id  is 'The community.';
+comment on column procurement.community_members.contracts     is 'How many contracts it has within.';
+comment on column procurement.community_members.all_contracts is 'How many contracts it has.';
+comment on constraint community_members_bin_fkey on procurement.community_members is '@name company
+@inverse communities';
+comment on constraint community_members_community_id_fkey on procurement.community_members is '@inverse members';
+create index community_members_community_id_idx on procurement.community_members (community_id);
+
+-- No foreign key names a contract (its id may be of any year), and rows go with each scoring.
+create table procurement.scores (
+  id           bigint                 generated always as identity primary key,
+  kind         procurement.score_kind not null,
+  contract_id  uuid,                                                 -- null: of a company
+  fiscal_year  integer,                                              -- null: of a company
+  bin          text                   references procurement.companies (bin) on delete cascade,  -- null: of a contract
+  region_code  text                   references procurement.regions (code) on delete cascade,   -- null: everywhere
+  score        double precision       not null,
+  parts        jsonb                  not null,
+  contracts    bigint                 not null,
+  region_codes text[]                 not null,
+  scored_at    timestamptz            not null default now(),
+
+  constraint it_is_of_a_contract_or_a_company check ((contract_id is null) <> (bin is null))
+);
+comment on table  procurement.scores              is
+  'What indicators say of a contract or a company, weighed and added up: within a region, and everywhere.
+
+@order id';
+comment on column procurement.scores.id           is 'The key.';
+comment on column procurement.scores.kind         is 'What it is of.';
+comment on column procurement.scores.contract_id  is 'The contract; null where it is of a company.';
+comment on column procurement.scores.fiscal_year  is 'The contract''s year; null where it is of a company.';
+comment on column procurement.scores.bin          is 'The company; null where it is of a contract.';
+comment on column procurement.scores.region_code  is
+  'The region that alone is counted; null where all are.';
+comment on column procurement.scores.score        is 'The sum of its parts.';
+comment on column procurement.scores.parts        is
+  'What it is made of, largest first: indicator, weight, how much of that counts (share: of a company''s contracts those
+that are flagged), contribution.';
+comment on column procurement.scores.contracts    is 'How many contracts are counted.';
+comment on column procurement.scores.region_codes is
+  'The regions of all that is counted: who may not see all of them may not see it.';
+comment on column procurement.scores.scored_at    is 'When.';
+comment on constraint scores_bin_fkey on procurement.scores is '@name company
+@inverse scores';
+comment on constraint scores_region_code_fkey on procurement.scores is '@name region
+@inverse scores';
+-- What is highest, of a kind, in a region or everywhere.
+create index scores_kind_region_code_score_idx on procurement.scores (kind, region_code, score);
+create index scores_contract_id_idx on procurement.scores (contract_id);
+create index scores_bin_idx on procurement.scores (bin);
+create index scores_region_code_idx on procurement.scores (region_code);
+
+create table procurement.score_states (
+  is_only boolean primary key default true,
+  run_id  bigint,                                                    -- null: no run had found anything to judge
+  weights jsonb   not null,
+
+  constraint there_is_one check (is_only)
+);
+comment on table procurement.score_states is 'What the scores were last made from.';
+
+-- What a run works on; after a crash both are empty, and the next run begins with them anew.
+create unlogged table procurement.network_ties (
+  customer_bin text   not null,
+  supplier_bin text   not null,
+  contracts    bigint not null,
+
+  primary key (customer_bin, supplier_bin)
+);
+comment on table procurement.network_ties is 'Pairs that have contracts, while communities are sought.';
+create unlogged table procurement.network_nodes (
+  side   procurement.side not null,
+  bin    text             not null,
+  degree bigint           not null,
+  label  bigint           not null,
+
+  primary key (side, bin)
+);
+comment on table procurement.network_nodes is 'Companies and the communities that they are in so far.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: outliers
+-- --------------------------------------------------------------------------------------------
+
+-- The agreed sums of contracts, each beside those that it is compared with: of the same source (and so mostly the same
+-- currency) and category, and alike without or with VAT; with `by_region` of the same region, too. Sums of one category
+-- lie over orders of magnitude and are skewed to the right: with `logarithm` it is their natural logarithms that are
+-- compared. Quartiles are those of percentile_cont (type 7 of Hyndman and Fan, as spreadsheets and R have it).
+create function procurement._among_peers(thresholds jsonb, roots uuid[])
+returns table (
+  contract_id uuid, fiscal_year integer, customer_bin text, supplier_bin text, region_codes text[], x double precision,
+  peers bigint, quartiles double precision[], mad double precision, mean_deviation double precision, obstacle text,
+  inputs jsonb
+)
+language sql stable parallel safe
+begin atomic
+  with summed as materialized (
+    select
+      contract.id, contract.fiscal_year, contract.customer_bin, contract.supplier_bin, contract.region_code,
+      contract.source_code, contract.category, contract.contract_sum > 0 as is_net, agreed.sum,
+      case when (thresholds ->> 'by_region')::boolean then coalesce(contract.region_code, '') else '' end as place,
+      case when (thresholds ->> 'logarithm')::boolean then ln(agreed.sum::double precision)
+        else agreed.sum::double precision end as x
+    from procurement._analysed as contract
+    cross join lateral (
+      select
+        case when contract.contract_sum > 0 then contract.contract_sum
+          when contract.contract_sum_vat > 0 then contract.contract_sum_vat end as sum
+    ) as agreed
+    where roots is null
+      or contract.id = any (roots)
+      or contract.category = any (array(
+        select distinct named.category from procurement.contracts as named where named.id = any (roots)
+      ))
+  ), centred as (
+    select
+      source_code, category, is_net, place, count(*) as peers, array_agg(distinct region_code) as region_codes,
+      percentile_cont('{0.25,0.5,0.75}'::double precision[]) within group (order by x) as quartiles
+    from summed
+    where x is not null and category is not null
+    group by source_code, category, is_net, place
+  ), spread as (
+    select
+      summed.source_code, summed.category, summed.is_net, summed.place,
+      percentile_cont(0.5) within group (order by abs(summed.x - centred.quartiles[2])) as mad,
+      avg(abs(summed.x - centred.quartiles[2])) as mean_deviation
+    from summed
+    join centred
+      on (centred.source_code, centred.category, centred.place) = (summed.source_code, summed.category, summed.place)
+        and centred.is_net is not distinct from summed.is_net
+    where summed.x is not null
+    group by summed.source_code, summed.category, summed.is_net, summed.place
+  )
+  select
+    summed.id, summed.fiscal_year, summed.customer_bin, summed.supplier_bin,
+    coalesce(centred.region_codes, array[summed.region_code]), summed.x, centred.peers, centred.quartiles, spread.mad,
+    spread.mean_deviation,
+    case
+      when summed.x is null then 'The agreed sum is not known and over zero.'
+      when summed.category is null then 'The category is missing: there is nothing to compare it with.'
+      when centred.peers < (thresholds ->> 'contracts')::integer then format(
+        'It can be compared with %s contracts of its category; at least %s are needed, itself counted.',
+        centred.peers - 1, thresholds ->> 'contracts'
+      )
+    end,
+    jsonb_strip_nulls(jsonb_build_object(
+      'sum', summed.sum, 'is_without_vat', summed.is_net, 'category', summed.category, 'contracts', centred.peers,
+      'median', case when (thresholds ->> 'logarithm')::boolean then exp(centred.quartiles[2])
+        else centred.quartiles[2] end
+    ))
+  from summed
+  left join centred
+    on (centred.source_code, centred.category, centred.place) = (summed.source_code, summed.category, summed.place)
+      and centred.is_net is not distinct from summed.is_net and summed.x is not null
+  left join spread
+    on (spread.source_code, spread.category, spread.place) = (summed.source_code, summed.category, summed.place)
+      and spread.is_net is not distinct from summed.is_net and summed.x is not null
+  where roots is null or summed.id = any (roots);
+end;
+
+create function procurement.sum_outlier(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  select
+    peer.contract_id, peer.fiscal_year, peer.customer_bin, peer.supplier_bin, peer.region_codes,
+    case
+      when peer.obstacle is not null then 'not_computable'::procurement.outcome
+      when abs(robust.z) > (thresholds ->> 'z')::double precision then 'flagged'
+      else 'clear'
+    end,
+    robust.z,
+    peer.inputs || jsonb_build_object('mad', peer.mad, 'mean_deviation', peer.mean_deviation),
+    coalesce(peer.obstacle, format(
+      'Among %s contracts of its category the agreed sum has a robust z of %s; over %s either way is remarkable.',
+      peer.peers, round(robust.z::numeric, 2), thresholds ->> 'z'
+    ))
+  from procurement._among_peers(thresholds, roots) as peer
+  cross join lateral (
+    select
+      case
+        when peer.obstacle is not null then null
+        when peer.mad > 0 then 0.6745 * (peer.x - peer.quartiles[2]) / peer.mad
+        when peer.mean_deviation > 0 then (peer.x - peer.quartiles[2]) / (1.253314 * peer.mean_deviation)
+        else 0
+      end as z
+  ) as robust;
+end;
+comment on function procurement.sum_outlier is
+  'The agreed sum is far from the others of its category, by the modified z-score of Iglewicz and Hoaglin (How to Detect
+and Handle Outliers, 1993): 0.6745 · (x − median) / MAD; where MAD is 0, (x − median) / (1.253314 · mean absolute
+deviation from the median).
+
+@hide';
+
+create function procurement.sum_fences(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  select
+    peer.contract_id, peer.fiscal_year, peer.customer_bin, peer.supplier_bin, peer.region_codes,
+    case
+      when fence.obstacle is not null then 'not_computable'::procurement.outcome
+      when abs(beyond.iqrs) > (thresholds ->> 'inner')::double precision then 'flagged'
+      else 'clear'
+    end,
+    beyond.iqrs,
+    peer.inputs || jsonb_build_object(
+      'quartiles', peer.quartiles, 'is_far_out', abs(beyond.iqrs) > (thresholds ->> 'outer')::double precision
+    ),
+    coalesce(fence.obstacle, format(
+      'Among %s contracts of its category the agreed sum is %s interquartile ranges outside the middle half; over %s '
+        'is remarkable, over %s far out.',
+      peer.peers, round(beyond.iqrs::numeric, 2), thresholds ->> 'inner', thresholds ->> 'outer'
+    ))
+  from procurement._among_peers(thresholds, roots) as peer
+  cross join lateral (
+    select
+      coalesce(peer.obstacle, case
+        when peer.quartiles[3] = peer.quartiles[1]
+          then 'The middle half of its category has one and the same sum: that sets no fences.'
+      end) as obstacle
+  ) as fence
+  cross join lateral (
+    select
+      case
+        when fence.obstacle is not null then null
+        when peer.x > peer.quartiles[3] then (peer.x - peer.quartiles[3]) / (peer.quartiles[3] - peer.quartiles[1])
+        when peer.x < peer.quartiles[1] then (peer.x - peer.quartiles[1]) / (peer.quartiles[3] - peer.quartiles[1])
+        else 0
+      end as iqrs
+  ) as beyond;
+end;
+comment on function procurement.sum_fences is
+  'The agreed sum is outside the fences of its category, by Tukey (Exploratory Data Analysis, 1977): below
+Q1 − inner · IQR or above Q3 + inner · IQR.
+
+@hide';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: what customers do
+-- --------------------------------------------------------------------------------------------
+
+-- Of sums without VAT or with VAT, whichever are known of more of the customer's contracts.
+create function procurement.supplier_concentration(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with summed as (
+    select
+      contract.customer_bin, contract.supplier_bin,
+      count(*) filter (where contract.contract_sum > 0) as contracts,
+      count(*) filter (where contract.contract_sum_vat > 0) as contracts_vat,
+      coalesce(sum(contract.contract_sum), 0)::double precision as sum,
+      coalesce(sum(contract.contract_sum_vat), 0)::double precision as sum_vat
+    from procurement._analysed as contract
+    where contract.customer_bin is not null and contract.supplier_bin is not null
+      and (companies is null or contract.customer_bin = any (companies))
+    group by contract.customer_bin, contract.supplier_bin
+  ), chosen as (
+    select
+      summed.*,
+      sum(summed.contracts) over of_customer >= sum(summed.contracts_vat) over of_customer as is_net
+    from summed
+    window of_customer as (partition by summed.customer_bin)
+  ), concentrated as (
+    select
+      chosen.customer_bin, chosen.is_net,
+      count(*) filter (where case when chosen.is_net then chosen.sum else chosen.sum_vat end > 0) as suppliers,
+      sum(case when chosen.is_net then chosen.contracts else chosen.contracts_vat end) as contracts,
+      sum(case when chosen.is_net then chosen.sum else chosen.sum_vat end) as total,
+      max(case when chosen.is_net then chosen.sum else chosen.sum_vat end) as largest,
+      sum(power(case when chosen.is_net then chosen.sum else chosen.sum_vat end, 2)) as squares
+    from chosen
+    group by chosen.customer_bin, chosen.is_net
+  )
+  select
+    null::uuid, null::integer, customer.customer_bin, null::text,
+    array(
+      select distinct contract.region_code
+      from procurement._analysed as contract
+      where contract.customer_bin = customer.customer_bin
+      order by 1
+    ),
+    case
+      when customer.contracts < (thresholds ->> 'contracts')::integer or customer.total = 0
+        then 'not_computable'::procurement.outcome
+      when customer.squares / customer.total ^ 2 > (thresholds ->> 'hhi')::double precision then 'flagged'
+      else 'clear'
+    end,
+    customer.squares / nullif(customer.total, 0) ^ 2,
+    jsonb_build_object(
+      'suppliers', customer.suppliers, 'contracts', customer.contracts, 'sum', customer.total,
+      'is_without_vat', customer.is_net, 'largest_share', customer.largest / nullif(customer.total, 0)
+    ),
+    case
+      when customer.contracts < (thresholds ->> 'contracts')::integer or customer.total = 0 then format(
+        'The customer has %s contracts with a known sum; at least %s are needed.', customer.contracts,
+        thresholds ->> 'contracts'
+      )
+      else format(
+        'What %s suppliers have of the customer''s %s contracts has an HHI of %s; over %s is remarkable.',
+        customer.suppliers, customer.contracts, round((customer.squares / customer.total ^ 2)::numeric, 4),
+        thresholds ->> 'hhi'
+      )
+    end
+  from concentrated as customer;
+end;
+comment on function procurement.supplier_concentration is
+  'Few suppliers have most of what a customer spends: the Herfindahl–Hirschman index of their shares (0 to 1) > hhi.
+0.25 is highly concentrated by the Horizontal Merger Guidelines of the United States of 2010, 0.18 by those of 2023.
+
+@hide';
+
+-- The first digit of each agreed sum, without VAT where it is told, else with. Digits that none has count by their
+-- expected share: the shares of all nine are 1 together.
+create function procurement.benford(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with digits as (
+    select contract.customer_bin, left(ltrim(agreed.sum::text, '0.'), 1)::integer as digit, count(*) as contracts
+    from procurement._analysed as contract
+    cross join lateral (
+      select
+        case when contract.contract_sum > 0 then contract.contract_sum
+          when contract.contract_sum_vat > 0 then contract.contract_sum_vat end as sum
+    ) as agreed
+    where contract.customer_bin is not null and agreed.sum is not null
+      and (companies is null or contract.customer_bin = any (companies))
+    group by 1, 2
+  ), shares as (
+    select
+      digits.*, sum(digits.contracts) over (partition by digits.customer_bin)::double precision as total,
+      log(1 + 1.0 / digits.digit)::double precision as expected
+    from digits
+  ), customers as (
+    select
+      shares.customer_bin, shares.total,
+      (1 + sum(abs(shares.contracts / shares.total - shares.expected) - shares.expected)) / 9 as mad,
+      jsonb_object_agg(shares.digit, shares.contracts) as digits
+    from shares
+    group by shares.customer_bin, shares.total
+  )
+  select
+    null::uuid, null::integer, customer.customer_bin, null::text,
+    array(
+      select distinct contract.region_code
+      from procurement._analysed as contract
+      where contract.customer_bin = customer.customer_bin
+      order by 1
+    ),
+    case
+      when customer.total < (thresholds ->> 'contracts')::integer then 'not_computable'::procurement.outcome
+      when customer.mad > (thresholds ->> 'marginal')::double precision then 'flagged'
+      else 'clear'
+    end,
+    customer.mad,
+    jsonb_build_object(
+      'contracts', customer.total, 'digits', customer.digits,
+      -- Σ √(2 p (1 − p) / (π n)) / 9: what sums that follow the law have on the average, being so few.
+      'mad_by_chance', 0.23484713 / sqrt(customer.total)
+    ),
+    case
+      when customer.total < (thresholds ->> 'contracts')::integer then format(
+        'The customer has %s contracts with a known sum; at least %s are needed.', customer.total,
+        thresholds ->> 'contracts'
+      )
+      else format(
+        'The first digits of the customer''s %s sums are %s from Benford''s law on the average: %s; over %s is '
+          'remarkable.',
+        customer.total, round(customer.mad::numeric, 4),
+        case
+          when customer.mad <= (thresholds ->> 'close')::double precision then 'close conformity'
+          when customer.mad <= (thresholds ->> 'acceptable')::double precision then 'acceptable conformity'
+          when customer.mad <= (thresholds ->> 'marginal')::double precision then 'marginally acceptable conformity'
+          else 'nonconformity'
+        end,
+        thresholds ->> 'marginal'
+      )
+    end
+  from customers as customer;
+end;
+comment on function procurement.benford is
+  'The first digits of what a customer agrees to are unlike Benford''s law: mean absolute deviation > marginal. The
+thresholds are those of Nigrini for first digits (Benford''s Law, 2012).
+
+@hide';
+
+-- Letters and digits in lower case: what an address or a name has beside them differs from register to register.
+create function procurement._plain(told text) returns text
+language sql immutable parallel safe set search_path = ''
+return nullif(trim(regexp_replace(lower(told), '[^[:alnum:]]+', ' ', 'g')), '');
+
+-- Told are the companies that share; of a supplier that is flagged the regions are those where these trade with the
+-- customer.
+create function procurement.shared_contacts(thresholds jsonb, roots uuid[], companies text[])
+returns setof procurement.verdict
+language sql stable parallel safe
+begin atomic
+  with pairs as materialized (
+    select contract.customer_bin, contract.supplier_bin
+    from procurement._analysed as contract
+    where contract.customer_bin is not null and contract.supplier_bin is not null
+      and (
+        companies is null
+        or contract.customer_bin = any (companies)
+        or contract.customer_bin = any (array(
+          select distinct named.customer_bin
+          from procurement.contracts as named
+          where named.supplier_bin = any (companies)
+        ))
+      )
+    group by contract.customer_bin, contract.supplier_bin
+  ), contacts as materialized (
+    select side.customer_bin, side.bin, contact.kind, contact.told
+    from (
+      select pairs.customer_bin, pairs.supplier_bin as bin from pairs
+      union
+      select pairs.customer_bin, pairs.customer_bin from pairs
+    ) as side
+    join procurement.companies as company on company.bin = side.bin
+    cross join lateral (
+      values ('address', procurement._plain(company.address)), ('head', procurement._plain(company.head))
+    ) as contact (kind, told)
+    where contact.told is not null
+  ), sharing as (
+    select
+      one.customer_bin, one.bin, array_agg(distinct other.bin) as others,
+      jsonb_agg(distinct jsonb_build_object('bin', other.bin, 'shares', one.kind)) as shared
+    from contacts as one
+    join contacts as other
+      on other.customer_bin = one.customer_bin and other.kind = one.kind and other.told = one.told
+        and other.bin <> one.bin
+    group by one.customer_bin, one.bin
+  )
+  select
+    null::uuid, null::integer, pair.customer_bin, pair.supplier_bin,
+    array(
+      select distinct contract.region_code
+      from procurement._analysed as contract
+      where contract.customer_bin = pair.customer_bin
+        and (
+          sharing.others is null or contract.supplier_bin = pair.supplier_bin
+          or contract.supplier_bin = any (sharing.others)
+        )
+      order by 1
+    ),
+    case
+      when cardinality(sharing.others) >= (thresholds ->> 'companies')::integer
+        then 'flagged'::procurement.outcome
+      when known.bin is null then 'not_computable'
+      else 'clear'
+    end,
+    coalesce(cardinality(sharing.others), 0)::double precision,
+    jsonb_build_object('companies', coalesce(sharing.shared, '[]')),
+    case
+      when known.bin is null then 'Neither the address nor the head of the supplier is known.'
+      else format(
+        'Of the customer and its other suppliers %s have the address or the head of this one; %s or more are '
+          'remarkable.',
+        coalesce(cardinality(sharing.others), 0), thresholds ->> 'companies'
+      )
+    end
+  from pairs as pair
+  left join sharing on sharing.customer_bin = pair.customer_bin and sharing.bin = pair.supplier_bin
+  left join (select distinct contacts.customer_bin, contacts.bin from contacts) as known
+    on known.customer_bin = pair.customer_bin and known.bin = pair.supplier_bin
+  where companies is null or pair.customer_bin = any (companies) or pair.supplier_bin = any (companies);
+end;
+comment on function procurement.shared_contacts is
+  'A supplier whose address or head is also that of its customer or of another supplier of this customer.
+
+@hide';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: communities
+-- --------------------------------------------------------------------------------------------
+-- Customers and suppliers are a network of two kinds, tied by how many contracts they have with each other. Its
+-- communities are sought by label propagation that raises Barber's modularity (LPAb: Barber and Clark, 2009), and whole
+-- communities are merged where that raises it still (LPAb+: Liu and Murata, 2010). With customers and suppliers in turn
+-- nothing oscillates; with whole numbers and the smallest label where two are as good, the same contracts give the same
+-- communities.
+
+-- Those of one side each take the label that most of their contracts beyond chance are tied to; returns how many have
+-- changed. Times all contracts, so that all are whole numbers.
+create function procurement._propagate_labels(side procurement.side) returns bigint
+language sql volatile set search_path = ''
+as $$
+  with neighbours as (
+    select
+      case when _propagate_labels.side = 'customer' then tie.customer_bin else tie.supplier_bin end as bin,
+      neighbour.label, sum(tie.contracts) as contracts
+    from procurement.network_ties as tie
+    join procurement.network_nodes as neighbour
+      on neighbour.side <> _propagate_labels.side
+        and neighbour.bin = case _propagate_labels.side when 'customer' then tie.supplier_bin else tie.customer_bin end
+    group by 1, 2
+  ), labels as (
+    select node.label, sum(node.degree) as degree
+    from procurement.network_nodes as node
+    where node.side <> _propagate_labels.side
+    group by node.label
+  ), gains as (
+    select
+      node.bin, node.label as now, neighbours.label,
+      neighbours.contracts * (select sum(tie.contracts) from procurement.network_ties as tie)
+        - node.degree * labels.degree as gain
+    from neighbours
+    join labels on labels.label = neighbours.label
+    join procurement.network_nodes as node on node.side = _propagate_labels.side and node.bin = neighbours.bin
+  ), best as (
+    select distinct on (gains.bin)
+      gains.bin, gains.label, gains.gain,
+      max(gains.gain) filter (where gains.label = gains.now) over (partition by gains.bin) as gain_now
+    from gains
+    order by gains.bin, gains.gain desc, gains.label
+  ), changed as (
+    update procurement.network_nodes as node
+    set label = best.label
+    from best
+    where node.side = _propagate_labels.side and node.bin = best.bin and node.label <> best.label
+      and (best.gain_now is null or best.gain > best.gain_now)
+    returning 1
+  )
+  select count(*) from changed;
+$$;
+
+-- Merges pairs of communities that are each other's best choice, where that raises the modularity; returns how many.
+create function procurement._merge_communities() returns bigint
+language sql volatile set search_path = ''
+as $$
+  with sizes as (
+    select
+      node.label, coalesce(sum(node.degree) filter (where node.side = 'customer'), 0) as of_customers,
+      coalesce(sum(node.degree) filter (where node.side = 'supplier'), 0) as of_suppliers
+    from procurement.network_nodes as node
+    group by node.label
+  ), between_them as (
+    select
+      least(customer.label, supplier.label) as one, greatest(customer.label, supplier.label) as other,
+      sum(tie.contracts) as contracts
+    from procurement.network_ties as tie
+    join procurement.network_nodes as customer on customer.side = 'customer' and customer.bin = tie.customer_bin
+    join procurement.network_nodes as supplier on supplier.side = 'supplier' and supplier.bin = tie.supplier_bin
+    where customer.label <> supplier.label
+    group by 1, 2
+  ), gains as (
+    select
+      between_them.one, between_them.other,
+      between_them.contracts * (select sum(tie.contracts) from procurement.network_ties as tie)
+        - one.of_customers * other.of_suppliers - other.of_customers * one.of_suppliers as gain
+    from between_them
+    join sizes as one on one.label = between_them.one
+    join sizes as other on other.label = between_them.other
+  ), choices as (
+    select distinct on (choice.label) choice.label, choice.partner
+    from (
+      select gains.one as label, gains.other as partner, gains.gain from gains where gains.gain > 0
+      union all
+      select gains.other, gains.one, gains.gain from gains where gains.gain > 0
+    ) as choice
+    order by choice.label, choice.gain desc, least(choice.label, choice.partner), greatest(choice.label, choice.partner)
+  ), merged as (
+    select one.label as kept, other.label as given_up
+    from choices as one
+    join choices as other on other.label = one.partner and other.partner = one.label
+    where one.label < other.label
+  ), changed as (
+    update procurement.network_nodes as node
+    set label = merged.kept
+    from merged
+    where node.label = merged.given_up
+  )
+  select count(*) from merged;
+$$;
+
+create function procurement.find_communities(max_rounds integer default 100) returns procurement.network_runs
+language plpgsql volatile security definer set search_path = '' set work_mem = '128MB' set jit = off
+as $$
+declare
+  run     procurement.network_runs;
+  settled boolean := false;
+  moved   bigint;
+begin
+  if max_rounds not between 1 and 1000 then
+    raise exception using errcode = 'PT400', message = 'From 1 to 1,000 rounds.', column = 'max_rounds';
+  end if;
+  perform pg_advisory_xact_lock(hashtext('procurement.find_communities'));
+  run.started_at := clock_timestamp();
+  truncate procurement.network_ties, procurement.network_nodes;
+  insert into procurement.network_ties (customer_bin, supplier_bin, contracts)
+  select contract.customer_bin, contract.supplier_bin, count(*)
+  from procurement._analysed as contract
+  where contract.customer_bin is not null and contract.supplier_bin is not null
+  group by contract.customer_bin, contract.supplier_bin;
+  -- Everyone begins as a community of their own.
+  insert into procurement.network_nodes (side, bin, degree, label)
+  select side.side, side.bin, sum(side.contracts), row_number() over (order by side.side, side.bin collate "C")
+  from (
+    select 'customer'::procurement.side as side, tie.customer_bin as bin, tie.contracts
+    from procurement.network_ties as tie
+    union all
+    select 'supplier', tie.supplier_bin, tie.contracts from procurement.network_ties as tie
+  ) as side
+  group by side.side, side.bin;
+  analyze procurement.network_ties, procurement.network_nodes;
+
+  run.rounds := 0;
+  while not settled and run.rounds < max_rounds loop
+    run.rounds := run.rounds + 1;
+    moved := procurement._propagate_labels('customer');
+    moved := moved + procurement._propagate_labels('supplier');
+    if moved = 0 then
+      settled := procurement._merge_communities() = 0;
+    end if;
+  end loop;
+
+  insert into procurement.network_runs (
+    customers, suppliers, ties, contracts, communities, rounds, is_settled, started_at, finished_at
+  )
+  select
+    count(*) filter (where node.side = 'customer'), count(*) filter (where node.side = 'supplier'),
+    (select count(*) from procurement.network_ties),
+    coalesce(sum(node.degree) filter (where node.side = 'customer'), 0), count(distinct node.label), run.rounds,
+    settled, run.started_at, clock_timestamp()
+  from procurement.network_nodes as node
+  returning * into run;
+
+  -- The last run's are all that is told of.
+  delete from procurement.communities;
+  with tied as materialized (
+    select
+      tie.customer_bin, tie.supplier_bin, tie.contracts, customer.label as customer_label,
+      supplier.label as supplier_label
+    from procurement.network_ties as tie
+    join procurement.network_nodes as customer on customer.side = 'customer' and customer.bin = tie.customer_bin
+    join procurement.network_nodes as supplier on supplier.side = 'supplier' and supplier.bin = tie.supplier_bin
+  ), counted as (
+    select
+      sides.label, count(*) filter (where sides.side = 'customer') as customers,
+      count(*) filter (where sides.side = 'supplier') as suppliers,
+      coalesce(sum(sides.degree) filter (where sides.side = 'customer'), 0) as of_customers,
+      coalesce(sum(sides.degree) filter (where sides.side = 'supplier'), 0) as of_suppliers
+    from procurement.network_nodes as sides
+    group by sides.label
+  ), within_them as (
+    select tied.customer_label as label, sum(tied.contracts) as contracts
+    from tied
+    where tied.customer_label = tied.supplier_label
+    group by 1
+  ), placed as (
+    select told.label, array_agg(told.region_code order by told.region_code) as region_codes
+    from (
+      select tied.customer_label as label, contract.region_code
+      from procurement._analysed as contract
+      join tied using (customer_bin, supplier_bin)
+      union
+      select tied.supplier_label, contract.region_code
+      from procurement._analysed as contract
+      join tied using (customer_bin, supplier_bin)
+    ) as told
+    group by told.label
+  ), ranked as (
+    select
+      counted.*, coalesce(within_them.contracts, 0) as contracts, placed.region_codes, share.modularity,
+      row_number() over (order by share.modularity desc, counted.label) as number
+    from counted
+    join placed on placed.label = counted.label
+    left join within_them on within_them.label = counted.label
+    cross join lateral (
+      select
+        (coalesce(within_them.contracts, 0) / run.contracts
+          - counted.of_customers * counted.of_suppliers / run.contracts ^ 2)::double precision as modularity
+    ) as share
+  ), told as (
+    insert into procurement.communities (
+      run_id, number, customers, suppliers, contracts, all_contracts, modularity, region_codes
+    )
+    select
+      run.id, ranked.number, ranked.customers, ranked.suppliers, ranked.contracts,
+      ranked.of_customers + ranked.of_suppliers - ranked.contracts, ranked.modularity, ranked.region_codes
+    from ranked
+    order by ranked.number
+    returning id, communities.number
+  )
+  insert into procurement.community_members (bin, side, community_id, contracts, all_contracts)
+  select node.bin, node.side, told.id, coalesce(own.contracts, 0), node.degree
+  from procurement.network_nodes as node
+  join ranked on ranked.label = node.label
+  join told on told.number = ranked.number
+  left join (
+    select sides.side, sides.bin, sum(tied.contracts) as contracts
+    from tied
+    cross join lateral (
+      values ('customer'::procurement.side, tied.customer_bin), ('supplier', tied.supplier_bin)
+    ) as sides (side, bin)
+    where tied.customer_label = tied.supplier_label
+    group by sides.side, sides.bin
+  ) as own on own.side = node.side and own.bin = node.bin;
+  truncate procurement.network_ties, procurement.network_nodes;
+
+  update procurement.network_runs as known
+  set modularity = (select sum(community.modularity) from procurement.communities as community),
+    finished_at = clock_timestamp()
+  where known.id = run.id
+  returning * into run;
+  delete from procurement.network_runs as known where known.id <= run.id - 100;
+  return run;
+end;
+$$;
+comment on function procurement.find_communities is
+  'Seeks communities of customers and suppliers in the contracts that are analysed, and replaces those of the last run.
+
+@notNull';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: scores
+-- --------------------------------------------------------------------------------------------
+
+-- Where something counts: everywhere (null), and in the region that alone it tells of, if so.
+create function procurement._scopes(region_codes text[]) returns setof text
+language sql immutable rows 2
+begin atomic
+  select null::text
+  union all
+  select region_codes[1] where cardinality(region_codes) = 1 and region_codes[1] is not null;
+end;
+
+-- A contract has the weight of each indicator that has flagged it or its pair. A company has, of an indicator of
+-- contracts, the weight times the share of its contracts that are flagged (of fewer than 5, as if there were 5: one
+-- contract alone says little), and the weight of one that has flagged it or a pair of it. All that is counted in a
+-- region comes from findings that tell of no other one.
+create function procurement.score_findings(anew boolean default false) returns bigint
+language plpgsql volatile security definer set search_path = '' set work_mem = '128MB' set jit = off
+as $$
+declare
+  state  procurement.score_states;
+  scored bigint;
+begin
+  perform pg_advisory_xact_lock(hashtext('procurement.score_findings'));
+  select
+    true,
+    (
+      select max(result.run_id)
+      from procurement.indicator_results as result
+      join procurement.indicator_runs as run on run.id = result.run_id
+      where not run.is_trial and (result.is_full or result.flagged + result.clear + result.not_computable > 0)
+    ),
+    (
+      select jsonb_object_agg(indicator.code, indicator.weight)
+      from procurement.indicators as indicator
+      where indicator.is_on
+    )
+  into state;
+  if not anew and exists (select from procurement.score_states as known where known = state) then
+    return 0;
+  end if;
+
+  delete from procurement.scores;
+  with flagged as materialized (
+    select finding.*, indicator.weight
+    from procurement.findings as finding
+    join procurement.indicators as indicator on indicator.code = finding.indicator_code
+    where finding.outcome = 'flagged' and indicator.is_on and indicator.weight > 0
+  ), of_contracts as materialized (
+    select
+      flagged.contract_id, flagged.fiscal_year, flagged.indicator_code, flagged.weight, flagged.region_codes
+    from flagged
+    where flagged.contract_id is not null
+    union all
+    select contract.id, contract.fiscal_year, flagged.indicator_code, flagged.weight, flagged.region_codes
+    from flagged
+    join procurement._analysed as contract using (customer_bin, supplier_bin)
+    where flagged.contract_id is null
+  ), contracts as (
+    select
+      told.contract_id, told.fiscal_year, scope.region_code, sum(told.weight) as score,
+      jsonb_agg(
+        jsonb_build_object(
+          'indicator', told.indicator_code, 'weight', told.weight, 'share', 1, 'contribution', told.weight
+        )
+        order by told.weight desc, told.indicator_code
+      ) as parts
+    from of_contracts as told
+    cross join lateral procurement._scopes(told.region_codes) as scope (region_code)
+    group by told.contract_id, told.fiscal_year, scope.region_code
+  ), regions_of_contracts as (
+    select told.contract_id, array_agg(distinct region_code order by region_code) as region_codes
+    from of_contracts as told
+    cross join lateral unnest(told.region_codes) as region_code
+    group by told.contract_id
+  ), sides as materialized (
+    select
+      side.kind, side.bin, scope.region_code, count(*) as contracts,
+      array_agg(distinct contract.region_code order by contract.region_code) as region_codes
+    from procurement._analysed as contract
+    cross join lateral (
+      values ('customer'::procurement.score_kind, contract.customer_bin), ('supplier', contract.supplier_bin)
+    ) as side (kind, bin)
+    cross join lateral procurement._scopes(array[contract.region_code]) as scope (region_code)
+    where side.bin is not null
+    group by side.kind, side.bin, scope.region_code
+  ), counted as (
+    select
+      side.kind, side.bin, scope.region_code, flagged.indicator_code, flagged.weight,
+      count(flagged.contract_id) as contracts, bool_or(flagged.contract_id is null) as is_of_all
+    from flagged
+    cross join lateral (
+      values ('customer'::procurement.score_kind, flagged.customer_bin), ('supplier', flagged.supplier_bin)
+    ) as side (kind, bin)
+    cross join lateral procurement._scopes(flagged.region_codes) as scope (region_code)
+    where side.bin is not null
+    group by side.kind, side.bin, scope.region_code, flagged.indicator_code, flagged.weight
+  ), regions_of_sides as (
+    select side.kind, side.bin, array_agg(distinct region_code order by region_code) as region_codes
+    from flagged
+    cross join lateral (
+      values ('customer'::procurement.score_kind, flagged.customer_bin), ('supplier', flagged.supplier_bin)
+    ) as side (kind, bin)
+    cross join lateral unnest(flagged.region_codes) as region_code
+    where side.bin is not null
+    group by side.kind, side.bin
+  ), companies as (
+    select
+      counted.kind, counted.bin, counted.region_code, coalesce(sides.contracts, 0) as contracts,
+      coalesce(sides.region_codes, '{}') as region_codes, sum(counted.weight * part.share) as score,
+      jsonb_agg(
+        jsonb_build_object(
+          'indicator', counted.indicator_code, 'weight', counted.weight, 'share', part.share,
+          'contribution', counted.weight * part.share
+        )
+        order by counted.weight * part.share desc, counted.indicator_code
+      ) as parts
+    from counted
+    left join sides
+      on (sides.kind, sides.bin) = (counted.kind, counted.bin)
+        and sides.region_code is not distinct from counted.region_code
+    cross join lateral (
+      select
+        case when counted.is_of_all then 1
+          else counted.contracts::double precision / greatest(sides.contracts, counted.contracts, 5) end as share
+    ) as part
+    group by counted.kind, counted.bin, counted.region_code, sides.contracts, sides.region_codes
+  )
+  insert into procurement.scores (
+    kind, contract_id, fiscal_year, bin, region_code, score, parts, contracts, region_codes
+  )
+  select
+    'contract', contracts.contract_id, contracts.fiscal_year, null, contracts.region_code, contracts.score,
+    contracts.parts, 1,
+    case when contracts.region_code is null then regions.region_codes else array[contracts.region_code] end
+  from contracts
+  join regions_of_contracts as regions on regions.contract_id = contracts.contract_id
+  union all
+  select
+    companies.kind, null, null, companies.bin, companies.region_code, companies.score, companies.parts,
+    companies.contracts,
+    case
+      when companies.region_code is not null then array[companies.region_code]
+      else array(
+        select region_code from unnest(companies.region_codes || regions.region_codes) as region_code
+        group by region_code order by region_code
+      )
+    end
+  from companies
+  join regions_of_sides as regions on (regions.kind, regions.bin) = (companies.kind, companies.bin);
+  get diagnostics scored = row_count;
+
+  insert into procurement.score_states as known values (state.is_only, state.run_id, state.weights)
+  on conflict on constraint score_states_pkey do update set run_id = excluded.run_id, weights = excluded.weights;
+  return scored;
+end;
+$$;
+comment on function procurement.score_findings is
+  'Scores contracts, customers and suppliers by what indicators have flagged, where runs or weights have changed that
+since the last time, or `anew`; returns how many scores there are, 0 where nothing had changed.
+
+@notNull';
+
+create function procurement.set_weight(indicator_code text, weight double precision) returns procurement.indicators
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  indicator procurement.indicators;
+begin
+  update procurement.indicators as known set weight = set_weight.weight
+  where known.code = set_weight.indicator_code
+  returning * into indicator;
+  if indicator.code is null then
+    raise exception using errcode = 'PT404', message = 'There is no such indicator.', column = 'indicator_code';
+  end if;
+  return indicator;
+end;
+$$;
+comment on function procurement.set_weight is
+  'Changes what an indicator adds to scores; the next scoring goes by it. 0: it does not count.
+
+@notNull';
+
+create function procurement.scores(contract procurement.contracts) returns setof procurement.scores
+language sql stable rows 2
+begin atomic
+  select score.* from procurement.scores as score where score.contract_id = contract.root_id;
+end;
+comment on function procurement.scores is 'What indicators say of it, weighed and added up.
+
+@order id';
+
+create function procurement.scored_contract(score procurement.scores) returns setof procurement.contracts
+language sql stable rows 1
+begin atomic
+  select contract.* from procurement.contracts as contract
+  where contract.id = score.contract_id and contract.fiscal_year = score.fiscal_year;
+end;
+comment on function procurement.scored_contract is 'The contract; null where the score is of a company.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions: what was known of contracts
+-- --------------------------------------------------------------------------------------------
+
+-- Of each contract what was known when it was signed, and what became of its sum. What its customer, its supplier and
+-- the first four characters of its category (the class, of a CPV) had behind them are contracts that were over before
+-- that day; the share of these that had grown is of ten more, so that few say little. The day on which a contract is to
+-- end is not looked at: many sources tell of it only when it has ended. In regions: these alone are known of.
+create function procurement._growth_rows(over_percent double precision, region_codes text[])
+returns table (
+  contract_id uuid, fiscal_year integer, region_code text, signed_on date, growth double precision, is_over boolean,
+  features double precision[]
+)
+language sql stable
+begin atomic
+  with firsts as materialized (
+    select
+      contract.id, contract.fiscal_year, contract.region_code, contract.signed_on, contract.customer_bin,
+      contract.supplier_bin, left(contract.category, 4) as class, contract.has_advance, contract.discount,
+      case when contract.plan_sum > 0 then contract.plan_sum else contract.plan_sum_vat end as plan_sum,
+      -- Executed, handed over and executed, expired.
+      coalesce(last.status_code, contract.status_code) in (390, 464, 470) as is_over,
+      coalesce(last.ends_on, contract.ends_on) as ended_on,
+      case
+        when last.root_id is null then 0
+        when contract.contract_sum > 0 and last.contract_sum > 0
+          then (last.contract_sum / contract.contract_sum - 1)::double precision * 100
+        when contract.contract_sum_vat > 0 and last.contract_sum_vat > 0
+          then (last.contract_sum_vat / contract.contract_sum_vat - 1)::double precision * 100
+      end as growth
+    from procurement._analysed as contract
+    left join (
+      select distinct on (version.root_id)
+        version.root_id, version.status_code, version.ends_on, version.contract_sum, version.contract_sum_vat
+      from procurement.contracts as version
+      join procurement.contract_statuses as status on status.code = version.status_code and status.is_analysed
+      where not version.is_root
+      order by version.root_id, version.version desc, version.signed_on desc nulls last, version.id desc
+    ) as last on last.root_id = contract.id
+    where contract.obstacle is null and contract.signed_on is not null
+      and (_growth_rows.region_codes is null or contract.region_code = any (_growth_rows.region_codes))
+  ), days as (
+    select key.kind, key.value, firsts.signed_on as day, false as is_end, firsts.id, 0 as contracts, 0 as grown
+    from firsts
+    cross join lateral (
+      values ('customer', firsts.customer_bin), ('supplier', firsts.supplier_bin), ('class', firsts.class)
+    ) as key (kind, value)
+    where key.value is not null
+    union all
+    select key.kind, key.value, firsts.ended_on, true, null, 1, (firsts.growth > over_percent)::integer
+    from firsts
+    cross join lateral (
+      values ('customer', firsts.customer_bin), ('supplier', firsts.supplier_bin), ('class', firsts.class)
+    ) as key (kind, value)
+    where key.value is not null and firsts.is_over and firsts.growth is not null
+      and firsts.ended_on >= firsts.signed_on
+  ), behind as (
+    select
+      days.id, days.kind, ln(1 + sum(days.contracts) over earlier)::double precision as contracts,
+      sum(days.grown) over earlier / (sum(days.contracts) over earlier + 10)::double precision as grown
+    from days
+    -- What ends on the day itself comes after it.
+    window earlier as (partition by days.kind, days.value order by days.day, days.is_end rows unbounded preceding)
+  ), history as (
+    select
+      behind.id,
+      max(behind.contracts) filter (where behind.kind = 'customer') as of_customer,
+      max(behind.grown) filter (where behind.kind = 'customer') as customer_grown,
+      max(behind.contracts) filter (where behind.kind = 'supplier') as of_supplier,
+      max(behind.grown) filter (where behind.kind = 'supplier') as supplier_grown,
+      max(behind.contracts) filter (where behind.kind = 'class') as of_class,
+      max(behind.grown) filter (where behind.kind = 'class') as class_grown
+    from behind
+    where behind.id is not null
+    group by behind.id
+  )
+  select
+    firsts.id, firsts.fiscal_year, firsts.region_code, firsts.signed_on, firsts.growth, firsts.is_over,
+    array[
+      ln(firsts.plan_sum::double precision), greatest(firsts.discount, -100) / 100,
+      (extract(month from firsts.signed_on) >= 10)::integer, firsts.has_advance::integer, history.of_customer,
+      history.customer_grown, history.of_supplier, history.supplier_grown, history.of_class, history.class_grown
+    ]
+  from firsts
+  left join history on history.id = firsts.id;
+end;
+
+-- --------------------------------------------------------------------------------------------
+-- Policies: who sees what
+-- --------------------------------------------------------------------------------------------
+
+alter table procurement.network_runs enable row level security;
+alter table procurement.communities enable row level security;
+alter table procurement.community_members enable row level security;
+alter table procurement.network_ties enable row level security;
+alter table procurement.network_nodes enable row level security;
+alter table procurement.scores enable row level security;
+alter table procurement.score_states enable row level security;
+
+create policy analysts_see_communities_of_their_regions on procurement.communities for select to member
+  using (region_codes <@ (select procurement._granted_regions())::text[]);
+create policy analysts_see_members_of_their_communities on procurement.community_members for select to member
+  using (exists (select from procurement.communities as community where community.id = community_id));
+
+create policy analysts_see_scores_of_their_regions on procurement.scores for select to member
+  using (region_codes <@ (select procurement._granted_regions())::text[]);
+
+
+create policy operators_see_scores on procurement.scores for select to operator, service using (true);
+create policy operators_see_network_runs on procurement.network_runs for select to operator, service using (true);
+create policy operators_see_communities on procurement.communities for select to operator, service using (true);
+create policy operators_see_members on procurement.community_members for select to operator, service using (true);
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+grant select on procurement.network_runs to operator, service;
+grant select on procurement.communities, procurement.community_members, procurement.scores to member, service;
+revoke execute on all functions in schema procurement from public;
+grant execute on function procurement.scores, procurement.scored_contract to member;
+grant execute on function
+  procurement.find_communities, procurement.score_findings, procurement.set_weight, procurement._growth_rows
+to operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Indicators
+-- --------------------------------------------------------------------------------------------
+
+insert into procurement.indicators (code, name, formula, reads, function, is_of_pairs, follows, thresholds, defaults)
+select code, name, formula, reads, code, is_of_pairs, follows, thresholds, thresholds
+from (
+  values
+    ('sum_outlier', 'A sum unlike those of its category',
+      '|0.6745 · (x − median) / MAD| > z, x = ln(sum); with MAD 0, |(x − median) / (1.253314 · mean deviation)| > z',
+      '{contracts.contract_sum,contracts.category}'::text[], false, 'categories',
+      '{"z": 3.5, "contracts": 10, "logarithm": true, "by_region": false}'::jsonb),
+    ('sum_fences', 'A sum outside the fences of its category',
+      'x < Q1 − inner · IQR or x > Q3 + inner · IQR, x = ln(sum); beyond outer · IQR: far out',
+      '{contracts.contract_sum,contracts.category}', false, 'categories',
+      '{"inner": 1.5, "outer": 3, "contracts": 10, "logarithm": true, "by_region": false}'),
+    ('supplier_concentration', 'A customer with few suppliers', 'HHI = Σ (sum of a supplier / sum of all)² > hhi',
+      '{contracts.contract_sum,contracts.customer_bin,contracts.supplier_bin}', true, 'sums',
+      '{"hhi": 0.25, "contracts": 10}'),
+    ('benford', 'A customer whose first digits are unlike Benford''s law',
+      'Σ |share of digit d − log10(1 + 1 / d)| / 9 > marginal, d from 1 to 9',
+      '{contracts.contract_sum,contracts.customer_bin}', true, 'sums',
+      '{"close": 0.006, "acceptable": 0.012, "marginal": 0.015, "contracts": 500}'),
+    ('shared_contacts', 'A supplier with the address or head of the customer or another supplier',
+      'N of the customer and its other suppliers with the same address or head ≥ companies',
+      '{companies.address,companies.head,contracts.customer_bin,contracts.supplier_bin}', true, 'contacts',
+      '{"companies": 1}')
+) as listed (code, name, formula, reads, is_of_pairs, follows, thresholds)
+on conflict (code) do update
+set name = excluded.name, formula = excluded.formula, reads = excluded.reads, function = excluded.function,
+  is_of_pairs = excluded.is_of_pairs, follows = excluded.follows, defaults = excluded.defaults;
+
+insert into jobs.tasks (name, description, function, runs_alone)
+values
+  ('find communities', 'Seeks communities of customers and suppliers.', 'procurement.find_communities', true),
+  ('score findings', 'Adds up what indicators have flagged.', 'procurement.score_findings', true)
+on conflict (name) do update set description = excluded.description, function = excluded.function;
+insert into jobs.schedules (name, cron, task)
+values
+  ('find communities', '20 2 * * *', 'find communities'),
+  ('score findings', '5-59/10 * * * *', 'score findings')
+on conflict (name) do nothing;
+
+-- ============================================================================================
+-- forecasts: a model of sums that grow, and what it forecasts
+-- ============================================================================================
+-- In the schema procurement. What a model looks at is a view, a model is a row with its measured quality, what it says
+-- of contracts are rows; it is trained and applied in SQL.
+
+-- --------------------------------------------------------------------------------------------
+-- Tables
+-- --------------------------------------------------------------------------------------------
+
+-- What a contract's sum comes to is not known while it goes on: a model learns from those that are over, and says of
+-- others how probable it is.
+create table procurement.growth_models (
+  id              bigint             generated always as identity primary key,
+  over_percent    double precision   not null,
+  region_codes    text[],                                            -- null: contracts everywhere
+  features        text[]             not null,
+  means           double precision[] not null,
+  deviations      double precision[] not null,
+  coefficients    double precision[] not null,
+  penalty         double precision   not null,
+  rounds          integer            not null,
+  is_settled      boolean            not null,
+  split_on        date               not null,
+  trained         bigint             not null,
+  trained_grown   bigint             not null,
+  tested          bigint             not null,
+  tested_grown    bigint             not null,
+  auc             double precision   not null,
+  brier           double precision   not null,
+  base_rate_brier double precision   not null,
+  calibration     jsonb              not null,
+  -- By the standard error that the AUC of a coin has (Hanley and McNeil, 1982).
+  is_of_use       boolean            not null generated always as (
+    brier < base_rate_brier
+    and auc - 0.5 > 1.96 * sqrt((tested + 1) / (12.0 * tested_grown * (tested - tested_grown)))
+  ) stored,
+  trained_at      timestamptz        not null default now(),
+  adopted_at      timestamptz                                        -- null: it forecasts nothing
+);
+comment on table  procurement.growth_models                 is
+  'How probable it is, from what is known when a contract is signed, that later versions raise its sum by more than
+over_percent: by logistic regression. It says nothing of why, and nothing against anyone; it must not decide about a
+contract or a company.
+
+@order id desc';
+comment on column procurement.growth_models.id              is 'The key.';
+comment on column procurement.growth_models.over_percent    is 'By how much a sum has grown that counts as grown.';
+comment on column procurement.growth_models.region_codes    is
+  'The regions whose contracts it knows; null for all. Who may not see all of them may not see it, nor its forecasts.';
+comment on column procurement.growth_models.features        is 'What it looks at (`growthFeatures`).';
+comment on column procurement.growth_models.means           is 'The mean of each in what it was trained on.';
+comment on column procurement.growth_models.deviations      is 'The standard deviation of each.';
+comment on column procurement.growth_models.coefficients    is
+  'The intercept, and what a standard deviation of each feature adds to the log-odds.';
+comment on column procurement.growth_models.penalty         is 'The weight of the squared coefficients (ridge).';
+comment on column procurement.growth_models.rounds          is 'How many rounds of Newton''s method it took.';
+comment on column procurement.growth_models.is_settled      is 'Whether nothing moved any more.';
+comment on column procurement.growth_models.split_on        is
+  'It was trained on contracts signed before this day, and tested on those signed since.';
+comment on column procurement.growth_models.trained         is 'How many contracts it was trained on.';
+comment on column procurement.growth_models.trained_grown   is 'How many of these have grown.';
+comment on column procurement.growth_models.tested          is 'How many contracts it was tested on.';
+comment on column procurement.growth_models.tested_grown    is 'How many of these have grown.';
+comment on column procurement.growth_models.auc             is
+  'In the test: how probable it is that one that grew was given more than one that did not; 0.5 is a coin.';
+comment on column procurement.growth_models.brier           is
+  'In the test: the mean squared difference between what was forecast and what came (Brier); 0 is perfect.';
+comment on column procurement.growth_models.base_rate_brier is
+  'The same of a forecast that says of each contract how many had grown in the training.';
+comment on column procurement.growth_models.calibration     is
+  'The test by tenths, lowest forecasts first: contracts, what was forecast on the average, and how many grew.';
+comment on column procurement.growth_models.is_of_use       is
+  'Whether in the test it was better than the base rate, and than a coin by more than chance (two-sided, 5 %).';
+comment on column procurement.growth_models.trained_at      is 'When.';
+comment on column procurement.growth_models.adopted_at      is 'Since when it forecasts; null where it does not.';
+
+create table procurement.growth_forecasts (
+  model_id    bigint             not null references procurement.growth_models (id) on delete cascade,
+  contract_id uuid               not null,
+  fiscal_year integer            not null,
+  probability double precision   not null,
+  x           double precision[] not null,
+
+  primary key (model_id, contract_id)
+);
+comment on table  procurement.growth_forecasts             is
+  'How probable an adopted model holds it that the sum of a contract that it was not trained on grows.';
+comment on column procurement.growth_forecasts.model_id    is 'The model.';
+comment on column procurement.growth_forecasts.contract_id is 'The contract.';
+comment on column procurement.growth_forecasts.fiscal_year is 'The contract''s year.';
+comment on column procurement.growth_forecasts.probability is 'The probability.';
+comment on column procurement.growth_forecasts.x           is
+  'Its features, by which many standard deviations above the mean; 0 where not known.
+
+@hide';
+comment on constraint growth_forecasts_model_id_fkey on procurement.growth_forecasts is '@inverse forecasts';
+create index growth_forecasts_model_id_probability_idx on procurement.growth_forecasts (model_id, probability);
+create index growth_forecasts_contract_id_idx on procurement.growth_forecasts (contract_id);
+
+-- What a training goes over again and again; it is empty afterwards.
+create unlogged table procurement.training_rows (
+  contract_id uuid               not null,
+  is_test     boolean            not null,
+  y           double precision   not null,
+  x           double precision[] not null
+);
+comment on table procurement.training_rows is 'Contracts that a model is being trained on or tested on.';
+
+-- --------------------------------------------------------------------------------------------
+-- Views
+-- --------------------------------------------------------------------------------------------
+
+create view procurement.growth_features with (security_invoker = true) as
+select
+  told.contract_id, told.fiscal_year, told.region_code, told.signed_on, told.growth, told.is_over,
+  told.features[1] as plan_sum_ln, told.features[2] as discount, told.features[3] as last_quarter,
+  told.features[4] as advance, told.features[5] as customer_contracts_ln, told.features[6] as customer_grown,
+  told.features[7] as supplier_contracts_ln, told.features[8] as supplier_grown,
+  told.features[9] as class_contracts_ln, told.features[10] as class_grown
+from procurement._growth_rows(20, null) as told;
+comment on view procurement.growth_features is
+  'What a model of growth looks at: of each contract what was known when it was signed, and what became of its sum.';
+comment on column procurement.growth_features.contract_id           is 'The contract.';
+comment on column procurement.growth_features.fiscal_year           is 'Its year.';
+comment on column procurement.growth_features.region_code           is 'Its region.';
+comment on column procurement.growth_features.signed_on             is 'When it was signed.';
+comment on column procurement.growth_features.growth                is
+  'By how many percent its last version is above the first; null where the sums are not known.';
+comment on column procurement.growth_features.is_over               is 'Whether it is over: its sum changes no more.';
+comment on column procurement.growth_features.plan_sum_ln           is 'The natural logarithm of the planned sum.';
+comment on column procurement.growth_features.discount              is 'By what share the agreed sum is below plan.';
+comment on column procurement.growth_features.last_quarter          is '1 where it was signed from October on, else 0.';
+comment on column procurement.growth_features.advance               is '1 where an advance was agreed, else 0.';
+comment on column procurement.growth_features.customer_contracts_ln is
+  'The natural logarithm of 1 and how many contracts of the customer were over by then.';
+comment on column procurement.growth_features.customer_grown        is
+  'What share of these, and of ten more, had grown by over 20 %.';
+comment on column procurement.growth_features.supplier_contracts_ln is 'The same of the supplier''s.';
+comment on column procurement.growth_features.supplier_grown        is 'The same of the supplier''s.';
+comment on column procurement.growth_features.class_contracts_ln    is
+  'The same of contracts whose category begins with the same four characters.';
+comment on column procurement.growth_features.class_grown           is
+  'The same of contracts whose category begins with the same four characters.';
+
+-- --------------------------------------------------------------------------------------------
+-- Functions
+-- --------------------------------------------------------------------------------------------
+
+-- By Gauss with the largest pivot. `a` is a square, row after row.
+create function procurement._solve(a double precision[], b double precision[]) returns double precision[]
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  n      integer := cardinality(b);
+  pivot  integer;
+  factor double precision;
+  held   double precision;
+begin
+  for col in 1 .. n loop
+    pivot := col;
+    for row in col + 1 .. n loop
+      if abs(a[(row - 1) * n + col]) > abs(a[(pivot - 1) * n + col]) then
+        pivot := row;
+      end if;
+    end loop;
+    for k in 1 .. n loop
+      held := a[(col - 1) * n + k];
+      a[(col - 1) * n + k] := a[(pivot - 1) * n + k];
+      a[(pivot - 1) * n + k] := held;
+    end loop;
+    held := b[col];
+    b[col] := b[pivot];
+    b[pivot] := held;
+    for row in col + 1 .. n loop
+      factor := a[(row - 1) * n + col] / a[(col - 1) * n + col];
+      for k in col .. n loop
+        a[(row - 1) * n + k] := a[(row - 1) * n + k] - factor * a[(col - 1) * n + k];
+      end loop;
+      b[row] := b[row] - factor * b[col];
+    end loop;
+  end loop;
+  for row in reverse n .. 1 loop
+    for k in row + 1 .. n loop
+      b[row] := b[row] - a[(row - 1) * n + k] * b[k];
+    end loop;
+    b[row] := b[row] / a[(row - 1) * n + row];
+  end loop;
+  return b;
+end;
+$$;
+
+-- Standardised features against the coefficients, of which the first stands for all contracts.
+create function procurement._logistic(coefficients double precision[], x double precision[]) returns double precision
+language sql immutable parallel safe set search_path = ''
+return (
+  select 1 / (1 + exp(-greatest(-30, least(30, coefficients[1] + coalesce(sum(known.weight * known.value), 0)))))
+  from unnest(coefficients[2:], x) as known (weight, value)
+);
+
+-- By how many standard deviations each feature is above the mean; what is not known counts as the mean.
+create function procurement._standardised(
+  features double precision[], means double precision[], deviations double precision[]
+) returns double precision[]
+language sql immutable parallel safe set search_path = ''
+return (
+  select array_agg(coalesce((known.feature - known.mean) / known.deviation, 0) order by known.place)
+  from unnest(features, means, deviations) with ordinality as known (feature, mean, deviation, place)
+);
+
+create function procurement.train_growth_model(
+  over_percent double precision default 20, region_codes text[] default null, split_on date default null,
+  penalty double precision default 1
+) returns procurement.growth_models
+language plpgsql volatile security definer set search_path = '' set work_mem = '128MB' set jit = off
+as $$
+#variable_conflict use_variable
+declare
+  model    procurement.growth_models;
+  n        integer;
+  sides    double precision[];
+  square   double precision[];
+  step     double precision[];
+  furthest double precision := 1;
+begin
+  if not over_percent between 0 and 1000 or not penalty between 0.000001 and 1000000 then
+    raise exception using errcode = 'PT400', column = 'over_percent',
+      message = 'The growth is 0 to 1,000 percent, and the penalty from 0.000001 to 1,000,000.';
+  end if;
+  perform pg_advisory_xact_lock(hashtext('procurement.train_growth_model'));
+  model.features := '{plan_sum_ln,discount,last_quarter,advance,customer_contracts_ln,customer_grown,'
+    'supplier_contracts_ln,supplier_grown,class_contracts_ln,class_grown}';
+  n := cardinality(model.features) + 1;
+  truncate procurement.training_rows;
+
+  -- The newest, if there are very many.
+  with known as materialized (
+    select told.contract_id, told.signed_on, (told.growth > over_percent)::integer as y, told.features
+    from procurement._growth_rows(over_percent, region_codes) as told
+    where told.growth > over_percent or told.is_over and told.growth is not null
+    order by told.signed_on desc, told.contract_id
+    limit 200000
+  ), split as (
+    select coalesce(split_on, percentile_disc(0.7) within group (order by known.signed_on)) as day from known
+  ), places as (
+    select
+      each.place, coalesce(avg(each.feature), 0) as mean,
+      coalesce(nullif(stddev_pop(each.feature), 0), 1) as deviation
+    from known
+    cross join split
+    cross join lateral unnest(known.features) with ordinality as each (feature, place)
+    where known.signed_on < split.day
+    group by each.place
+  ), scales as (
+    select
+      array_agg(places.mean order by places.place) as means,
+      array_agg(places.deviation order by places.place) as deviations
+    from places
+  ), kept as (
+    insert into procurement.training_rows (contract_id, is_test, y, x)
+    select
+      known.contract_id, known.signed_on >= split.day, known.y,
+      procurement._standardised(known.features, scales.means, scales.deviations)
+    from known, split, scales
+    returning is_test, y
+  )
+  select
+    split.day, scales.means, scales.deviations, count(*) filter (where not kept.is_test),
+    coalesce(sum(kept.y) filter (where not kept.is_test), 0), count(*) filter (where kept.is_test),
+    coalesce(sum(kept.y) filter (where kept.is_test), 0)
+  into
+    model.split_on, model.means, model.deviations, model.trained, model.trained_grown, model.tested,
+    model.tested_grown
+  from split, scales, kept
+  group by split.day, scales.means, scales.deviations;
+  if model.trained is null or least(
+    model.trained_grown, model.trained - model.trained_grown, model.tested_grown, model.tested - model.tested_grown
+  ) < 10 then
+    raise exception using errcode = 'PT409',
+      message = 'There are too few contracts that are over to train a model on and to test it.',
+      hint = 'Before the day that parts them and since, 10 that have grown and 10 that have not are needed.';
+  end if;
+
+  -- Newton's method, from the base rate. The intercept is not held back.
+  model.coefficients := array[ln(model.trained_grown::double precision / (model.trained - model.trained_grown))]
+    || array_fill(0::double precision, array[n - 1]);
+  model.rounds := 0;
+  while furthest > 1e-9 and model.rounds < 50 loop
+    model.rounds := model.rounds + 1;
+    with given as materialized (
+      select 1::double precision || known.x as x, known.y, procurement._logistic(model.coefficients, known.x) as p
+      from procurement.training_rows as known
+      where not known.is_test
+    ), slopes as (
+      select
+        i,
+        sum(given.x[i] * (given.y - given.p))
+          - case when i = 1 then 0 else penalty * model.coefficients[i] end as slope
+      from given
+      cross join generate_series(1, n) as i
+      group by i
+    ), bends as (
+      select
+        i, j, sum(given.x[i] * given.x[j] * given.p * (1 - given.p))
+          + case when i = j and i > 1 then penalty else 0 end as bend
+      from given
+      cross join generate_series(1, n) as i
+      cross join lateral generate_series(i, n) as j
+      group by i, j
+    )
+    select
+      (select array_agg(slopes.slope order by slopes.i) from slopes),
+      (
+        select array_agg(bends.bend order by row, col)
+        from generate_series(1, n) as row
+        cross join generate_series(1, n) as col
+        join bends on bends.i = least(row, col) and bends.j = greatest(row, col)
+      )
+    into sides, square;
+    step := procurement._solve(square, sides);
+    select max(abs(each.step)), array_agg(each.coefficient + each.step order by each.place)
+    into furthest, model.coefficients
+    from unnest(model.coefficients, step) with ordinality as each (coefficient, step, place);
+  end loop;
+
+  -- The test: on what was signed later, against a forecast that knows the base rate and nothing else.
+  with given as materialized (
+    select known.y, procurement._logistic(model.coefficients, known.x) as p
+    from procurement.training_rows as known
+    where known.is_test
+  ), ranked as (
+    select
+      given.y, given.p, ntile(10) over (order by given.p) as tenth,
+      rank() over (order by given.p) + (count(*) over (partition by given.p) - 1) / 2.0 as place
+    from given
+  ), tenths as (
+    select ranked.tenth, count(*) as contracts, avg(ranked.p) as forecast, sum(ranked.y) as grown
+    from ranked
+    group by ranked.tenth
+  )
+  select
+    (
+      (sum(ranked.place) filter (where ranked.y = 1) - model.tested_grown * (model.tested_grown + 1) / 2.0)
+        / (model.tested_grown * (model.tested - model.tested_grown))
+    )::double precision,
+    avg((ranked.p - ranked.y) ^ 2),
+    avg((model.trained_grown::double precision / model.trained - ranked.y) ^ 2),
+    (
+      select jsonb_agg(
+        jsonb_build_object('contracts', tenths.contracts, 'forecast', tenths.forecast, 'grown', tenths.grown)
+        order by tenths.tenth
+      )
+      from tenths
+    )
+  into model.auc, model.brier, model.base_rate_brier, model.calibration
+  from ranked;
+  truncate procurement.training_rows;
+
+  insert into procurement.growth_models (
+    over_percent, region_codes, features, means, deviations, coefficients, penalty, rounds, is_settled, split_on,
+    trained, trained_grown, tested, tested_grown, auc, brier, base_rate_brier, calibration
+  )
+  values (
+    over_percent, region_codes, model.features, model.means, model.deviations, model.coefficients, penalty,
+    model.rounds, furthest <= 1e-9, model.split_on, model.trained, model.trained_grown, model.tested,
+    model.tested_grown, model.auc, model.brier, model.base_rate_brier, model.calibration
+  )
+  returning * into model;
+  return model;
+end;
+$$;
+comment on function procurement.train_growth_model is
+  'Trains a model on contracts that are over and signed before a day, and tests it on those signed since (unless it is
+given, of the earlier 70 % and the later 30 %). It forecasts nothing until it is adopted.
+
+@notNull';
+
+create function procurement.adopt_growth_model(model_id bigint) returns procurement.growth_models
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  model procurement.growth_models;
+begin
+  select * into model from procurement.growth_models as known where known.id = adopt_growth_model.model_id for update;
+  if model.id is null then
+    raise exception using errcode = 'PT404', message = 'There is no such model.', column = 'model_id';
+  end if;
+  if not model.is_of_use then
+    raise exception using errcode = 'PT409', message = 'The model was no better in its test than the base rate.';
+  end if;
+  update procurement.growth_models as known
+  set adopted_at = case when known.id = model.id then now() end
+  where known.id = model.id
+    or known.adopted_at is not null and known.region_codes is not distinct from model.region_codes;
+  delete from procurement.growth_forecasts as forecast
+  using procurement.growth_models as known
+  where known.id = forecast.model_id and known.adopted_at is null;
+  select * into model from procurement.growth_models as known where known.id = model.id;
+  return model;
+end;
+$$;
+comment on function procurement.adopt_growth_model is
+  'Has a model forecast, in the place of the one before it for the same regions; one that was no better in its test than
+the base rate is refused.
+
+@notNull';
+
+create function procurement.forecast_growth() returns bigint
+language plpgsql volatile security definer set search_path = '' set work_mem = '128MB' set jit = off
+as $$
+declare
+  model    procurement.growth_models;
+  made     bigint;
+  forecast bigint := 0;
+begin
+  perform pg_advisory_xact_lock(hashtext('procurement.forecast_growth'));
+  for model in
+    select * from procurement.growth_models as known where known.adopted_at is not null order by known.id
+  loop
+    delete from procurement.growth_forecasts as old where old.model_id = model.id;
+    insert into procurement.growth_forecasts (model_id, contract_id, fiscal_year, probability, x)
+    select
+      model.id, told.contract_id, told.fiscal_year, procurement._logistic(model.coefficients, scaled.x), scaled.x
+    from procurement._growth_rows(model.over_percent, model.region_codes) as told
+    cross join lateral procurement._standardised(told.features, model.means, model.deviations) as scaled (x)
+    where told.signed_on >= model.split_on;
+    get diagnostics made = row_count;
+    forecast := forecast + made;
+  end loop;
+  return forecast;
+end;
+$$;
+comment on function procurement.forecast_growth is
+  'Has the adopted models forecast of the contracts that they were not trained on; returns of how many.
+
+@notNull';
+
+create function procurement.parts(forecast procurement.growth_forecasts) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_agg(
+    jsonb_build_object(
+      'feature', told.feature, 'deviations', told.x, 'coefficient', told.coefficient,
+      'contribution', told.x * told.coefficient
+    )
+    order by abs(told.x * told.coefficient) desc, told.feature
+  )
+  from procurement.growth_models as model
+  cross join lateral unnest(model.features, forecast.x, model.coefficients[2:]) as told (feature, x, coefficient)
+  where model.id = forecast.model_id;
+$$;
+comment on function procurement.parts is
+  'What it is made of, largest first: how many standard deviations each feature is above the mean, and what that adds to
+the log-odds.';
+
+create function procurement.growth_forecasts(contract procurement.contracts)
+returns setof procurement.growth_forecasts
+language sql stable rows 2
+begin atomic
+  select forecast.* from procurement.growth_forecasts as forecast where forecast.contract_id = contract.root_id;
+end;
+comment on function procurement.growth_forecasts is
+  'How probable adopted models hold it that its sum grows.
+
+@order model_id';
+
+create function procurement.forecast_contract(forecast procurement.growth_forecasts)
+returns setof procurement.contracts
+language sql stable rows 1
+begin atomic
+  select contract.* from procurement.contracts as contract
+  where contract.id = forecast.contract_id and contract.fiscal_year = forecast.fiscal_year;
+end;
+comment on function procurement.forecast_contract is 'The contract.';
+
+-- --------------------------------------------------------------------------------------------
+-- Policies: who sees what
+-- --------------------------------------------------------------------------------------------
+
+alter table procurement.growth_models enable row level security;
+alter table procurement.growth_forecasts enable row level security;
+alter table procurement.training_rows enable row level security;
+
+create policy analysts_see_models_of_their_regions on procurement.growth_models for select to member
+  using (region_codes <@ (select procurement._granted_regions())::text[]);
+create policy analysts_see_forecasts_of_their_models on procurement.growth_forecasts for select to member
+  using (exists (select from procurement.growth_models as model where model.id = model_id));
+
+create policy operators_see_models on procurement.growth_models for select to operator, service using (true);
+create policy operators_see_forecasts on procurement.growth_forecasts for select to operator, service using (true);
+
+-- --------------------------------------------------------------------------------------------
+-- Grants: this is the API
+-- --------------------------------------------------------------------------------------------
+
+grant select on procurement.growth_models, procurement.growth_forecasts to member, service;
+grant select on procurement.growth_features to operator, service;
+revoke execute on all functions in schema procurement from public;
+grant execute on function
+  procurement.parts, procurement.growth_forecasts, procurement.forecast_contract
+to member;
+grant execute on function
+  procurement.train_growth_model, procurement.adopt_growth_model, procurement.forecast_growth
+to operator, service;
+
+-- --------------------------------------------------------------------------------------------
+-- Tasks and schedules
+-- --------------------------------------------------------------------------------------------
+
+insert into jobs.tasks (name, description, function, runs_alone)
+values
+  ('train growth model', 'Trains a model of sums that grow, and tests it.', 'procurement.train_growth_model', true),
+  ('forecast growth', 'Has the adopted models forecast.', 'procurement.forecast_growth', true)
+on conflict (name) do update set description = excluded.description, function = excluded.function;
+insert into jobs.schedules (name, cron, task)
+values ('forecast growth', '40 2 * * *', 'forecast growth')
+on conflict (name) do nothing;
 
 -- ============================================================================================
 -- stats: figures of each day and each minute

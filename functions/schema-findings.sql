@@ -88,7 +88,9 @@ union all
 select line, 'comment', format('column %s of %s is granted and has no comment', quote_ident(attname), name)
 from tables join pg_catalog.pg_attribute on attrelid = oid and attnum > 0 and not attisdropped
 where not relispartition and col_description(oid, attnum) is null and exists (
-  select from aclexplode(coalesce(relacl, '{}') || coalesce(attacl, '{}')) as given where given.grantee <> relowner
+  select grantee from aclexplode(relacl) where grantee <> relowner
+  union all
+  select grantee from aclexplode(attacl) where grantee <> relowner
 )
 union all
 select line, 'comment', 'schema ' || name || ' has no comment'

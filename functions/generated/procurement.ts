@@ -84,6 +84,59 @@ export const ContractAct = row('procurement.contract_acts', {
 });
 export type ContractAct = ValueOf<typeof ContractAct>;
 
+/**
+ * How probable it is, from what is known when a contract is signed, that later versions raise its sum by more than
+ * over_percent: by logistic regression. It says nothing of why, and nothing against anyone; it must not decide about a
+ * contract or a company.
+ */
+export const GrowthModel = row('procurement.growth_models', {
+  /** The key. */
+  id: pg.int8,
+  /** By how much a sum has grown that counts as grown. */
+  overPercent: pg.float8,
+  /** The regions whose contracts it knows; null for all. Who may not see all of them may not see it, nor its forecasts. */
+  regionCodes: orNull(arrayOf(pg.text)),
+  /** What it looks at (`growthFeatures`). */
+  features: arrayOf(pg.text),
+  /** The mean of each in what it was trained on. */
+  means: arrayOf(pg.float8),
+  /** The standard deviation of each. */
+  deviations: arrayOf(pg.float8),
+  /** The intercept, and what a standard deviation of each feature adds to the log-odds. */
+  coefficients: arrayOf(pg.float8),
+  /** The weight of the squared coefficients (ridge). */
+  penalty: pg.float8,
+  /** How many rounds of Newton's method it took. */
+  rounds: pg.int4,
+  /** Whether nothing moved any more. */
+  isSettled: pg.bool,
+  /** It was trained on contracts signed before this day, and tested on those signed since. */
+  splitOn: pg.date,
+  /** How many contracts it was trained on. */
+  trained: pg.int8,
+  /** How many of these have grown. */
+  trainedGrown: pg.int8,
+  /** How many contracts it was tested on. */
+  tested: pg.int8,
+  /** How many of these have grown. */
+  testedGrown: pg.int8,
+  /** In the test: how probable it is that one that grew was given more than one that did not; 0.5 is a coin. */
+  auc: pg.float8,
+  /** In the test: the mean squared difference between what was forecast and what came (Brier); 0 is perfect. */
+  brier: pg.float8,
+  /** The same of a forecast that says of each contract how many had grown in the training. */
+  baseRateBrier: pg.float8,
+  /** The test by tenths, lowest forecasts first: contracts, what was forecast on the average, and how many grew. */
+  calibration: pg.jsonb,
+  /** Whether in the test it was better than the base rate, and than a coin by more than chance (two-sided, 5 %). */
+  isOfUse: pg.bool,
+  /** When. */
+  trainedAt: pg.timestamptz,
+  /** Since when it forecasts; null where it does not. */
+  adoptedAt: orNull(pg.timestamptz),
+});
+export type GrowthModel = ValueOf<typeof GrowthModel>;
+
 /** What was imported, and how far: what was stopped goes on there. */
 export const Import = row('procurement.imports', {
   /** The key. */
@@ -216,6 +269,46 @@ export const Explanation = row('procurement.explanation', {
 });
 export type Explanation = ValueOf<typeof Explanation>;
 
+/** When the network of customers and suppliers was made. */
+export const NetworkRun = row('procurement.network_runs', {
+  /** The key. */
+  id: pg.int8,
+  /** How many customers are in it. */
+  customers: pg.int8,
+  /** How many suppliers are in it. */
+  suppliers: pg.int8,
+  /** How many pairs of them have contracts. */
+  ties: pg.int8,
+  /** How many contracts these are. */
+  contracts: pg.int8,
+  /** How many communities were found. */
+  communities: pg.int8,
+  /** How much more of the contracts lies within communities than would by chance (Barber); null where there are none. */
+  modularity: orNull(pg.float8),
+  /** How many rounds that took. */
+  rounds: pg.int4,
+  /** Whether nothing moved any more, or the rounds ended before. */
+  isSettled: pg.bool,
+  /** When it began. */
+  startedAt: pg.timestamptz,
+  /** When it was done. */
+  finishedAt: pg.timestamptz,
+});
+export type NetworkRun = ValueOf<typeof NetworkRun>;
+
+/** How probable an adopted model holds it that the sum of a contract that it was not trained on grows. */
+export const GrowthForecast = row('procurement.growth_forecasts', {
+  /** The model. */
+  modelId: pg.int8,
+  /** The contract. */
+  contractId: pg.uuid,
+  /** The contract's year. */
+  fiscalYear: pg.int4,
+  /** The probability. */
+  probability: pg.float8,
+});
+export type GrowthForecast = ValueOf<typeof GrowthForecast>;
+
 /** Which regions a user may look at: an analyst has some. */
 export const RegionGrant = row('procurement.region_grants', {
   /** Who. */
@@ -255,6 +348,14 @@ export const Indicator = row('procurement.indicators', {
   isOn: pg.bool,
   /** Which outcomes become findings; the others are counted, and told of a contract when someone asks (`explain`). */
   keeps: arrayOf(Outcome),
+  /**
+   * What it judges again when a contract changes: that one or its pairs (contracts), all of its category, with which it
+   * is compared (categories), its companies also where only sums have changed (sums), or its companies and those whose
+   * address or head has changed, with whom these trade (contacts).
+   */
+  follows: pg.text,
+  /** What it adds to the score of what it flags; with 0 it does not count. */
+  weight: pg.float8,
 });
 export type Indicator = ValueOf<typeof Indicator>;
 
@@ -378,6 +479,40 @@ export const IndicatorRun = row('procurement.indicator_runs', {
 });
 export type IndicatorRun = ValueOf<typeof IndicatorRun>;
 
+/** What a score is of. */
+export const ScoreKind = oneOf('procurement.score_kind', ['contract', 'customer', 'supplier']);
+export type ScoreKind = ValueOf<typeof ScoreKind>;
+
+/** What indicators say of a contract or a company, weighed and added up: within a region, and everywhere. */
+export const Score = row('procurement.scores', {
+  /** The key. */
+  id: pg.int8,
+  /** What it is of. */
+  kind: ScoreKind,
+  /** The contract; null where it is of a company. */
+  contractId: orNull(pg.uuid),
+  /** The contract's year; null where it is of a company. */
+  fiscalYear: orNull(pg.int4),
+  /** The company; null where it is of a contract. */
+  bin: orNull(pg.text),
+  /** The region that alone is counted; null where all are. */
+  regionCode: orNull(pg.text),
+  /** The sum of its parts. */
+  score: pg.float8,
+  /**
+   * What it is made of, largest first: indicator, weight, how much of that counts (share: of a company's contracts those
+   * that are flagged), contribution.
+   */
+  parts: pg.jsonb,
+  /** How many contracts are counted. */
+  contracts: pg.int8,
+  /** The regions of all that is counted: who may not see all of them may not see it. */
+  regionCodes: arrayOf(pg.text),
+  /** When. */
+  scoredAt: pg.timestamptz,
+});
+export type Score = ValueOf<typeof Score>;
+
 /** What someone has put out to tender. */
 export const Tender = row('procurement.tenders', {
   /** The key. */
@@ -441,6 +576,12 @@ export type ContractUnit = ValueOf<typeof ContractUnit>;
 /** What of it was done and taken over. */
 export const acts = query('procurement.acts', { contract: keyOf(Contract, 'id', 'fiscalYear') }, setOf(ContractAct));
 
+/**
+ * Has a model forecast, in the place of the one before it for the same regions; one that was no better in its test than
+ * the base rate is refused.
+ */
+export const adoptGrowthModel = mutation('procurement.adopt_growth_model', { modelId: pg.int8 }, GrowthModel);
+
 /** Begins an import, or finds the one of the same source and fingerprint that was stopped, with its `position`. */
 export const beginImport = mutation('procurement.begin_import', {
   sourceCode: pg.text,
@@ -477,6 +618,9 @@ export const explainContract = query('procurement.explain_contract', { contractI
 /** What each indicator says of a tender now: also where it is clear, or what is missing. */
 export const explainTender = query('procurement.explain_tender', { tenderId: pg.uuid }, setOf(Explanation));
 
+/** Seeks communities of customers and suppliers in the contracts that are analysed, and replaces those of the last run. */
+export const findCommunities = mutation('procurement.find_communities', { maxRounds: optional(pg.int4) }, NetworkRun);
+
 /** What indicators have found of it. */
 export const findings = query('procurement.findings', {
   contract: keyOf(Contract, 'id', 'fiscalYear'),
@@ -484,6 +628,14 @@ export const findings = query('procurement.findings', {
 
 /** Notes that an import is done. */
 export const finishImport = mutation('procurement.finish_import', { importId: pg.int8 }, orNull(Import));
+
+/** The contract. */
+export const forecastContract = query('procurement.forecast_contract', {
+  forecast: keyOf(GrowthForecast, 'modelId', 'contractId'),
+}, orNull(Contract));
+
+/** Has the adopted models forecast of the contracts that they were not trained on; returns of how many. */
+export const forecastGrowth = mutation('procurement.forecast_growth', {}, pg.int8);
 
 /** How the indicator judges; with `inputs`, `thresholds` and `reason` it explains the finding. */
 export const formula = query('procurement.formula', { finding: keyOf(Finding, 'id') }, orNull(pg.text));
@@ -493,6 +645,11 @@ export const grantRegion = mutation('procurement.grant_region', {
   userId: pg.uuid,
   regionCode: pg.text,
 }, orNull(RegionGrant));
+
+/** How probable adopted models hold it that its sum grows. */
+export const growthForecasts = query('procurement.growth_forecasts', {
+  contract: keyOf(Contract, 'id', 'fiscalYear'),
+}, setOf(GrowthForecast));
 
 /** The indicator. */
 export const indicator = query('procurement.indicator', { finding: keyOf(Finding, 'id') }, orNull(Indicator));
@@ -509,6 +666,14 @@ export const mergeStaged = mutation('procurement.merge_staged', {
 
 /** The regions that the caller may look at. */
 export const myRegions = query('procurement.my_regions', {}, setOf(Region));
+
+/**
+ * What it is made of, largest first: how many standard deviations each feature is above the mean, and what that adds to
+ * the log-odds.
+ */
+export const parts = query('procurement.parts', {
+  forecast: keyOf(GrowthForecast, 'modelId', 'contractId'),
+}, orNull(pg.jsonb));
 
 /** What was paid for it. */
 export const payments = query('procurement.payments', {
@@ -561,11 +726,26 @@ export const run = query('procurement.run', { finding: keyOf(Finding, 'id') }, o
  */
 export const runIndicators = mutation('procurement.run_indicators', { changedOnly: optional(pg.bool) }, IndicatorRun);
 
+/**
+ * Scores contracts, customers and suppliers by what indicators have flagged, where runs or weights have changed that
+ * since the last time, or `anew`; returns how many scores there are, 0 where nothing had changed.
+ */
+export const scoreFindings = mutation('procurement.score_findings', { anew: optional(pg.bool) }, pg.int8);
+
+/** The contract; null where the score is of a company. */
+export const scoredContract = query('procurement.scored_contract', { score: keyOf(Score, 'id') }, orNull(Contract));
+
+/** What indicators say of it, weighed and added up. */
+export const scores = query('procurement.scores', { contract: keyOf(Contract, 'id', 'fiscalYear') }, setOf(Score));
+
 /** Changes thresholds of an indicator: its next run judges everything by them. Those that are left out are as they are. */
 export const setThresholds = mutation('procurement.set_thresholds', {
   indicatorCode: pg.text,
   thresholds: pg.jsonb,
 }, Indicator);
+
+/** Changes what an indicator adds to scores; the next scoring goes by it. 0: it does not count. */
+export const setWeight = mutation('procurement.set_weight', { indicatorCode: pg.text, weight: pg.float8 }, Indicator);
 
 /** Who sells. */
 export const supplier = query('procurement.supplier', { finding: keyOf(Finding, 'id') }, orNull(Company));
@@ -575,6 +755,17 @@ export const tender = query('procurement.tender', { finding: keyOf(Finding, 'id'
 
 /** What indicators have found of it. */
 export const tenderFindings = query('procurement.tender_findings', { tender: keyOf(Tender, 'id') }, setOf(Finding));
+
+/**
+ * Trains a model on contracts that are over and signed before a day, and tests it on those signed since (unless it is
+ * given, of the earlier 70 % and the later 30 %). It forecasts nothing until it is adopted.
+ */
+export const trainGrowthModel = mutation('procurement.train_growth_model', {
+  overPercent: optional(pg.float8),
+  regionCodes: optional(arrayOf(pg.text)),
+  splitOn: optional(pg.date),
+  penalty: optional(pg.float8),
+}, GrowthModel);
 
 /**
  * What an indicator would find with other thresholds: the findings of the run stand apart (`trialFindings`), and go

@@ -164,6 +164,8 @@ const uses: Record<string, string | null> = {
   'procurement.contract_statuses_pkey': null,
   'procurement.companies_pkey': null,
   'procurement.companies_region_code_idx': "select * from procurement.companies where region_code = 'R77'",
+  'procurement.companies_changed_xid_idx':
+    "select procurement._concerned(indicator, '{}', '{}', pg_current_snapshot()) from procurement.indicators as indicator where code = 'shared_contacts'",
   'procurement.contracts_pkey':
     "select * from procurement.contracts where id = (select id from procurement.contracts where source_ref = 'c77')",
   'procurement.contracts_customer_bin_supplier_bin_idx':
@@ -239,6 +241,29 @@ const uses: Record<string, string | null> = {
   'procurement.awards_supplier_bin_idx': "select * from procurement.awards where supplier_bin = '000000000077'",
   'procurement.awards_supplier_bins_idx': "select * from procurement.awards where supplier_bins @> '{000000000077}'",
   'procurement.trial_findings_pkey': 'select * from procurement.trial_findings where run_id = 77',
+  'procurement.network_runs_pkey': null,
+  'procurement.communities_pkey': null,
+  'procurement.communities_run_id_idx': 'select * from procurement.communities where run_id = 77',
+  'procurement.communities_modularity_idx': 'select * from procurement.communities order by modularity desc limit 20',
+  'procurement.community_members_pkey': "select * from procurement.community_members where bin = '000000000077'",
+  'procurement.community_members_community_id_idx':
+    'select * from procurement.community_members where community_id = 77',
+  'procurement.scores_pkey': null,
+  'procurement.scores_kind_region_code_score_idx':
+    "select * from procurement.scores where kind = 'supplier' and region_code is null order by score desc limit 20",
+  'procurement.scores_contract_id_idx':
+    "select score.* from procurement.contracts as one, procurement.scores(one) as score where one.id = (select id from procurement.contracts where source_ref = 'c77')",
+  'procurement.scores_bin_idx': "select * from procurement.scores where bin = '000000000077'",
+  'procurement.scores_region_code_idx': "select * from procurement.scores where region_code = 'R77'",
+  'procurement.score_states_pkey': null,
+  'procurement.growth_models_pkey': null,
+  'procurement.growth_forecasts_pkey': null,
+  'procurement.growth_forecasts_model_id_probability_idx':
+    'select * from procurement.growth_forecasts where model_id = 7 order by probability desc limit 20',
+  'procurement.growth_forecasts_contract_id_idx':
+    "select forecast.* from procurement.contracts as one, procurement.growth_forecasts(one) as forecast where one.id = (select id from procurement.contracts where source_ref = 'c77')",
+  'procurement.network_ties_pkey': null,
+  'procurement.network_nodes_pkey': null,
   'stats.system_metrics_metric_name_measured_at_id_idx':
     "select * from stats.system_metrics where metric_name = 'cpu_usage' order by measured_at desc, id desc limit 20",
   'stats.system_metrics_measured_at_idx': 'select stats.expire_metrics()',
@@ -656,6 +681,17 @@ await owner.query(`
     from generate_series(1, 12000) as n;
   insert into procurement.trial_findings (indicator_code, run_id, region_codes, outcome, thresholds, inputs, reason)
     select 'x', n, '{}', 'flagged', '{}', '{}', 'why' from who;
+  insert into procurement.network_runs (customers, suppliers, ties, contracts, communities, rounds, is_settled, started_at, finished_at)
+    select 1, 1, 1, 1, 1, 1, true, now(), now() from who;
+  insert into procurement.communities (run_id, number, customers, suppliers, contracts, all_contracts, modularity, region_codes)
+    select n, 1, 1, 1, 1, 1, n / 3000.0, '{}' from who;
+  insert into procurement.community_members (bin, side, community_id, contracts, all_contracts) select lpad(n::text, 12, '0'), 'customer', n, 1, 1 from who;
+  insert into procurement.scores (kind, contract_id, fiscal_year, region_code, score, parts, contracts, region_codes)
+    select 'contract', md5(n::text)::uuid, 2024, case when n % 2 = 0 then 'R' || n % 300 + 1 end, n, '[]', 1, '{}' from generate_series(1, 12000) as n;
+  insert into procurement.scores (kind, bin, region_code, score, parts, contracts, region_codes)
+    select 'supplier', lpad(n::text, 12, '0'), case when n % 2 = 0 then 'R' || n % 300 + 1 end, n, '[]', 1, '{}' from who;
+  insert into procurement.growth_forecasts (model_id, contract_id, fiscal_year, probability, x)
+    select n % 20, md5(n::text)::uuid, 2024, n / 12000.0, '{}' from generate_series(1, 12000) as n;
   reset session_replication_role;
   select events.publish('user:' || n, 'told') from generate_series(1, 3000) as n;
 `);
