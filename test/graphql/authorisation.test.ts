@@ -212,3 +212,8 @@ t.test('all that the API shows is described', async (t) => {
   );
   t.strictSame(undescribed, []);
 });
+
+t.test('statements of the server are not compiled: what is soon read would take a second', async (t) => {
+  const found = await rows('select setconfig from pg_db_role_setting where setrole = $1::regrole', ['plinth_server']);
+  t.match(found, [{ setconfig: ['jit=off'] }]);
+});
