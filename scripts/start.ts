@@ -1,6 +1,7 @@
 import { createServer } from 'node:net';
 import { bringUpToDate, schemaFile } from '../functions/apply.ts';
 import { openDatabase } from '../functions/database.ts';
+import { noteAddress, refuseHeld } from '../functions/embedded/holder.ts';
 import { makeLog } from '../functions/log.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import type { Settings } from '../functions/settings.ts';
@@ -32,6 +33,8 @@ async function start(): Promise<void> {
   });
   const settings = await loadSettings(process.env);
   const keys = settings.jwtKeys ?? developmentKeys(settings);
+  // Else the port would be told to be another program's.
+  if (!settings.databaseUrl) refuseHeld(settings.plinthData);
   await checkPort(settings);
   const takeDown: (() => Promise<void>)[] = [];
   try {
@@ -50,6 +53,7 @@ async function start(): Promise<void> {
     const given = { settings, keys, databaseUrl: database.url, log, deliver, openExport, platformDoor };
     const server = await startServer(given);
     takeDown.push(server.close);
+    if (!settings.databaseUrl) noteAddress(settings.plinthData, server.url);
     if (settings.workers && !asked) {
       report('Starting the workers');
       const workers = await startWorkers({ databaseUrl: database.url, settings, tasks, log });

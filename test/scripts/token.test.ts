@@ -54,7 +54,7 @@ t.test('who is not there is told with the nearest names, and who cannot sign in 
   t.match(await token('margerita'), {
     status: 1,
     stdout: '',
-    stderr: /no user margerita\.\nThe nearest names are margarita, marguerite\.\n/,
+    stderr: /no user margerita in the database at \S+\.\nThe nearest names are margarita, marguerite\.\n/,
   });
   t.match(await token('barred'), { status: 1, stdout: '', stderr: /barred cannot sign in: the account is banned/ });
   t.match(await token('imported'), { status: 1, stdout: '', stderr: /imported cannot sign in: there is no account/ });
