@@ -14,7 +14,8 @@ t.test('a token for someone of the seed opens the API of a server beside it', as
   t.match(await runScript('token', ['alice'], env), {
     status: 1,
     stdout: '',
-    stderr: /^There is no user alice\.\n`npm run seed` makes a small world with a user alice\.$/m,
+    stderr:
+      /^There is no user alice in the database at 127\.0\.0\.1:\d+\/postgres\.\n`npm run seed` makes a small world with a user alice\./m,
   });
   await runScript('seed', [], env);
   const { status, stdout, stderr } = await runScript('token', ['Alice'], env);
