@@ -12,7 +12,7 @@ import { fileOutbox, noGateway } from '../workers/outbox.ts';
 import { openDoor } from '../workers/platforms/door.ts';
 import { openExports } from '../workers/stored-exports.ts';
 import { tasks } from '../workers/tasks.ts';
-import { startWorkers } from '../workers/workers.ts';
+import { installEngines, startWorkers } from '../workers/workers.ts';
 import { stopAsked } from './stop-signal.ts';
 
 // Brings everything up in order, and takes down what is up in the opposite order: when asked to stop, and when a step
@@ -45,8 +45,11 @@ async function start(): Promise<void> {
     report('Bringing the database up to date with schema.sql');
     await bringUpToDate({ databaseUrl: database.url, schemaFile, development: settings.development, report });
     if (asked) return;
-    report('Starting the server');
     const log = makeLog(settings);
+    // Before the API is built: else it would be built anew as their tables come.
+    if (settings.workers) await installEngines(database.url, log);
+    if (asked) return;
+    report('Starting the server');
     const deliver = settings.development ? fileOutbox(settings.outbox, log) : noGateway();
     const openExport = openExports(settings);
     const platformDoor = openDoor(settings.credentialsKey);
