@@ -713,7 +713,7 @@ begin
   where known.role = _require_open.role and known.writes = _require_open.writes;
   if found then
     raise exception using errcode = 'PT503', message = closed.message,
-      hint = coalesce('It ends at ' || to_json(closed.ends_at)::text || '.', 'Try again later.');
+      hint = coalesce('It ends at ' || (to_json(closed.ends_at) #>> '{}') || '.', 'Try again later.');
   end if;
 end;
 $$;
@@ -8674,7 +8674,7 @@ begin
   end if;
   if sender.is_muted then
     raise exception using errcode = 'PT403', message = 'You are muted in this room.',
-      hint = 'Until ' || coalesce(to_json(sender.ends_at)::text, 'it is lifted') || '.';
+      hint = 'Until ' || coalesce(to_json(sender.ends_at) #>> '{}', 'it is lifted') || '.';
   end if;
   if not sender.may_write then
     raise exception using errcode = 'PT403', message = 'You may not write in this room.';
@@ -20847,8 +20847,10 @@ begin
     staged.record ->> 'region', left(coalesce(staged.record ->> 'region_name', staged.record ->> 'region'), 200)
   from procurement.staged_records as staged
   where staged.import_id = import.id and staged.record ->> 'region' ~ '^[A-Za-z0-9-]{1,20}$'
-  order by staged.record ->> 'region', staged.line
-  on conflict on constraint regions_pkey do nothing;
+  order by staged.record ->> 'region', staged.record ->> 'region_name' is null, staged.line
+  -- A region that was met without its name is called by its code until one comes.
+  on conflict on constraint regions_pkey do update set name = excluded.name
+  where regions.name = regions.code and excluded.name <> excluded.code;
   perform procurement._merge_companies(import, origin.bin_pattern);
   for part in
     select merged.* from procurement._count_companies(import, origin.bin_pattern) as merged

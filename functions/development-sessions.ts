@@ -20,7 +20,7 @@ export function openDevelopmentSession(databaseUrl: string, username: string): P
       [username],
     );
     const [user] = rows;
-    if (!user) throw await unknown(client, username);
+    if (!user) throw await unknown(client, username, databaseUrl);
     if (user.status !== 'active') {
       const why = user.status ? `the account is ${user.status}` : 'there is no account, as for whoever was imported';
       throw new Refusal(`${username} cannot sign in: ${why}.`, {
@@ -32,7 +32,7 @@ export function openDevelopmentSession(databaseUrl: string, username: string): P
   });
 }
 
-async function unknown(client: pg.Client, username: string): Promise<Refusal> {
+async function unknown(client: pg.Client, username: string, databaseUrl: string): Promise<Refusal> {
   const { rows } = await client.query<{ username: string }>(
     `select person.username
      from identity.users as person
@@ -42,6 +42,9 @@ async function unknown(client: pg.Client, username: string): Promise<Refusal> {
     [username],
   );
   const nearest = rows.length > 0 ? `The nearest names are ${rows.map((row) => row.username).join(', ')}.\n` : '';
-  const remedy = `${nearest}\`npm run seed\` makes a small world with a user alice.`;
-  return new Refusal(`There is no user ${username}.`, { remedy });
+  const remedy =
+    `${nearest}\`npm run seed\` makes a small world with a user alice. Where the server has another database, set DATABASE_URL ` +
+    '(or PLINTH_DATA) as it has.';
+  const { host, pathname } = new URL(databaseUrl);
+  return new Refusal(`There is no user ${username} in the database at ${host}${pathname}.`, { remedy });
 }

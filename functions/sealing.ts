@@ -13,6 +13,8 @@ export type Sealed = { sealed: Envelope; key_id: string };
 
 const nonceBytes = 12;
 const mostBytes = 64 * 1024;
+/** Of what requests are signed with. */
+export const leastSecret = 16;
 const purposes = { key: 'plinth credentials key', text: 'plinth credentials' };
 
 /** There is no key to encrypt with, or none that it was encrypted with. */
@@ -30,7 +32,7 @@ export type Sealing = {
   /**
    * Encrypts credentials that a client gave as JSON, and adds a webhook secret. The names stay readable.
    *
-   * @throws NoKey, and an error with PT400 where they are not texts by name.
+   * @throws NoKey, and an error with PT400 where they are not texts by name that can be used: told here, since nobody behind sees them.
    */
   seal(json: string): Promise<string>;
   /** @throws NoKey */
@@ -41,8 +43,11 @@ export type Sealing = {
   keyId: string | undefined;
 };
 
-/** @param keys master keys of 32 bytes: the first encrypts, all decrypt. */
-export async function openSealing(keys: Uint8Array[] = []): Promise<Sealing> {
+/**
+ * @param keys master keys of 32 bytes: the first encrypts, all decrypt.
+ * @param mayBeHttp whether a `url` among the credentials may be one of plain http.
+ */
+export async function openSealing(keys: Uint8Array[] = [], mayBeHttp = false): Promise<Sealing> {
   const known = await Promise.all(keys.map(async (key) => ({ id: await idOf(key), key: await imported(key) })));
   const [newest] = known;
 
@@ -60,7 +65,7 @@ export async function openSealing(keys: Uint8Array[] = []): Promise<Sealing> {
     keyId: newest?.id,
     async seal(json) {
       if (!newest) throw new NoKey('Credentials cannot be stored: this server has no key to encrypt them with.');
-      const given = credentialsOf(json);
+      const given = credentialsOf(json, mayBeHttp);
       const own = crypto.getRandomValues(new Uint8Array(32));
       const secret = given.webhook_secret ?? Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString('hex');
       const text = new TextEncoder().encode(JSON.stringify({ ...given, webhook_secret: secret }));
@@ -83,13 +88,28 @@ export async function openSealing(keys: Uint8Array[] = []): Promise<Sealing> {
   };
 }
 
-function credentialsOf(json: string): Credentials {
+function credentialsOf(json: string, mayBeHttp: boolean): Credentials {
   const given: unknown = json.length <= mostBytes && JSON.parse(json);
   const isObject = typeof given === 'object' && given !== null && !Array.isArray(given);
   if (isObject && Object.entries(given).every(([name, text]) => name && typeof text === 'string' && text !== '')) {
+    for (const [name, text] of Object.entries(given)) {
+      const problem = problemOf(name, text, mayBeHttp);
+      if (problem) throw new BadCredentials(`The credential ${name} ${problem}.`);
+    }
     return given as Credentials;
   }
   throw new BadCredentials('Credentials are an object of texts, such as {"bot_token": "…"}.');
+}
+
+/** What is wrong with a credential; nothing of it is in what is said. */
+function problemOf(name: string, text: string, mayBeHttp: boolean): string | undefined {
+  // What a header can carry: the printable characters of Latin-1. A line that was pasted with its end is none.
+  if (!/^[\x20-\x7e\xa0-\xff]+$/.test(text)) return 'has a character that is not of Latin-1';
+  if (name === 'secret' && text.length < leastSecret) return `has fewer than ${leastSecret} characters`;
+  if (name !== 'url') return undefined;
+  const protocol = URL.canParse(text) ? new URL(text).protocol : '';
+  if (protocol === 'https:' || (protocol === 'http:' && mayBeHttp)) return undefined;
+  return mayBeHttp ? 'is no http or https address' : 'is no https address';
 }
 
 /** Tells one key from another, and nothing of it. */

@@ -131,7 +131,7 @@ async function start(
       metrics?.roundTrip(milliseconds / 1000);
     },
   };
-  const { seal } = await openSealing(settings.credentialsKey);
+  const { seal } = await openSealing(settings.credentialsKey, settings.webhooksPrivate);
   const storage = openStorage(settings.fileStorage, settings, storagePatience);
   const addressOrToken: Engine['sign'] = async (value) => {
     if (!('put' in value)) return sign(value);

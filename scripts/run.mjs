@@ -8,7 +8,9 @@ import path from 'node:path';
 const scripts = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
 const repository = path.dirname(scripts);
 const onDeno = 'Deno' in globalThis;
-const needDevelopment = ['chaos', 'check', 'generate', 'test'];
+const needDevelopment = ['bench', 'chaos', 'check', 'generate', 'test'];
+/** What can do nothing without being told what: the comment at its head tells, before anything is installed. */
+const needArguments = ['bench', 'chaos'];
 /** The first Node that runs TypeScript as it is. */
 const oldestNode = [22, 18];
 
@@ -24,9 +26,20 @@ if (!name || !script) {
   process.exit(1);
 }
 
+if (needArguments.includes(name) && args.length === 0) {
+  console.error(usageOf(script));
+  process.exit(1);
+}
+
 await install(repository, needDevelopment.includes(name) ? '--include=dev' : '--omit=dev');
 if (name === 'bench') await install(path.join(scripts, 'bench'), '--include=dev');
 process.exitCode = await run(onDeno ? [process.execPath, 'run', '-A'] : [await runtime()], [script, ...args]);
+
+/** The comment that begins with how the script is called, up to the first line of code. */
+function usageOf(file) {
+  const [comment] = readFileSync(file, 'utf8').match(/^\/\/ npm run .*(\n\/\/ .*)*/m) ?? [''];
+  return comment.replaceAll(/^\/\/ /gm, '');
+}
 
 /** Installs from a folder's lock file when something of it is missing; says so, with the time that it took. */
 async function install(folder, development) {

@@ -1,6 +1,7 @@
 import { createServer } from 'node:net';
 import { bringUpToDate, schemaFile } from '../functions/apply.ts';
 import { openDatabase } from '../functions/database.ts';
+import { noteAddress, refuseHeld } from '../functions/embedded/holder.ts';
 import { makeLog } from '../functions/log.ts';
 import { Refusal, runScript } from '../functions/refusal.ts';
 import type { Settings } from '../functions/settings.ts';
@@ -11,7 +12,7 @@ import { fileOutbox, noGateway } from '../workers/outbox.ts';
 import { openDoor } from '../workers/platforms/door.ts';
 import { openExports } from '../workers/stored-exports.ts';
 import { tasks } from '../workers/tasks.ts';
-import { startWorkers } from '../workers/workers.ts';
+import { installEngines, startWorkers } from '../workers/workers.ts';
 import { stopAsked } from './stop-signal.ts';
 
 // Brings everything up in order, and takes down what is up in the opposite order: when asked to stop, and when a step
@@ -32,6 +33,8 @@ async function start(): Promise<void> {
   });
   const settings = await loadSettings(process.env);
   const keys = settings.jwtKeys ?? developmentKeys(settings);
+  // Else the port would be told to be another program's.
+  if (!settings.databaseUrl) refuseHeld(settings.plinthData);
   await checkPort(settings);
   const takeDown: (() => Promise<void>)[] = [];
   try {
@@ -42,14 +45,18 @@ async function start(): Promise<void> {
     report('Bringing the database up to date with schema.sql');
     await bringUpToDate({ databaseUrl: database.url, schemaFile, development: settings.development, report });
     if (asked) return;
-    report('Starting the server');
     const log = makeLog(settings);
+    // Before the API is built: else it would be built anew as their tables come.
+    if (settings.workers) await installEngines(database.url, log);
+    if (asked) return;
+    report('Starting the server');
     const deliver = settings.development ? fileOutbox(settings.outbox, log) : noGateway();
     const openExport = openExports(settings);
     const platformDoor = openDoor(settings.credentialsKey);
     const given = { settings, keys, databaseUrl: database.url, log, deliver, openExport, platformDoor };
     const server = await startServer(given);
     takeDown.push(server.close);
+    if (!settings.databaseUrl) noteAddress(settings.plinthData, server.url);
     if (settings.workers && !asked) {
       report('Starting the workers');
       const workers = await startWorkers({ databaseUrl: database.url, settings, tasks, log });

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { linkSync, readFileSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, readlinkSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Refusal } from '../refusal.ts';
@@ -8,14 +8,32 @@ import { Refusal } from '../refusal.ts';
 // its Postgres has ended; a file whose process is gone tells the next start that a Postgres may be left behind.
 
 /**
- * A process: its id, and when it began, because ids are used again (in a container that restarts, the very same ones).
+ * A process: its id, and when it began, because ids are used again (in a container that restarts, the very same ones). `url` is
+ * where it serves, once it does.
  */
-type Holder = { pid: number; began: string };
+type Holder = { pid: number; began: string; url?: string };
 
-/** Whether a living process of Plinth holds the data folder: then its id. */
-export function livingHolder(dataDirectory: string): number | undefined {
+/** The living process of Plinth that holds the data folder, if one does. */
+export function livingHolder(dataDirectory: string): Holder | undefined {
   const holder = readHolder(dataDirectory);
-  return holder && isSame(holder) ? holder.pid : undefined;
+  return holder && isSame(holder) ? holder : undefined;
+}
+
+/** @throws Refusal that names the living process of Plinth that has the data folder, and where it serves. */
+export function refuseHeld(dataDirectory: string): void {
+  const living = livingHolder(dataDirectory);
+  if (!living) return;
+  const { pid, url } = living;
+  throw inUse(dataDirectory, `the Plinth of process ${pid}${url ? `, which serves ${url}` : ''}`, pid);
+}
+
+/** Notes where this process, which has the data folder, serves. */
+export function noteAddress(dataDirectory: string, url: string): void {
+  const holder = readHolder(dataDirectory);
+  if (holder?.pid !== process.pid) return;
+  const file = path.join(dataDirectory, 'holder.json');
+  writeFileSync(`${file}.${process.pid}`, JSON.stringify({ ...holder, url } satisfies Holder));
+  renameSync(`${file}.${process.pid}`, file);
 }
 
 /**
@@ -31,8 +49,7 @@ export async function takeFolder(
 ): Promise<void> {
   const file = path.join(dataDirectory, 'holder.json');
   const left = readHolder(dataDirectory);
-  const living = livingHolder(dataDirectory);
-  if (living) throw inUse(dataDirectory, `the Plinth of process ${living}`, living);
+  refuseHeld(dataDirectory);
   const orphan = runningPostgres(cluster);
   if (orphan && !left) throw inUse(dataDirectory, `a Postgres that Plinth did not start, process ${orphan}`, orphan);
   if (left) rmSync(file, { force: true });

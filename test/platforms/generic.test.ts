@@ -22,10 +22,10 @@ type Bot = { id: string; owner: Person };
 type Fault = { status: number; headers?: Record<string, string> } | 'lost' | 'cut' | 'early';
 
 const secret = 'a secret of some length';
-const world = await openPlatformWorld(t);
+const world = await openPlatformWorld(t, { WEBHOOKS_PRIVATE: 'true' });
 const { ask, eventually, person, server, sql } = world;
 const { act, say } = actsIn(world);
-await world.start({ WEBHOOKS_PRIVATE: 'true' });
+await world.start();
 
 const signed = (key: string, id: string, at: number, body: string) =>
   `v1,${createHmac('sha256', key).update(`${id}.${at}.${body}`).digest('base64')}`;
@@ -66,6 +66,16 @@ async function connect(owner: Person, credentials: object): Promise<{ id: string
     const [row] = await sql('select status, status_message as why from platforms.integrations where id = $1', [id]);
     return row && row.status !== 'pending' && { id, status: row.status, why: row.why };
   });
+}
+
+/** What is said at once of credentials that can be none. */
+async function refused({ ask: askThere }: Pick<typeof world, 'ask'>, { token }: Person, credentials: object) {
+  const { errors } = await askThere(
+    'mutation ($input: ConnectPlatformInput!) { connectPlatform(input: $input) { integration { id } } }',
+    { input: { platformId: 'generic', credentials } },
+    token,
+  );
+  return { code: errors?.[0]?.extensions?.code, message: errors?.[0]?.message };
 }
 
 type Forged = { key?: string; at?: number; id?: string; as?: string; headers?: Record<string, string> };
@@ -151,8 +161,16 @@ t.test('a system that speaks HTTP is connected: it is asked by a signed request 
 t.test('what cannot be is told to the owner, and nothing is sent to it', async (t) => {
   const wrong = { url, secret: 'another secret of some length' };
   t.match(await connect(await person('pavel'), wrong), { status: 'error', why: /answered 401/ });
-  t.match(await connect(await person('rita'), { url, secret: 'short' }), { status: 'error', why: /16 characters/ });
-  t.match(await connect(await person('stas'), { url: 'nowhere', secret }), { status: 'error', why: /URL/ });
+  const rita = await person('rita');
+  for (const [credentials, why] of [
+    [{ url, secret: 'short' }, 'The credential secret has fewer than 16 characters.'],
+    [{ url: 'nowhere', secret }, 'The credential url is no http or https address.'],
+    [{ url: 'ftp://127.0.0.1/', secret }, 'The credential url is no http or https address.'],
+    [{ url, secret: `${secret}…` }, 'The credential secret has a character that is not of Latin-1.'],
+    [{ url: `${url}\n`, secret }, 'The credential url has a character that is not of Latin-1.'],
+  ] as const)
+    t.same(await refused(world, rita, credentials), { code: 'BAD_USER_INPUT', message: why });
+  t.same(await sql('select from platforms.integrations where user_id = $1', [rita.id]), [], 'nothing is kept of it');
   t.equal(calls.length, 1, 'only what was signed rightly came that far');
 });
 
@@ -273,8 +291,8 @@ t.test('an address that is not public is not asked, unless those who run the pla
   await shut.start();
   const owner = await shut.person('tanya');
   const before = calls.length;
+  t.match(await refused(shut, owner, { url, secret }), { message: 'The credential url is no https address.' });
   for (const [address, why] of [
-    [url, /not https/],
     ['https://127.0.0.1/', /not a public address/],
     ['https://localhost/', /not at a public address/],
     ['https://169.254.169.254/latest', /not a public address/],

@@ -21,6 +21,15 @@ t.test(
     const { status, stdout, stderr } = await runScript('import', ['csv', mapping, file], env, temporaryFolder(t));
     t.equal(status, 0, stderr);
     t.match(stdout, /^portugal-ppp\.csv: 5214 rows; records: 10428 new, 0 changed, 0 known, 0 rejected/m);
+    const { rows: regions } = await world.owner.query<{ code: string; name: string }>(
+      'select code, name from procurement.regions',
+    );
+    const nameOf = new Map(regions.map(({ code, name }) => [code, name]));
+    t.equal(nameOf.size, 20);
+    t.equal(nameOf.get('PT-14'), 'Região Autónoma da Madeira');
+    t.equal(nameOf.get('PT-17'), 'Setúbal');
+    const unnamed = regions.filter(({ code, name }) => code === name);
+    t.strictSame(unnamed, [], 'of the two records of a line the second tells no name, and the first does');
 
     const { token } = await world.person('olga', { operator: true });
     const ask = async (query: string, variables = {}) => {

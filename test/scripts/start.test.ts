@@ -73,9 +73,10 @@ t.test('Ctrl-C stops all that a start began, and a second start keeps the data',
   const url = await ready(t, first);
   t.same(await ask(url), { data: { __typename: 'Query' } });
   t.match(first.text(), /\d\.\d\d s {2}Making the database \(once\)/, 'it tells what it does, with times');
-  const held = start({ PLINTH_DATA });
+  const held = start({ PLINTH_DATA, PORT: new URL(url).port });
   t.equal(await held.ended, 1);
-  t.match(held.text(), /is in use by the Plinth of process \d+\.\nStop that one/);
+  t.match(held.text(), /is in use by the Plinth of process \d+, which serves \S+\.\nStop that one/);
+  t.ok(held.text().includes(`serves ${url}.`), 'where it is, and not that the port is taken by another program');
   t.same(await ask(url), { data: { __typename: 'Query' } }, 'the first one runs on');
   first.process.kill('SIGINT');
   t.equal(await first.ended, 0);

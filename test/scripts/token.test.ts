@@ -14,7 +14,8 @@ t.test('a token for someone of the seed opens the API of a server beside it', as
   t.match(await runScript('token', ['alice'], env), {
     status: 1,
     stdout: '',
-    stderr: /^There is no user alice\.\n`npm run seed` makes a small world with a user alice\.$/m,
+    stderr:
+      /^There is no user alice in the database at 127\.0\.0\.1:\d+\/postgres\.\n`npm run seed` makes a small world with a user alice\./m,
   });
   await runScript('seed', [], env);
   const { status, stdout, stderr } = await runScript('token', ['Alice'], env);
@@ -54,7 +55,7 @@ t.test('who is not there is told with the nearest names, and who cannot sign in 
   t.match(await token('margerita'), {
     status: 1,
     stdout: '',
-    stderr: /no user margerita\.\nThe nearest names are margarita, marguerite\.\n/,
+    stderr: /no user margerita in the database at \S+\.\nThe nearest names are margarita, marguerite\.\n/,
   });
   t.match(await token('barred'), { status: 1, stdout: '', stderr: /barred cannot sign in: the account is banned/ });
   t.match(await token('imported'), { status: 1, stdout: '', stderr: /imported cannot sign in: there is no account/ });

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { Outgoing } from '../../functions/platforms.ts';
+import { leastSecret } from '../../functions/sealing.ts';
 import { NotPublic } from '../public-address.ts';
 import { postSigned, sign } from '../signed-post.ts';
 import { type Adapter, type Link, Refused, type Update } from './adapter.ts';
@@ -10,7 +11,6 @@ import { isSame } from './same.ts';
 const freshFor = 300;
 const mostAtOnce = 100;
 const mostWait = 3600;
-const leastSecret = 16;
 
 const id = z.string().min(1).max(200);
 const file = z.object({
@@ -81,11 +81,7 @@ export const generic: Adapter = {
   },
 
   async check(link, webhook) {
-    const { url = '', secret = '' } = link.credentials;
-    if (secret.length < leastSecret) {
-      throw new Refused(`The secret is shorter than ${leastSecret} characters.`, { isOfCredentials: true });
-    }
-    if (!URL.canParse(url)) throw new Refused('The URL is none.', { isOfCredentials: true });
+    const { url = '' } = link.credentials;
     await post(link, randomUUID(), { kind: 'check', ...(webhook && { webhook }) });
     const { origin, pathname, hostname } = new URL(url);
     return { account: `${origin}${pathname}`, name: hostname };
