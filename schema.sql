@@ -2,30 +2,30 @@
 -- when it runs may name what stands below: bodies in PL/pgSQL, and two lists that are read for what is there
 -- (chat._message_links, accounts._export_parts).
 --
---   foundation   roles, errors, time-ordered keys                                  (schema public)
---   identity     users, sign-up, sign-in, sessions, profiles                       (schema identity)
---   events       what has happened, in a log; who may listen                       (schema events)
---   access       maintenance, rate limits, feature flags                           (schema access)
---   jobs         work that is done later: queues, tasks, schedules, runs            (schema jobs)
---   organizations  members, roles, departments, positions, proxies                 (schema organizations)
---   chat         channels, rooms, moderation, messages, unread, search, import      (schema chat)
---   files        what is uploaded, attached to messages, and downloaded          (schema files)
---   talk         mentions, reactions, pins, threads, forwards, bookmarks, drafts, scheduled messages
---   accounts     operators' acts, merges, exports, retention, legal holds           (schema accounts)
---   webhooks     what happens in a channel, sent to an address                      (schema webhooks)
---   notifications  what someone should know of; what they want to be told        (schema notifications)
---   presence     who is there, and how long they were                              (schema presence)
---   platforms    conversations with people on other platforms                   (schema platforms)
---   commerce     what shops on other platforms sell, have and were ordered    (schema commerce)
---   procurement  companies, contracts, risk indicators and what they find      (schema procurement)
---   tenders      what was put out to tender, bids, awards; red flags on them   (schema procurement)
---   risk         outliers, concentration, networks and scores of contracts      (schema procurement)
---   forecasts    a model of sums that grow, and what it forecasts               (schema procurement)
---   stats        figures of each day and each minute                               (schema stats)
---   operations   upkeep, backups, and the health of the database                   (schema operations)
+--   foundation     roles, errors, time-ordered keys                                   (schema public)
+--   identity       users, sign-up, sign-in, sessions, profiles                        (schema identity)
+--   events         what has happened, in a log; who may listen                        (schema events)
+--   access         maintenance, rate limits, feature flags                            (schema access)
+--   jobs           work that is done later: queues, tasks, schedules, runs            (schema jobs)
+--   organizations  members, roles, departments, positions, proxies                    (schema organizations)
+--   chat           channels, rooms, moderation, messages, unread, search, import      (schema chat)
+--   files          what is uploaded, attached to messages, and downloaded             (schema files)
+--   talk           mentions, reactions, pins, threads, forwards, bookmarks, drafts, scheduled messages
+--   accounts       operators' acts, merges, exports, retention, legal holds           (schema accounts)
+--   webhooks       what happens in a channel, sent to an address                      (schema webhooks)
+--   notifications  what someone should know of; what they want to be told             (schema notifications)
+--   presence       who is there, and how long they were                               (schema presence)
+--   platforms      conversations with people on other platforms                       (schema platforms)
+--   commerce       what shops on other platforms sell, have and were ordered          (schema commerce)
+--   procurement    companies, contracts, risk indicators and what they find           (schema procurement)
+--   tenders        what was put out to tender, bids, awards; red flags on them        (schema procurement)
+--   risk           outliers, concentration, networks and scores of contracts          (schema procurement)
+--   forecasts      a model of sums that grow, and what it forecasts                   (schema procurement)
+--   stats          figures of each day and each minute                                (schema stats)
+--   operations     upkeep, backups, and the health of the database                    (schema operations)
 --
--- A section is one Postgres schema. Inside it, always in this order: types, tables with their indexes,
--- functions, triggers, policies, grants; the comment stands beside its object. What is granted to one of the
+-- A section is one Postgres schema, or a part of one. Inside it, always in this order: types, tables with their
+-- indexes, functions, triggers, policies, grants; the comment stands beside its object. What is granted to one of the
 -- API roles is the GraphQL API, and the comment is its documentation. docs/schema.md tells the conventions.
 --
 -- Whoever locks several things does so in this order, and several of a kind in the order of their ids, so that no two
