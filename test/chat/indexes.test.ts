@@ -254,7 +254,7 @@ const uses: Record<string, string | null> = {
   'procurement.scores_contract_id_idx':
     "select score.* from procurement.contracts as one, procurement.scores(one) as score where one.id = (select id from procurement.contracts where source_ref = 'c77')",
   'procurement.scores_bin_idx': "select * from procurement.scores where bin = '000000000077'",
-  'procurement.scores_region_code_idx': "select * from procurement.scores where region_code = 'R77'",
+  'procurement.scores_region_code_idx': "select count(*) from procurement.scores where region_code = 'R77'",
   'procurement.score_states_pkey': null,
   'procurement.growth_models_pkey': null,
   'procurement.growth_forecasts_pkey': null,
