@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import t from 'tap';
 
 // Runs the test files of its arguments, each as a process of its own. Not by the program of tap, which loads what
@@ -5,7 +6,8 @@ import t from 'tap';
 
 const secondsForAFile = 600;
 
-t.jobs = 2;
+// One more than cores: tests wait for much.
+t.jobs = availableParallelism() + 1;
 t.setTimeout(0);
 for (const file of process.argv.slice(2))
   t.spawn(process.execPath, [file], { name: file, timeout: secondsForAFile * 1000, buffered: true });
