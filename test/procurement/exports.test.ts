@@ -211,7 +211,8 @@ t.test('asked twice, it is made once', async (t) => {
   t.equal((await asked('nonce: "once", fiscalYear: 2023')).id, first.id, 'by its name also when it is done');
   const anew = await asked('fiscalYear: 2023');
   t.not(anew.id, first.id, 'without a name it is made anew');
-  for (const { runId } of [other, anew]) await ended(runId);
+  // The first, too, which a worker may have taken and given back before it knew of the pause.
+  for (const { runId } of [...twice, other, anew]) await ended(runId);
 });
 
 t.test('what runs can be cancelled', async (t) => {

@@ -100,6 +100,7 @@ const mistakes: Record<string, [from: string, to: string, ...found: string[]]> =
   'a time without a zone': [
     'floor integer not null',
     'floor integer not null,\n  since timestamp',
+    '-2: comment: column since of library.shelves is granted and has no comment',
     '-2: type: library.shelves has timestamp; use timestamptz',
   ],
   'a serial': [
@@ -182,7 +183,10 @@ t.test('what looks alike but is no mistake', async (t) => {
     ['-- The books of a shelf.', 'create index books_shelf_idx on library.books (shelf desc, title);'],
     ["stable set search_path = ''\nreturn extract", 'stable\nreturn extract'],
     ['Where books stand.', 'WHERE BOOKS STAND, timestamp varchar(3).'],
-    ['floor integer not null', 'floor integer not null,\n  since timestamptz'],
+    [
+      'floor integer not null\n);',
+      "floor integer not null,\n  since timestamptz\n);\ncomment on column library.shelves.since is 'From when on.';",
+    ],
   ];
   for (const [from, to] of fine) t.strictSame(await lintSchema(edited(from, to), 'library.sql'), [], to);
 });
