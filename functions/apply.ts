@@ -75,6 +75,7 @@ export async function schemaStatus({ databaseUrl, schemaFile }: Target): Promise
 /** Applies a schema to an empty database, inside the caller's transaction; gives back a line that says so. */
 export async function applyToEmpty(client: pg.ClientBase, file: SchemaFile): Promise<string> {
   await refuseForeign(client, file);
+  await refuseEncoding(client);
   // Nobody queues behind what an empty database waits for: a role, which another database of the cluster is given too.
   await client.query("set local lock_timeout = '5min'");
   // First of all, while the role is the one that connected: the file may change it for what follows.
@@ -135,6 +136,16 @@ async function refuseForeign(client: pg.ClientBase, file: SchemaFile): Promise<v
     `The database has ${found.join(', ')} already, but not from Plinth: it keeps no record of a schema.`,
     { remedy: 'Use an empty database, or in development empty this one with `npm run db -- reset`.' },
   );
+}
+
+/** In another encoding than UTF-8 words are not known as such, and most of the world's signs cannot be kept. */
+async function refuseEncoding(client: pg.ClientBase): Promise<void> {
+  const { rows } = await client.query('show server_encoding');
+  const encoding = rows[0].server_encoding;
+  if (encoding === 'UTF8') return;
+  throw new Refusal(`The database has the encoding ${encoding}; it must be UTF8.`, {
+    remedy: "Make another: create database NAME encoding 'UTF8' locale 'C.UTF-8' template template0.",
+  });
 }
 
 /** The text of a schema file, and what messages call it. */

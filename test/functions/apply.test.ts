@@ -94,6 +94,19 @@ t.test('a line deep inside a statement is shown with its beginning', async (t) =
   t.match(message, /create function library\.borrow[\s\S]*\n {2}…\n> +\d+ \| .*retuning \* into borrowed;\n {2}…\n/);
 });
 
+t.test('a database of another encoding than UTF-8 is refused, and stays empty', async (t) => {
+  const { pathname } = new URL(await scratch.create());
+  const name = pathname.slice(1);
+  await scratch.query(`drop database ${name}`);
+  await scratch.query(`create database ${name} encoding 'SQL_ASCII' locale 'C' template template0`);
+  const url = new URL(scratch.url);
+  url.pathname = name;
+  const { message, remedy } = await refusalOf(bring(url.href, library));
+  t.match(message, /encoding SQL_ASCII; it must be UTF8/);
+  t.match(remedy, /encoding 'UTF8'/);
+  t.strictSame(await query(url.href, "select from pg_namespace where nspname = 'library'"), []);
+});
+
 t.test('a schema file that is not there', async (t) => {
   const missing = bringUpToDate({ databaseUrl: '', schemaFile: '/nowhere.sql', development: true, report: () => {} });
   t.match((await refusalOf(missing)).message, 'ENOENT');
