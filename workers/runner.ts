@@ -126,7 +126,12 @@ export function openRunner({
     functions.add(ending);
     try {
       const { isDone, next } = await onConnection(ending.signal, (client) => jobs.perform(client, ticket, worker));
-      return isDone ? { state: 'done', isGone: true, next } : undefined;
+      if (isDone) return { state: 'done', isGone: true, next };
+      // On a busy machine it is said to have begun before the statement comes to it: then it is run as what has begun.
+      const begun = await beginning;
+      if (!begun) return undefined;
+      await perform(begun, ending);
+      return { state: 'done' };
     } catch (error) {
       // It is said that it began, so that it can be said how it ended; where it did not, it has ended or is another's.
       const begun =

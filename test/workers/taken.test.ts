@@ -89,3 +89,20 @@ t.test('none begins after its task was paused', async (t) => {
   await sql("select jobs.resume('act')");
   for (const id of ids) t.match(await ended(id), { state: 'succeeded', attempt: 1 });
 });
+
+t.test('what is said to have begun before its statement comes to it runs at once, and once', async (t) => {
+  await sql(`
+    alter function jobs._perform(uuid, text, bigint, boolean) set schema work;
+    create function jobs._perform(
+      id uuid, worker text, job bigint, takes_next boolean,
+      out is_done boolean, out next_job text, out next_run uuid, out next_attempt integer
+    ) language plpgsql as $$
+    begin
+      perform pg_sleep(0.8);
+      select * into is_done, next_job, next_run, next_attempt from work._perform(id, worker, job, takes_next);
+    end $$`);
+  const ids = await askAll({ payload: { n: 0 } }, { payload: { n: 1, fails: true } });
+  t.match(await ended(ids[0] as string), { state: 'succeeded', attempt: 1 });
+  t.match(await ended(ids[1] as string), { state: 'failed', attempt: 2, error: 'It fails.' });
+  t.same(await inOrder(), [0]);
+});
