@@ -8,8 +8,8 @@ import { dropTemplates, startOwn } from '../test/scratch-database.ts';
 import { stopAsked } from './stop-signal.ts';
 import { testReport } from './test-report.ts';
 
-// npm test [-- files]: every test, or those of the files named, against a Postgres of its own that is thrown away, or
-// against the server of TEST_DATABASE_URL. Its last line counts assertions.
+// npm test [-- all | FILE…]: the tests that take less than a quarter of a minute each, every one, or those of the files named, against a
+// Postgres of its own that is thrown away, or against the server of TEST_DATABASE_URL. Its last line counts assertions.
 
 const memoryFolder = '/dev/shm';
 const roomNeeded = 4 * 1024 ** 3;
@@ -26,10 +26,19 @@ function fitsInMemory(): boolean {
 
 const repository = path.join(import.meta.dirname, '..');
 
+/** Those that are named; without names all but what takes long. */
+function filesOf(named: string[]): string[] {
+  const every = globSync('test/*/*.test.ts', { cwd: repository }).sort();
+  if (named.join() === 'all') return every;
+  if (named.length > 0) return named;
+  const short = every.filter((file) => !file.endsWith('.long.test.ts'));
+  console.log(`${every.length - short.length} files take longer and are left out: npm test -- all runs them, too`);
+  return short;
+}
+
 /** @returns whether every test passed, and the last line. */
 async function runTests(databaseUrl: string, stop: Promise<void>): Promise<{ code: number; summary: string }> {
-  const named = process.argv.slice(2);
-  const files = named.length > 0 ? named : globSync('test/*/*.test.ts', { cwd: repository }).sort();
+  const files = filesOf(process.argv.slice(2));
   const child = spawn(process.execPath, [path.join(repository, 'test/all.ts'), ...files], {
     cwd: repository,
     env: { ...process.env, TEST_DATABASE_URL: databaseUrl, TAP: '1', TAP_TIMEOUT: '300' },

@@ -11,6 +11,8 @@ export type DatabaseProxy = {
   /** Ends every connection, and accepts no other until `mend`. */
   cut(): void;
   mend(): void;
+  /** Holds the connections that there are, with all that comes over them, and lets new ones through: as where another machine took over. */
+  freeze(): void;
   close(): Promise<void>;
 };
 
@@ -58,6 +60,13 @@ export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
     cut,
     mend() {
       isCut = false;
+    },
+    freeze() {
+      for (const socket of open) {
+        socket.unpipe();
+        // Not even that one end is closed is heard by the other.
+        socket.pause();
+      }
     },
     async close() {
       cut();

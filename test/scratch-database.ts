@@ -58,7 +58,10 @@ export async function dropTemplates(url: string): Promise<void> {
   });
 }
 
-const throwAway = ['fsync=off', 'full_page_writes=off', 'synchronous_commit=off'].flatMap((flag) => ['-c', flag]);
+// Many test files at once, each with a server and workers.
+const throwAway = ['fsync=off', 'full_page_writes=off', 'synchronous_commit=off', 'max_connections=300'].flatMap(
+  (flag) => ['-c', flag],
+);
 
 /** Starts a Postgres that is thrown away with all that is in it. */
 export async function startOwn(log: (message: string) => void): Promise<{ url: string; stop(): Promise<void> }> {

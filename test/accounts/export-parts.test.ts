@@ -13,13 +13,18 @@ type Line = { type: string; data: Record<string, unknown> };
 /** The lines of an export of someone, by pages of so many. */
 async function linesOf(exportId: string, most = 1000): Promise<Line[]> {
   const lines: Line[] = [];
+  let share = 0;
   for (let after: string | null = null; ; ) {
-    const page: { rows: { place: string; line: string }[] } = await owner.query(
-      'select place, line from accounts._export_lines($1, $2, $3)',
+    const page: { rows: { place: string; line: string; share: number }[] } = await owner.query(
+      'select place, line, share from accounts._export_lines($1, $2, $3)',
       [exportId, after, most],
     );
     if (page.rows.length === 0) break;
     if (page.rows.length > most) throw new Error('A page has more lines than were asked for.');
+    for (const row of page.rows) {
+      if (row.share < share || row.share > 1) throw new Error('Progress goes from 0 to 1.');
+      share = row.share;
+    }
     lines.push(...page.rows.map(({ line }) => JSON.parse(line)));
     after = page.rows.at(-1)?.place ?? null;
   }

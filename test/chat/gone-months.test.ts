@@ -170,6 +170,30 @@ t.test('a month that is dropped, between others that stay, takes its answers out
   t.equal(await unread(eve, place), 1);
 });
 
+t.test('while anything is held, what hangs on a month that is dropped stays, and is unread no longer', async (t) => {
+  const [hal, ida] = [await person('hal'), await person('ida')];
+  const place = await roomOf(hal);
+  await owner.query('insert into chat.members (channel_id, user_id, joined_seq) values ($1, $2, 0)', [place, ida.id]);
+  const id = await say(place, hal, '2025-10-10T00:00:00Z');
+  await clearAll();
+  const before = await hangingOn(id);
+  await owner.query("insert into accounts.legal_holds (channel_id, reason) values ($1, 'asked for')", [place]);
+  await owner.query('drop table chat.messages_2025_10');
+  await clearAll();
+  t.strictSame(await hangingOn(id), before);
+  t.equal(await unread(ida, place), 0);
+  t.strictSame(
+    await rows(
+      'select from files.files as file join files.attachments on file_id = file.id where message_id = $1 and loose_since is not null',
+      [id],
+    ),
+    [],
+  );
+  await owner.query('delete from accounts.legal_holds');
+  await clearAll();
+  t.strictSame(await hangingOn(id), {}, 'when nothing is held any more, it goes');
+});
+
 t.test('with messages that retention removes goes what hung on them', async (t) => {
   const fin = await person('fin');
   const place = await roomOf(fin);

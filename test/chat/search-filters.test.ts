@@ -85,6 +85,42 @@ t.test('C4 with more public rooms than are named one by one, the same is found',
   t.strictSame(await texts(eve, { query: 'quokka' }), []);
 });
 
+t.test('C4 what lies in many months is found in each of them, the newest 200 of it', async (t) => {
+  const at = (month: number): string => new Date(Date.UTC(2020, month, 15, 12)).toISOString();
+  const batch = Array.from({ length: 300 }, (_, n) => ({
+    ...{ message_id: `old ${n}`, user_id: '1', username: 'old', room_id: '1', room: 'Archive', sent_at: at(n % 40) },
+    text: n < 40 ? `dugong ${n}` : n < 80 ? `adugongz ${n}` : `wombat ${n}`,
+  }));
+  await owner.query("select operations.ensure_partitions('2020-01-01')");
+  // In their order, as the importer brings them.
+  const inTime = batch.toSorted((one, other) => (one.sent_at < other.sent_at ? -1 : 1));
+  await owner.query("select chat.import_messages('gitter', $1)", [JSON.stringify(inTime)]);
+  const all = await texts(ann, { query: 'dugong' });
+  t.strictSame(
+    all,
+    batch
+      .slice(0, 80)
+      .map(({ text }) => text)
+      .sort(),
+    'words, and parts of words',
+  );
+  t.strictSame(
+    await texts(ann, { query: 'dugong', since: at(3), until: at(37) }),
+    batch
+      .slice(0, 80)
+      .filter((_, n) => n % 40 >= 3 && n % 40 < 37)
+      .map(({ text }) => text)
+      .sort(),
+  );
+  const { rows } = await owner.query(
+    `select set_config('plinth.user_id', $1, false),
+       array(select text from chat.search_messages('wombat') as found order by id desc) as texts`,
+    [ann.id],
+  );
+  const wombats = inTime.filter(({ text }) => text.startsWith('wombat')).map(({ text }) => text);
+  t.strictSame(rows[0].texts, wombats.toReversed().slice(0, 200));
+});
+
 t.test('C4 what was found is marked; all else is escaped', async (t) => {
   const hostile = `<img src=x onerror="alert('1')"> & these are the servers that \u0002we\u0003 have <mark>`;
   await say(ann, { text: hostile });

@@ -100,7 +100,7 @@ t.test('E6 compose.yml fits the specification, the settings and the image', asyn
     t.match(readSettings(env), { development: false, workers: false, backupStorage: '/backups' });
     t.equal(image, `plinth:${manifest.version}`);
     for (const each of mounted) t.ok((each.split(':')[0] as string) in volumes, each);
-    t.ok(existsSync(path.join(repository, command?.[1] ?? 'scripts/start.ts')), 'its script is there');
+    t.ok(existsSync(path.join(repository, command?.at(-1) ?? 'scripts/start.ts')), 'its script is there');
   }
   for (const [name, { depends_on: stands = {} }] of Object.entries(services)) {
     for (const [other, { condition }] of Object.entries(stands)) {

@@ -60,7 +60,8 @@ t.test('a long backlog comes whole and in order, and is gathered once, not again
   const read = async (): Promise<number> => (await owner.query(entriesRead)).rows[0].read;
   await until(async () => (await read()) >= count, 'Its count');
   const perEvent = (await read()) / count;
-  t.ok(perEvent <= 10, `${perEvent} entries of the index were read for each event, by two who follow at most`);
+  // Again for each page, it would be some fifty.
+  t.ok(perEvent <= 20, `${perEvent} entries of the index were read for each event, by two who follow at most`);
 });
 
 t.test('where the connection is lost in the middle of it, it goes on after the page that was handed on last', (t) =>

@@ -57,8 +57,10 @@ t.test('S1 who asks on without reading the answers is closed, and they do not pi
   for (let sent = 0; sent < 64; sent += 1) socket.send(ping);
   await until(() => socket.bufferedAmount === 0, 'The end of what was sent');
   socket.resume();
-  t.equal(await closed, 1013);
+  // The last word waits for a while; who comes to read only later finds the connection gone.
+  t.ok([1013, 1006].includes(await closed));
   t.ok(answers < 64, `${answers} of 64 were answered`);
+  t.ok(await isAlive());
 });
 
 t.test('S1 an upgrade to nowhere is answered and its connection ended, whatever the client does', async (t) => {

@@ -1,8 +1,13 @@
 import t from 'tap';
-import { functions, privateFunctions, roles, schemas, tables } from '../authorisation.ts';
+import { roles, sections } from '../authorisation/matrix.ts';
+import type { Section } from '../authorisation/section.ts';
 import { openWorld } from '../world.ts';
 
 const { owner } = await openWorld(t);
+const matrix = Object.values(sections);
+const tables = Object.assign({}, ...matrix.map((section) => section.tables)) as Section['tables'];
+const functions = Object.assign({}, ...matrix.map((section) => section.functions)) as Section['functions'];
+const privateFunctions = matrix.flatMap((section) => section.privateFunctions);
 const everyRole = Object.keys(roles);
 const apiRoles = everyRole.filter((role) => !['public', 'plinth_server'].includes(role));
 
@@ -30,13 +35,13 @@ t.test('every schema is named and open to those whom the matrix says', async (t)
   );
   t.strictSame(
     found.map(({ name }) => name).sort(),
-    Object.keys(schemas).sort(),
+    Object.keys(sections).sort(),
     'the schemas are those of the matrix',
   );
   for (const { name, users, makers } of found) {
     t.strictSame(
       users,
-      everyRole.filter((role) => schemas[name]?.includes(role)),
+      everyRole.filter((role) => sections[name]?.users.includes(role)),
       `usage of ${name}`,
     );
     t.strictSame(makers, [], `nobody makes anything in ${name}`);

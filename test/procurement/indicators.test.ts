@@ -249,3 +249,52 @@ t.test('thresholds are tried apart, and adopted by who sets them', async (t) => 
   await run();
   t.strictSame(await flagged('super_dumping'), ['in 190', 'in 390', 'in 450', 'in 455'], 'the next run goes by them');
 });
+
+t.test('any threshold may be a fraction', async (t) => {
+  const { rows } = await world.owner.query<{ code: string; thresholds: object }>(
+    `select code, jsonb_object_agg(key, case jsonb_typeof(value) when 'number' then to_jsonb(value::numeric + 0.5) else value end) as thresholds
+     from procurement.indicators, jsonb_each(thresholds) group by code order by code`,
+  );
+  for (const { code, thresholds } of rows) {
+    const tried = await world.ask(
+      'mutation ($input: TryThresholdsInput!) { tryThresholds(input: $input) { indicatorRun { results(first: 1) { nodes { thresholds } } } } }',
+      { input: { indicatorCode: code, thresholds } },
+      operator.token,
+    );
+    t.match(tried.data?.tryThresholds?.indicatorRun.results.nodes, [{ thresholds }], code, tried);
+  }
+});
+
+t.test('trials go after 7 days with what they found, runs after 90 days unless a finding is of them', async (t) => {
+  const tried = async (): Promise<string> => {
+    const { tryThresholds } = await ask(
+      'mutation { tryThresholds(input: {indicatorCode: "super_dumping", thresholds: {percent: 1}}) { indicatorRun { id } } }',
+    );
+    return tryThresholds.indicatorRun.id;
+  };
+  // Each run on everything takes the findings over.
+  const runs = {
+    'old trial': [await tried(), '7 days 1 minute'],
+    'young trial': [await tried(), '6 days 23 hours'],
+    'old run': [await run(false), '90 days 1 minute'],
+    'young run': [await run(false), '89 days 23 hours'],
+    'run with findings': [await run(false), '400 days'],
+  };
+  for (const [id, age] of Object.values(runs))
+    await world.owner.query('update procurement.indicator_runs set started_at = now() - $2::interval where id = $1', [
+      id,
+      age,
+    ]);
+  const left = async (from: string, key = 'run_id'): Promise<string[]> => {
+    const { rows } = await world.owner.query(`select distinct ${key} as id from procurement.${from}`);
+    return Object.entries(runs).flatMap(([name, [id]]) => (rows.some((row) => row.id === id) ? [name] : []));
+  };
+  t.strictSame(await left('trial_findings'), ['old trial', 'young trial']);
+  t.strictSame(await left('findings'), ['run with findings']);
+  const { rows } = await world.owner.query('select procurement.expire_runs() as gone');
+  t.equal(rows[0].gone, '2');
+  const kept = ['young trial', 'young run', 'run with findings'];
+  t.strictSame(await left('indicator_runs', 'id'), kept);
+  t.strictSame(await left('indicator_results'), kept, 'with what was counted');
+  t.strictSame(await left('trial_findings'), ['young trial'], 'and with what was found');
+});

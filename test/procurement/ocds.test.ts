@@ -122,6 +122,40 @@ t.test('a record with its releases tells of each version, and twice it is the sa
   t.match(await take('again.json', `${record}\n`), /records: 0 new, 0 changed/);
 });
 
+t.test('what is paid in parts is no version, and does not grow', async (t) => {
+  const paid = (id: string, sums: number[]) => ({
+    ...amended,
+    id,
+    date: `2023-${8 + sums.length}-01T00:00:00Z`,
+    contracts: [
+      contract(130, {
+        implementation: {
+          transactions: sums.map((amount, n) => ({
+            id: `p${n}`,
+            date: '2023-07-02T00:00:00Z',
+            value: { amount, currency: 'MDL' },
+          })),
+        },
+      }),
+    ],
+  });
+  const first = {
+    ...signed,
+    contracts: paid('r1', [10]).contracts.map((each) => ({ ...each, value: contract(100).value })),
+  };
+  const releases = [first, amended, paid('r3', [40, 50]), paid('r4', [40, 50, 35])];
+  await take(
+    'parts.json',
+    `${JSON.stringify({ records: [{ ocid, releases }] })}
+`,
+  );
+  t.match(await contracts(), [
+    { version: 1, actual: null },
+    { version: 2, actual: '125' },
+  ]);
+  t.equal((await contracts()).length, 2);
+});
+
 t.test('releases by themselves, a line each, in whatever order they come', async (t) => {
   const counted = { ...amended, contracts: [{ ...amended.contracts[0], amendments: [{ id: '1' }] }] };
   await take('releases.jsonl', `${JSON.stringify(counted)}\n${JSON.stringify(signed)}\n`);

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { fieldOf, listen } from '../events/listen.ts';
 import { openWorld } from '../world.ts';
 import { contract, payment, take } from './sample.ts';
 
@@ -147,6 +148,36 @@ t.test('what is elsewhere cannot be explained, nor listened to', async (t) => {
 
 t.test('a region that was taken away is seen no more', async (t) => {
   t.equal((await grant('revokeRegion', operator.token)).errors, undefined);
+  const { rows } = await world.owner.query("select data, user_id from events.log where type = 'region_revoked'");
+  t.strictSame(rows, [{ data: { region_code: 'KZ-75' }, user_id: null }], 'nobody there is told from whom, or by whom');
   const seen = await ask(everything, analyst.token);
   for (const list of ['contracts', 'companies', 'payments', 'findings']) t.equal(seen[list].totalCount, 0, list);
 });
+
+const regionEvents = `subscription ($code: String!, $after: String) {
+  regionEvents(regionCode: $code, after: $after) { event { type data } indicatorRun { id } }
+}`;
+const withdrawals: [how: string, withdraw: () => Promise<unknown>][] = [
+  ['by an operator', () => grant('revokeRegion', operator.token)],
+  ['in SQL', () => world.owner.query('delete from procurement.region_grants where user_id = $1', [analyst.id])],
+];
+
+for (const over of ['ws', 'sse'] as const)
+  for (const [how, withdraw] of withdrawals)
+    t.test(`who loses a region ${how} hears nothing more of it, and is told why (${over})`, async (t) => {
+      await grant('grantRegion', operator.token);
+      const { cursor: after } = await ask('{ cursor }', analyst.token);
+      const hear = ({ token }: { token: string }) =>
+        listen(t, world.server.url, { over, query: regionEvents, variables: { code: 'KZ-75', after }, token });
+      // The one who stays may listen in one group with the one who goes.
+      const [going, staying] = [hear(analyst), hear(operator)];
+      const find = () => world.owner.query('select procurement.run_indicators(false)');
+      await find();
+      for (const ear of [going, staying])
+        t.match(fieldOf(await ear.next()), { event: { type: 'findings_changed' }, indicatorRun: { id: /./ } });
+      await withdraw();
+      await find();
+      const types: string[] = [];
+      while (types.at(-1) !== 'findings_changed') types.push(fieldOf(await staying.next()).event.type);
+      t.match(await going.take(2), [{ errors: [{ extensions: { code: 'NOT_FOUND' } }] }, { end: /./ }]);
+    });

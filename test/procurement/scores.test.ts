@@ -1,6 +1,6 @@
 import t from 'tap';
 import { openAnalysis } from './analysis.ts';
-import { contract, take } from './sample.ts';
+import { bid, contract, take, tender } from './sample.ts';
 
 // D3: what indicators say, weighed and added up. The sums expected are worked out by hand.
 
@@ -126,4 +126,32 @@ t.test('D3: an analyst sees scores that count nothing outside their regions', as
     analyst.token,
   );
   t.equal(contracts.nodes[0].scores.totalCount, 2);
+});
+
+t.test('D3: a flag of a tender counts in no score, whatever its weight; one of a company that bids does', async (t) => {
+  await ask('mutation ($input: SetThresholdsInput!) { setThresholds(input: $input) { indicator { code } } }', {
+    input: { indicatorCode: 'r038', thresholds: { fence: 0.5, bids: 1, tenders: 1 } },
+  });
+  await ask('mutation { setWeight(input: {indicatorCode: "r018", weight: 100}) { indicator { weight } } }');
+  await take(world, [
+    tender('of one', { customer_bin: bin(51) }),
+    bid('of one', bin(61), '900'),
+    tender('of two', { customer_bin: bin(52) }),
+    bid('of two', bin(62), '900'),
+    bid('of two', bin(63), '800', { status: 'disqualified' }),
+  ]);
+  await run();
+  await score();
+  const { rows } = await world.owner.query(
+    `select indicator_code, tender_id is not null as of_tender, customer_bin, supplier_bin
+     from procurement.findings where indicator_code in ('r018', 'r038') order by 1, 3 nulls last`,
+  );
+  t.strictSame(rows, [
+    { indicator_code: 'r018', of_tender: true, customer_bin: bin(51), supplier_bin: null },
+    { indicator_code: 'r038', of_tender: false, customer_bin: bin(52), supplier_bin: null },
+    { indicator_code: 'r038', of_tender: false, customer_bin: null, supplier_bin: bin(63) },
+  ]);
+  const bidders = (scores: Score[]) => told(scores).filter((each) => /^[56]\d everywhere/.test(each));
+  t.strictSame(bidders(await list('CUSTOMER')), ['52 everywhere 1']);
+  t.strictSame(bidders(await list('SUPPLIER')), ['63 everywhere 1']);
 });

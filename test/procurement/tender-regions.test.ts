@@ -96,3 +96,81 @@ t.test('nor are they explained', async (t) => {
   const refused = await world.ask(`{ explainTender(tenderId: "${rows[0].id}") { reason } }`, {}, analyst.token);
   t.match(refused.errors?.[0], { extensions: { code: 'NOT_FOUND' } });
 });
+
+t.test(
+  'red flags of tenders weigh on no contract, and no contract of another region is scored for an analyst',
+  async (t) => {
+    await take(world, [
+      contract('of the pair here', { region: 'KZ-75', customer_bin: '000000000011', supplier_bin: here }),
+      contract('of the pair there', { region: 'KZ-71', customer_bin: '000000000011', supplier_bin: here }),
+      // Without a planned sum it is not counted by what is said of the pair.
+      ...Array.from({ length: 6 }, (_, n) =>
+        contract(`partner ${n}`, { customer_bin: '000000000031', supplier_bin: '000000000032' }),
+      ),
+      contract('partner there', {
+        region: 'KZ-71',
+        plan_sum: '',
+        customer_bin: '000000000031',
+        supplier_bin: '000000000032',
+      }),
+    ]);
+    await ofAll.run();
+    await ofAll.ask('mutation { scoreFindings(input: {anew: true}) { result } }');
+    const scored = async (by: typeof ofAll): Promise<string[]> =>
+      (
+        await by.ask('{ scores(first: 100, filter: {kind: {eq: CONTRACT}}) { nodes { contractId parts } } }')
+      ).scores.nodes.map(({ contractId }: { contractId: string }) => contractId);
+    const idOf = async (ref: string) =>
+      (await world.owner.query('select id from procurement.contracts where source_ref = $1', [ref])).rows[0]
+        .id as string;
+    t.ok((await scored(ofAll)).includes(await idOf('partner there')), 'the pair is flagged');
+    t.ok((await scored(ofSome)).includes(await idOf('partner 1')));
+    t.notOk((await scored(ofSome)).includes(await idOf('partner there')));
+    t.notOk((await scored(ofAll)).includes(await idOf('of the pair there')), 'a flagged tender is no flagged contract');
+  },
+);
+
+t.test(
+  'what a later version in another region says is told to nobody here, and what moves away at once no more',
+  async (t) => {
+    await take(world, [
+      contract('grows', { region: 'KZ-75', contract_sum: '100', version: '1' }),
+      contract('moves', { region: 'KZ-75', contract_sum: '100' }),
+      contract('grown', { region: 'KZ-71', contract_sum: '777', version: '2', parent: 'grows', root: 'grows' }),
+    ]);
+    await ofAll.run();
+    const flagged = (by: typeof ofAll, code: string) =>
+      by.ask(`{ findings(first: 100, filter: {indicatorCode: {eq: "${code}"}}) { nodes { contract { sourceRef } } } }`);
+    t.match(await flagged(ofAll, 'sum_growth'), { findings: { nodes: [{ contract: { sourceRef: 'grows' } }] } });
+    t.match(await flagged(ofSome, 'sum_growth'), { findings: { nodes: [] } });
+    const moved = async () => JSON.stringify(await flagged(ofSome, 'super_dumping')).includes('"moves"');
+    t.ok(await moved());
+    await world.owner.query("update procurement.contracts set region_code = 'KZ-71' where source_ref = 'moves'");
+    t.notOk(await moved(), 'before any run');
+  },
+);
+
+t.test('who was granted nothing costs nothing: neither a list of companies nor an explanation', async (t) => {
+  await world.owner.query(
+    `insert into procurement.companies (bin) select lpad((5000000 + n)::text, 12, '0') from generate_series(1, 20000) as n`,
+  );
+  const reads = async (statement: string): Promise<number> => {
+    const client = await world.owner.connect();
+    try {
+      await client.query('begin; set local role member; set local jit = off');
+      await client.query("select set_config('plinth.user_id', $1, true)", [nobody.id]);
+      const { rows } = await client.query(`explain (analyze, buffers, format json, timing off) ${statement}`);
+      const { Plan } = rows[0]['QUERY PLAN'][0];
+      return Plan['Shared Hit Blocks'] + Plan['Shared Read Blocks'];
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
+  };
+  t.ok(
+    (await reads('select * from procurement.companies order by bin limit 21')) < 60_000,
+    'a look at each by its key',
+  );
+  const explained = await reads("select * from procurement.explain_company('005000007')");
+  t.ok(explained < 300, `${explained} blocks are read of a company that they may not see`);
+});
