@@ -7,7 +7,7 @@ import { inTransaction, withClient } from './schema-connection.ts';
 import { parseSchema, type SchemaFile } from './schema-file.ts';
 import { applyLive } from './schema-live.ts';
 import { schemasOf } from './schema-privileges.ts';
-import { execute } from './schema-statement.ts';
+import { executeAll } from './schema-statement.ts';
 import { createVersions, lastVersion, recordVersion, sha256 } from './schema-versions.ts';
 
 /** The application. */
@@ -81,7 +81,7 @@ export async function applyToEmpty(client: pg.ClientBase, file: SchemaFile): Pro
   // First of all, while the role is the one that connected: the file may change it for what follows.
   await createVersions(client);
   await recordVersion(client, file);
-  for (const statement of file.statements) await execute(client, file, statement);
+  await executeAll(client, file);
   return `${file.fileName} applied: ${file.statements.length} statements`;
 }
 

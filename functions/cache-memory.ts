@@ -19,7 +19,7 @@ export function memoryStore({ mostEntries, mostBytes }: { mostEntries: number; m
     const entry = entries.get(key);
     if (!entry) return undefined;
     drop(key);
-    if (entry.endsAt <= Date.now()) return undefined;
+    if (entry.endsAt <= performance.now()) return undefined;
     put(key, entry);
     return entry.value;
   }
@@ -38,7 +38,7 @@ export function memoryStore({ mostEntries, mostBytes }: { mostEntries: number; m
   const store: Store = {
     get: async (key) => get(key),
     async set(key, value, milliseconds) {
-      put(key, { value, bytes: (key.length + value.length) * 2 + overhead, endsAt: Date.now() + milliseconds });
+      put(key, { value, bytes: (key.length + value.length) * 2 + overhead, endsAt: performance.now() + milliseconds });
     },
     async remove(key) {
       drop(key);
@@ -49,7 +49,7 @@ export function memoryStore({ mostEntries, mostBytes }: { mostEntries: number; m
     async count(counts) {
       return counts.map(({ key, by, milliseconds }) => {
         const total = Number(get(key) ?? 0) + by;
-        put(key, { value: String(total), bytes: key.length * 2 + overhead, endsAt: Date.now() + milliseconds });
+        put(key, { value: String(total), bytes: key.length * 2 + overhead, endsAt: performance.now() + milliseconds });
         return total;
       });
     },

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 
 // A server that does not even end a connection within this time is not waited for.
@@ -18,6 +19,35 @@ type Client = {
   processID: number;
   secretKey: number;
 };
+
+/**
+ * Cancels what runs on a connection when a signal says so, again and again until it has ended: what overtakes its statement on the way
+ * cancels nothing.
+ *
+ * @returns to be called when it has ended: tells whether what was sent has been handled, so that the connection can be used again; nothing
+ *   where nothing was sent.
+ */
+export function cancelOn(
+  signal: AbortSignal,
+  config: pg.ClientConfig,
+  running: pg.ClientBase,
+): () => Promise<boolean> | undefined {
+  let sent: Promise<boolean> | undefined;
+  let ended = false;
+  const onAbort = async (): Promise<void> => {
+    for (let wait = 50; !ended; wait *= 2) {
+      sent = cancel(config, running);
+      await sent;
+      await sleep(wait);
+    }
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
+  return () => {
+    ended = true;
+    signal.removeEventListener('abort', onAbort);
+    return sent;
+  };
+}
 
 /**
  * Cancels what runs on a connection, by a connection of its own that needs no place in a pool and no login: Postgres's CancelRequest.

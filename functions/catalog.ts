@@ -126,6 +126,9 @@ with roles as (
       or roles.oid = any (schemas.users) and has_column_privilege(roles.oid, attribute.attrelid, attribute.attnum, 'select')
   ) as rights
   where attribute.attnum > 0 and not attribute.attisdropped and not class.relispartition
+), columns_of as (
+  select attrelid, json_agg(description order by attnum) as list, bool_or(roles is not null) as is_read
+  from columns group by attrelid
 ), index_columns as (
   select index.indrelid, index.indexrelid, index.indisunique, index.indisprimary, index.indpred is not null as partial,
     array_agg(attribute.attname::text order by key.position) as names
@@ -136,6 +139,13 @@ with roles as (
   join pg_catalog.pg_attribute as attribute on attribute.attrelid = index.indrelid and attribute.attnum = key.attnum
   where key.position <= index.indnkeyatts and index.indisvalid and index.indexprs is null
   group by index.indrelid, index.indexrelid, index.indisunique, index.indisprimary, index.indpred is not null
+), indexes_of as (
+  select indrelid, json_agg(names order by indexrelid) as list,
+    json_agg(names order by indexrelid) filter (where indisunique and not partial) as uniques,
+    json_agg(names) filter (where indisprimary) -> 0 as key
+  from index_columns group by indrelid
+), labels_of as (
+  select enumtypid, json_agg(enumlabel order by enumsortorder) as list from pg_catalog.pg_enum group by enumtypid
 ), tables as (
   select json_build_object(
     'oid', class.oid,
@@ -143,13 +153,10 @@ with roles as (
     'schema', schemas.nspname,
     'name', class.relname,
     'comment', obj_description(class.oid, 'pg_class'),
-    'columns', (select json_agg(description order by attnum) from columns where attrelid = class.oid),
-    'primaryKey', coalesce((select to_json(names) from index_columns where indrelid = class.oid and indisprimary), '[]'),
-    'uniques', coalesce((
-      select json_agg(names order by indexrelid) from index_columns
-      where indrelid = class.oid and indisunique and not partial
-    ), '[]'),
-    'indexes', coalesce((select json_agg(names order by indexrelid) from index_columns where indrelid = class.oid), '[]'),
+    'columns', columns_of.list,
+    'primaryKey', coalesce(indexes_of.key, '[]'),
+    'uniques', coalesce(indexes_of.uniques, '[]'),
+    'indexes', coalesce(indexes_of.list, '[]'),
     'foreignKeys', coalesce((
       select json_agg(json_build_object(
         'name', key.conname,
@@ -179,8 +186,9 @@ with roles as (
   ) as description
   from pg_catalog.pg_class as class
   join schemas on schemas.oid = class.relnamespace
+  join columns_of on columns_of.attrelid = class.oid and columns_of.is_read
+  left join indexes_of on indexes_of.indrelid = class.oid
   where class.relkind in ('r', 'p', 'v', 'm', 'f') and not class.relispartition and class.relname !~ '^_'
-    and exists (select from columns where columns.attrelid = class.oid and columns.roles is not null)
     and not exists (
       select from pg_catalog.pg_depend as dependency
       where dependency.objid = class.oid and dependency.classid = 'pg_catalog.pg_class'::regclass and dependency.deptype = 'e'
@@ -244,19 +252,15 @@ with roles as (
     end,
     'of', nullif(case when type.typtype = 'd' then type.typbasetype else type.typelem end, 0),
     'notNull', type.typnotnull,
-    'labels', coalesce((
-      select json_agg(label.enumlabel order by label.enumsortorder)
-      from pg_catalog.pg_enum as label where label.enumtypid = type.oid
-    ), '[]'),
-    'attributes', coalesce((
-      select json_agg(description order by attnum)
-      from columns join pg_catalog.pg_class as class on class.oid = columns.attrelid
-      where columns.attrelid = type.typrelid and class.relkind = 'c'
-    ), '[]'),
+    'labels', coalesce(labels_of.list, '[]'),
+    'attributes', coalesce(case when composite.relkind = 'c' then columns_of.list end, '[]'),
     'comment', obj_description(type.oid, 'pg_type')
   ) as description
   from pg_catalog.pg_type as type
   join pg_catalog.pg_namespace as namespace on namespace.oid = type.typnamespace
+  left join labels_of on labels_of.enumtypid = type.oid
+  left join pg_catalog.pg_class as composite on composite.oid = type.typrelid
+  left join columns_of on columns_of.attrelid = type.typrelid
   where type.typtype in ('e', 'd', 'c', 'p', 'b', 'r', 'm')
     and (namespace.nspname = 'pg_catalog' or namespace.oid in (select oid from schemas))
     -- The row type of a partition is nobody's: a new month is no change of the API.

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { noticesLoss } from './connection.ts';
 import type { Log } from './log.ts';
 import {
   type Batch,
@@ -72,25 +73,26 @@ export async function followLog(
     woken = true;
   };
   const outgoing: LoggedEvent[] = [];
-  let lastTry = 0;
-  let lastEvent = 0;
+  let lastTry = Number.NEGATIVE_INFINITY;
+  let lastEvent = Number.NEGATIVE_INFINITY;
   let processes = 1;
+  // Told once: whoever notifies that may do it without end.
+  let heardOthers = false;
   const reader = openLogReader(take, () => closed);
 
   async function connect(): Promise<pg.Client> {
     const made = new pg.Client({
+      ...noticesLoss,
       connectionString: url,
       options: `${connectionOptions} -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3`,
       application_name: 'plinth events',
-      connectionTimeoutMillis: 10_000,
       query_timeout: 30_000,
-      keepAlive: true,
     });
     made.on('error', () => {});
     made.on('end', () => wake());
     made.on('notification', ({ channel, payload = '' }) => {
       if (channel !== 'plinth_signals') wake();
-      else if (!payload.startsWith(self)) take({ signals: JSON.parse(payload.slice(self.length)) });
+      else if (!payload.startsWith(self)) hear(payload.slice(self.length));
     });
     try {
       await made.connect();
@@ -102,6 +104,16 @@ export async function followLog(
     }
     [leader, awake, asleep] = [false, false, false];
     return made;
+  }
+
+  /** Anyone who may connect may notify: what is not ours ends nothing here. */
+  function hear(payload: string): void {
+    const signals = signalsIn(payload);
+    if (signals) take({ signals });
+    else if (!heardOthers) {
+      heardOthers = true;
+      log.warn({ bytes: payload.length }, 'What was notified on plinth_signals is no signal: left out.');
+    }
   }
 
   async function tryToLead(from: pg.Client): Promise<boolean> {
@@ -130,9 +142,9 @@ export async function followLog(
   /** Reads, and waits as long as it is good before the next time. */
   async function step(from: pg.Client): Promise<void> {
     const count = await reader.read(from);
-    if (count > 0) lastEvent = Date.now();
-    if (Date.now() - lastTry > 500) {
-      lastTry = Date.now();
+    if (count > 0) lastEvent = performance.now();
+    if (performance.now() - lastTry > 500) {
+      lastTry = performance.now();
       const others =
         "select count(*)::integer as processes from pg_stat_activity where application_name = 'plinth events' and datname = current_database()";
       processes = (await from.query(others)).rows[0].processes;
@@ -144,7 +156,7 @@ export async function followLog(
     asleep = false;
     awake ||= await tryToWake(from);
     if (count > 0) return sleep(busyPace);
-    if (Date.now() - lastEvent < idleFor) return pause(idlePace);
+    if (performance.now() - lastEvent < idleFor) return pause(idlePace);
     await fallAsleep(from);
   }
 
@@ -159,7 +171,7 @@ export async function followLog(
     const fence = BigInt(rows[0].fence);
     for (let wait = idlePace; !closed; wait = Math.min(wait * 2, 50)) {
       if ((await reader.read(from)) > 0) {
-        lastEvent = Date.now();
+        lastEvent = performance.now();
         return wakeOthers(from);
       }
       if (reader.oldestRunning() >= fence) break;
@@ -203,7 +215,9 @@ export async function followLog(
   }
 
   async function relay(): Promise<void> {
-    if (outgoing.length === 0 || !client) return;
+    // The same for all parts: where it is lost between two of them, there is none for a while.
+    const from = client;
+    if (outgoing.length === 0 || !from) return;
     const parts: string[] = [];
     for (const text of outgoing.splice(0).map((each) => JSON.stringify(each))) {
       const last = parts.at(-1);
@@ -213,7 +227,7 @@ export async function followLog(
       else if (Buffer.byteLength(text) < 7800) parts.push(text);
     }
     for (const part of parts) {
-      await client.query('select pg_notify($1, $2)', ['plinth_signals', `${self}[${part}]`]).catch(() => {});
+      await from.query('select pg_notify($1, $2)', ['plinth_signals', `${self}[${part}]`]).catch(() => {});
     }
   }
 
@@ -251,4 +265,14 @@ export async function followLog(
       await client?.end().catch(() => {});
     },
   };
+}
+
+/** The signals that another process notifies; undefined where it is something else. */
+function signalsIn(payload: string): LoggedEvent[] | undefined {
+  try {
+    const read: unknown = JSON.parse(payload);
+    return Array.isArray(read) && read.every((each) => typeof each?.topic === 'string') ? read : undefined;
+  } catch {
+    return undefined;
+  }
 }

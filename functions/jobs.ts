@@ -130,17 +130,15 @@ export function openJobs(pool: pg.Pool) {
     },
     handBack: ({ id, attempt }: Run, worker: string) =>
       call('select jobs._hand_back($1, $2, $3)', [id, attempt, worker]),
-    progress: ({ id, attempt }: Run, worker: string, share: number, note: string | undefined) =>
-      call('select jobs._progress($1, $2, $3, $4, $5)', [id, attempt, worker, share, note ?? null]),
+    progress: ({ id, attempt }: Run, worker: string, share: number | undefined, note: string | undefined) =>
+      call('select jobs._progress($1, $2, $3, $4, $5)', [id, attempt, worker, share ?? null, note ?? null]),
     /** Says that the worker lives, and with which runs; gives those of them that are to end. */
     async beat(worker: string, host: string, running: string[]): Promise<string[]> {
       const text = 'select jobs._beat($1, $2, $3, $4) as ids';
       const [beat] = await rows<{ ids: string[] }>(text, [worker, host, process.pid, running]);
       return beat?.ids ?? [];
     },
-    async leave(worker: string): Promise<void> {
-      await call('delete from jobs.workers where id = $1', [worker]);
-    },
+    leave: (worker: string) => call('select jobs._leave($1)', [worker]),
     rescue: (silentFor: string) => call('select jobs._rescue($1)', [silentFor]),
     handOver: () => call('select jobs._hand_over()', []),
     tasks: () =>

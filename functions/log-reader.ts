@@ -88,7 +88,15 @@ export function openLogReader(take: (given: Batch | Restored) => void, isClosed:
   // A batch of which not every part was handed on, when the connection was lost.
   let unfinished: (Place & { until: string }) | undefined;
   let boundaries: ((position: string) => void)[] = [];
-  const seen = { lag: 0, at: 0, queue: 0, counted: 0, countedSince: Date.now(), perSecond: 0 };
+  // By a clock that does not jump.
+  const seen = {
+    lag: 0,
+    at: Number.NEGATIVE_INFINITY,
+    queue: 0,
+    counted: 0,
+    countedSince: performance.now(),
+    perSecond: 0,
+  };
   // The newest transaction of some snapshots, and their times: what still ran at the oldest needed one is not older than it.
   let samples: { at: number; xmax: bigint }[] = [];
 
@@ -177,7 +185,7 @@ export function openLogReader(take: (given: Batch | Restored) => void, isClosed:
       unfinished = isLast || !last ? undefined : { until, topic: last.topic, seq: last.seq };
       if (isLast) position = until;
       events = next;
-      seen.at = Date.now();
+      seen.at = performance.now();
     }
     await from.query('commit');
     return count;
@@ -190,7 +198,7 @@ export function openLogReader(take: (given: Batch | Restored) => void, isClosed:
     running = xmin;
     // A transaction that never ends must not fill the memory: half of the samples are as good.
     if (samples.length > 5000) samples = samples.filter((_, index) => index % 2 === 0);
-    seen.at = Date.now();
+    seen.at = performance.now();
     seen.queue = queue;
     const oldest = events.reduce((least, { timestamp }) => Math.min(least, Date.parse(timestamp)), now);
     if (events.length > 0) seen.lag = (now - oldest) / 1000;
@@ -207,7 +215,7 @@ export function openLogReader(take: (given: Batch | Restored) => void, isClosed:
     oldestRunning: () => running,
     state: () => ({
       lag: seen.lag,
-      lastRead: (Date.now() - seen.at) / 1000,
+      lastRead: (performance.now() - seen.at) / 1000,
       eventsPerSecond: seen.perSecond,
       oldestTransaction: samples[0] ? Math.max(0, (Date.now() - samples[0].at) / 1000) : 0,
       notifyQueue: seen.queue,

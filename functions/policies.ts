@@ -1,12 +1,4 @@
-import {
-  CircuitState,
-  ConsecutiveBreaker,
-  circuitBreaker,
-  DelegateBackoff,
-  handleAll,
-  handleWhen,
-  retry,
-} from 'cockatiel';
+import { DelegateBackoff, handleWhen, retry } from 'cockatiel';
 import type { Log } from './log.ts';
 import { isPassing } from './requests.ts';
 
@@ -118,33 +110,43 @@ export function isBroken(error: unknown): boolean {
  * closes it or opens it again. The others are turned away meanwhile: they do not wait for that one.
  */
 export function openBreaker(what: string, log: Pick<Log, 'warn'>, { failures = 3, openFor = 30_000 } = {}): Breaker {
-  const circuit = circuitBreaker(handleAll, { halfOpenAfter: openFor, breaker: new ConsecutiveBreaker(failures) });
+  // Not that of cockatiel, which goes by the wall's clock: set back by an hour, it stays open for one.
   let inRow = 0;
   let opened = 0;
-  let until = 0;
-  circuit.onFailure(() => {
-    inRow += 1;
-  });
-  circuit.onSuccess(() => {
-    inRow = 0;
-  });
-  circuit.onBreak(() => {
-    opened += 1;
-    until = Date.now() + openFor;
-    log.warn({ what, failures: inRow, seconds: openFor / 1000 }, 'The breaker is open.');
-  });
-  circuit.onReset(() => log.warn({ what }, 'The breaker is closed again.'));
-  const names = { [CircuitState.Closed]: 'closed', [CircuitState.HalfOpen]: 'half-open' } as const;
-  const name = (): BreakerState['state'] =>
-    names[circuit.state as CircuitState.Closed | CircuitState.HalfOpen] ?? 'open';
-  const isShut = (): boolean =>
-    (circuit.state === CircuitState.Open && Date.now() < until) || circuit.state === CircuitState.HalfOpen;
+  // Until when it is open; undefined while it is closed.
+  let until: number | undefined;
+  let isTrying = false;
+  const isShut = (): boolean => until !== undefined && (isTrying || performance.now() < until);
   return {
     async run(work) {
       if (isShut()) throw new Broken(`${what} is not asked for a while`);
-      return circuit.execute(work);
+      const isTrial = until !== undefined;
+      isTrying ||= isTrial;
+      try {
+        const value = await work();
+        if (isTrial) {
+          until = undefined;
+          log.warn({ what }, 'The breaker is closed again.');
+        }
+        if (until === undefined) inRow = 0;
+        return value;
+      } catch (error) {
+        inRow += 1;
+        if (isTrial || (until === undefined && inRow >= failures)) {
+          opened += 1;
+          until = performance.now() + openFor;
+          log.warn({ what, failures: inRow, seconds: openFor / 1000 }, 'The breaker is open.');
+        }
+        throw error;
+      } finally {
+        if (isTrial) isTrying = false;
+      }
     },
     isShut,
-    state: () => ({ state: name(), failures: inRow, opened }),
+    state: () => ({
+      state: isTrying ? 'half-open' : until === undefined ? 'closed' : 'open',
+      failures: inRow,
+      opened,
+    }),
   };
 }

@@ -12,6 +12,8 @@ export type ReplicaState = {
   /** Since the process began: queries that it answered, and those that went on to the primary after it had been asked. */
   queries: number;
   handedOn: number;
+  /** How many read on the primary because they have just written. */
+  writers: number;
 };
 
 /** A streaming replica that queries may run on. Nothing here fails a request: what the replica does not answer is undefined. */
@@ -82,6 +84,11 @@ export function openReplica(
 
   async function probe(): Promise<void> {
     const at = performance.now();
+    // Of those who wrote longer ago the replica knows, or it is not asked. First of all: it may be lost for days.
+    for (const [who, wroteAt] of writers) {
+      if (at - wroteAt <= maxLag) break;
+      writers.delete(who);
+    }
     const [primary, replica] = await Promise.allSettled([probes[0].query(onPrimary), probes[1].query(onReplica)]);
     if (closed) return;
     const [ahead, behind] = [primary, replica].map((each) =>
@@ -99,11 +106,6 @@ export function openReplica(
     if (reached) freshAt = reached.at;
     const now = performance.now();
     said = said.filter((each) => each.at >= freshAt && now - each.at <= maxLag);
-    // Of those who wrote longer ago the replica knows, or it is not asked.
-    for (const [who, wroteAt] of writers) {
-      if (now - wroteAt <= maxLag) break;
-      writers.delete(who);
-    }
     tell();
   }
 
@@ -176,6 +178,7 @@ export function openReplica(
         state: isLost ? 'lost' : isFresh() ? 'used' : 'behind',
         lagMilliseconds: Number.isFinite(lag) ? Math.round(lag) : null,
         ...counts,
+        writers: writers.size,
       };
     },
     async close() {
@@ -191,7 +194,7 @@ export function openReplica(
 /** A connection of its own, so that a probe does not wait behind requests. */
 function openProbe(connectionString: string, patience: number): pg.Pool {
   return openPool({
-    ...{ connectionString, max: 1, application_name: 'plinth probe', keepAlive: true },
+    ...{ connectionString, max: 1, application_name: 'plinth probe' },
     ...{ connectionTimeoutMillis: patience, query_timeout: patience },
   });
 }

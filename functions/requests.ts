@@ -1,12 +1,12 @@
-import { setTimeout } from 'node:timers/promises';
 import type pg from 'pg';
-import { cancel } from './cancel.ts';
+import { cancelOn } from './cancel.ts';
 import type { ApiRole } from './catalog.ts';
-import { openPool } from './connection.ts';
+import { noticesLoss, openPool } from './connection.ts';
 import type { Log } from './log.ts';
 import { type Call, type PipelineError, pipeline, prepare, type Rows } from './pipeline.ts';
 import type { QueryTimes } from './query-times.ts';
 import type { Replica } from './replica.ts';
+import { endSilent, millisecondsOf } from './silence.ts';
 import type { Span } from './span.ts';
 import { openTurns } from './turns.ts';
 
@@ -61,6 +61,9 @@ export const connectionOptions = [
   .map((setting) => `-c ${setting}`)
   .join(' ');
 
+// Of what the server itself asks, in milliseconds. A request has that of its role.
+const ownTimeout = 30_000;
+
 const begin = prepare('select identity.begin_request($1, $2::jsonb, $3, $4)');
 
 /**
@@ -70,6 +73,7 @@ const begin = prepare('select identity.begin_request($1, $2::jsonb, $3, $4)');
  * @param log told of connections that were lost.
  * @param times told of every round trip.
  * @param replica where queries may run instead. Closed with this.
+ * @param grace how much longer than its statements may run an answer may take, in milliseconds; then its connection counts as lost.
  */
 export function openRequests(
   url: string,
@@ -78,25 +82,26 @@ export function openRequests(
     log,
     times,
     replica,
+    grace = 5000,
   }: {
     size: number;
     log: Pick<Log, 'warn'>;
     times?: QueryTimes;
     replica?: Replica | undefined;
+    grace?: number;
   },
 ): Requests {
-  const config = { connectionString: url, options: connectionOptions, application_name: 'plinth', keepAlive: true };
+  const config = { ...noticesLoss, connectionString: url, options: connectionOptions, application_name: 'plinth' };
   const pool = openPool(
     {
       ...config,
       max: size,
-      connectionTimeoutMillis: 10_000,
       idleTimeoutMillis: 60_000,
-      // A request has that of its role.
-      statement_timeout: 30_000,
+      statement_timeout: ownTimeout,
     },
     (error) => log.warn({ error: error.message }, 'A database connection was lost.'),
   );
+  const wait = endSilent(pool, config, ownTimeout, grace);
   const turns = openTurns(size);
   let timeouts: Partial<Record<ApiRole, string>> = {};
 
@@ -112,8 +117,9 @@ export function openRequests(
       endTurn();
       throw error;
     });
-    const values = [role, JSON.stringify(claims), timeouts[role] ?? '10s', readOnly ? 'on' : 'off'];
-    const cancelled = signal && cancelOn(signal, client);
+    const timeout = timeouts[role] ?? '10s';
+    const values = [role, JSON.stringify(claims), timeout, readOnly ? 'on' : 'off'];
+    const cancelled = signal && cancelOn(signal, config, client);
     let lost: Error | undefined;
     let sentAt = 0;
     let within: Span | undefined;
@@ -122,6 +128,8 @@ export function openRequests(
       signal?.throwIfAborted();
       within = span?.child('postgres', { 'db.system.name': 'postgresql', 'db.query.text': textOf(calls) });
       sentAt = performance.now();
+      // Postgres counts it for each statement anew, and sends what it has when the last is done.
+      wait(client, millisecondsOf(timeout) * calls.length);
       const [, ...results] = await pipeline(client, [{ statement: begin, values }, ...calls]);
       return results;
     } catch (error) {
@@ -137,26 +145,6 @@ export function openRequests(
       client.release(lost ?? !isClean);
       endTurn();
     }
-  }
-
-  /** @returns tells whether what was sent has been handled; nothing where nothing was sent. */
-  function cancelOn(signal: AbortSignal, client: pg.PoolClient): () => Promise<boolean> | undefined {
-    let sent: Promise<boolean> | undefined;
-    let ended = false;
-    const onAbort = async (): Promise<void> => {
-      // One that overtakes its statement on the way cancels nothing.
-      for (let wait = 50; !ended; wait *= 2) {
-        sent = cancel(config, client);
-        await sent;
-        await setTimeout(wait);
-      }
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    return () => {
-      ended = true;
-      signal.removeEventListener('abort', onAbort);
-      return sent;
-    };
   }
 
   return {
@@ -213,7 +201,9 @@ export function isLost(error: unknown): boolean {
   const { code = '', message = '' } = error as { code?: string; message?: string };
   return (
     /^(08|57P0[1-3])|^E(CONN|PIPE|TIMEDOUT|HOST|NET|AI_AGAIN|NOTFOUND)/.test(code) ||
-    /Connection terminated|connection timeout|timeout exceeded when trying to connect|not queryable/i.test(message)
+    /Connection terminated|connection timeout|timeout expired|timeout exceeded when trying to connect|not queryable/i.test(
+      message,
+    )
   );
 }
 

@@ -1,4 +1,5 @@
 import type { CreateEnumStmt, Node } from 'libpg-query';
+import { escapeLiteral } from 'pg';
 import { meaningOf, type SchemaFile, type Statement } from './schema-file.ts';
 import { nameOf, quote } from './sql-names.ts';
 
@@ -95,18 +96,15 @@ export function addedLabels({ tree: before }: Statement, { tree: after }: Statem
   const type = nameOf(after.CreateEnumStmt.typeName, quote);
   return now
     .map((label, index) => {
-      const place = index === 0 ? `before ${literal(old[0] ?? '')}` : `after ${literal(now[index - 1] ?? '')}`;
-      return old.includes(label) ? '' : `alter type ${type} add value if not exists ${literal(label)} ${place};`;
+      const place =
+        index === 0 ? `before ${escapeLiteral(old[0] ?? '')}` : `after ${escapeLiteral(now[index - 1] ?? '')}`;
+      return old.includes(label) ? '' : `alter type ${type} add value if not exists ${escapeLiteral(label)} ${place};`;
     })
     .join('');
 }
 
 function labelsOf({ vals = [] }: CreateEnumStmt): string[] {
   return vals.map((value) => ('String' in value ? (value.String.sval ?? '') : ''));
-}
-
-function literal(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
 }
 
 function canBeRemoved(statement: Statement): boolean {

@@ -17,6 +17,24 @@ export async function execute(client: pg.ClientBase, file: SchemaFile, statement
   }
 }
 
+const atOnce = 100;
+
+/** Executes all statements of a schema file, in a transaction of the caller's; many go together, for a wait of each less. @throws Refusal */
+export async function executeAll(client: pg.ClientBase, file: SchemaFile): Promise<void> {
+  for (let start = 0; start < file.statements.length; start += atOnce) {
+    const some = file.statements.slice(start, start + atOnce);
+    await client.query('savepoint some_statements');
+    try {
+      await client.query([...some.map(({ text }) => text), 'release savepoint some_statements'].join('\n;\n'));
+    } catch (error) {
+      if (!(error instanceof pg.DatabaseError)) throw error;
+      // One by one, it shows which of them it was.
+      await client.query('rollback to savepoint some_statements');
+      for (const statement of some) await execute(client, file, statement);
+    }
+  }
+}
+
 const shownLines = 5;
 
 function describe(error: pg.DatabaseError, file: SchemaFile, statement: Statement, sql: string): string {

@@ -15,12 +15,12 @@ const verdicts = { ok: 0, warn: 1, critical: 2, unknown: -1 };
 function reader<Result>(requests: Requests, every: number, name: string, read: (run: Runner) => Promise<Result>) {
   let known: { at: number; result: Promise<Result | undefined> } | undefined;
   return () => {
-    if (!known || Date.now() - known.at > every) {
+    if (!known || performance.now() - known.at > every) {
       const result = read(asService(requests, name, AbortSignal.timeout(longest))).catch(() => {
         known = undefined;
         return undefined;
       });
-      known = { at: Date.now(), result };
+      known = { at: performance.now(), result };
     }
     return known.result;
   };

@@ -58,6 +58,8 @@ export async function openGate({
   closed: () => void;
   log: Logger;
 }): Promise<Gate> {
+  // What was told of, so that it is told of once as long as it stands.
+  let inVain = new Set<string>();
   let rules = await read();
   let reading: Promise<void> | undefined;
   let again = false;
@@ -70,11 +72,15 @@ export async function openGate({
 
   async function read(): Promise<Rules & { at: number }> {
     const read = await readRules(pool);
+    const before = inVain;
+    inVain = new Set();
     for (const { subject, covers } of read.limits) {
       if (kinds.includes(covers) || isField(covers)) continue;
+      inVain.add(`${subject} ${covers}`);
+      if (before.has(`${subject} ${covers}`)) continue;
       log.warn({ subject, covers }, 'A rate limit covers nothing: the API has no such field (access.rate_limits).');
     }
-    return { ...read, at: Date.now() };
+    return { ...read, at: performance.now() };
   }
 
   /** Reads the rules, however long it takes; and once more where they may have changed meanwhile. */
@@ -131,7 +137,7 @@ export async function openGate({
       const writes = operation.kind === 'mutation';
       for (const each of rules.closed) {
         if (each.role !== role || each.writes !== writes) continue;
-        const left = each.endsIn === null ? retryAfterUnknown : each.endsIn - (Date.now() - rules.at) / 1000;
+        const left = each.endsIn === null ? retryAfterUnknown : each.endsIn - (performance.now() - rules.at) / 1000;
         if (left > 0) throw maintenance(each.message, left);
       }
       return count(asked.caller, (covers) => (covers === operation.kind ? 1 : (operation.fields.get(covers) ?? 0)));

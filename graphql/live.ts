@@ -3,8 +3,9 @@ import type { GraphQLSchema } from 'graphql';
 import pg from 'pg';
 import type { Logger } from 'pino';
 import { type Catalog, readCatalog } from '../functions/catalog.ts';
+import { noticesLoss } from '../functions/connection.ts';
 import type { Refusal } from '../functions/refusal.ts';
-import { connectionOptions } from '../functions/requests.ts';
+import { connectionOptions, isLost } from '../functions/requests.ts';
 import { buildSchema } from './schema.ts';
 
 /** The API as the database is now. */
@@ -13,9 +14,11 @@ export type Api = { catalog: Catalog; schema: GraphQLSchema; fingerprint: string
 /** An API that follows its database: what DDL changes is served within a second. */
 export type LiveApi = { current: Api; close(): Promise<void> };
 
-// A burst of DDL, such as a whole section applied, is one change.
+// A burst of DDL, such as a whole section applied, is one change; one that does not end is served all the same.
 const quiet = 50;
+const longestBurst = 1000;
 const between = 1000;
+const longestReading = 60_000;
 const openViews =
   'Views serve rows past row level security to everyone who may read them: alter view … set (security_invoker = true), or say "@asOwner" in the comment.';
 
@@ -25,13 +28,23 @@ const openViews =
  *
  * @param url the database, as plinth_server.
  * @param changed told of each new API, the first one included.
+ * @param heartbeat how often the database is asked whether it is still there, and how long it may take to answer, in milliseconds.
  * @throws Refusal where the first API cannot be built.
  */
-export async function followDatabase(url: string, log: Logger, changed: (api: Api) => void): Promise<LiveApi> {
+export async function followDatabase(
+  url: string,
+  log: Logger,
+  changed: (api: Api) => void,
+  heartbeat = 10_000,
+): Promise<LiveApi> {
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
+  // When the first change was made that has not been read.
+  let changedAt: number | undefined;
   // The fingerprint of a catalog that cannot be served: told once.
   let refused: string | undefined;
+  let isReading = false;
+  const patient = { query_timeout: heartbeat };
   let client = await connect();
   const live: LiveApi = {
     current: await load().catch(async (error) => {
@@ -43,6 +56,7 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
       closed = true;
       clearTimeout(timer);
       clearInterval(poll);
+      clearInterval(beating);
       await client.end().catch(() => {});
     },
   };
@@ -57,17 +71,16 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
 
   async function connect(): Promise<pg.Client> {
     const made = new pg.Client({
+      ...noticesLoss,
       connectionString: url,
       options: connectionOptions,
       application_name: 'plinth listener',
-      connectionTimeoutMillis: 10_000,
-      keepAlive: true,
     });
     made.on('error', () => {});
     made.on('notification', () => soon());
     try {
       await made.connect();
-      await made.query('listen plinth_ddl');
+      await made.query({ text: 'listen plinth_ddl', ...patient });
     } catch (error) {
       await made.end().catch(() => {});
       throw error;
@@ -90,14 +103,40 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
     }
   }
 
+  /** Of a server that is gone without a word as little is heard as of one where nothing changes. What is being read has its own limit. */
+  async function beat(): Promise<void> {
+    if (isReading) return;
+    const asked = client;
+    await asked.query({ text: 'select 1', ...patient }).catch(() => asked.end().catch(() => {}));
+  }
+
   function soon(): void {
+    changedAt ??= performance.now();
+    const left = changedAt + longestBurst - performance.now();
+    reloadIn(Math.max(0, Math.min(quiet, left)));
+  }
+
+  function reloadIn(milliseconds: number): void {
     clearTimeout(timer);
-    timer = setTimeout(() => void reload(), quiet);
+    timer = setTimeout(() => void reload(), milliseconds);
   }
 
   async function reload(): Promise<void> {
-    const catalog = await readCatalog(client).catch(() => undefined);
-    // Without an answer the connection is lost; the next one loads again.
+    // What changes meanwhile may be too late for that.
+    if (isReading) return reloadIn(quiet);
+    isReading = true;
+    changedAt = undefined;
+    const asked = client;
+    // It waits for those who change the schema; but the server may be gone.
+    const limit = setTimeout(() => void asked.end().catch(() => {}), longestReading);
+    const catalog = await readCatalog(asked).catch((error) => {
+      // A new connection reads it anyway; one that is still there does not.
+      if (closed || isLost(error)) return;
+      log.warn({ error: error.message }, 'The catalog cannot be read; trying again.');
+      reloadIn(between);
+    });
+    clearTimeout(limit);
+    isReading = false;
     if (!catalog || closed) return;
     const fingerprint = fingerprintOf(catalog);
     const isKnown = fingerprint === live.current.fingerprint || fingerprint === refused;
@@ -127,6 +166,7 @@ export async function followDatabase(url: string, log: Logger, changed: (api: Ap
   const { rows } = await client.query("select from pg_catalog.pg_event_trigger where evtname = 'plinth_ddl'");
   const poll = rows.length > 0 ? undefined : setInterval(() => void reload(), between);
   poll?.unref();
+  const beating = setInterval(() => void beat(), heartbeat).unref();
   return live;
 }
 

@@ -178,6 +178,10 @@ async function start(
       if ('events' in happened) {
         answers.happened(happened.events);
         if (happened.events.some(({ topic }) => topic === rulesTopic)) void gate?.changed();
+      } else if ('restored' in happened) {
+        // Another database, and of what differs in it no event tells.
+        answers.changed();
+        void gate?.changed();
       }
       subscriptions.take(happened);
     }),
@@ -191,6 +195,8 @@ async function start(
     return roots.some((type) => type && name in type.getFields());
   };
   gate = keep(await openGate({ pool, cache, processes, isField, closed: subscriptions.changed, log }));
+  // What was told while it read the rules reached nobody.
+  await gate.changed();
 
   const metrics = settings.metrics
     ? openMetrics([

@@ -10,7 +10,7 @@ import type { Engine } from './graphile.ts';
 import type { Runner } from './runner.ts';
 
 export type BossEngine = Engine & {
-  /** Makes, changes, pauses and resumes queues as jobs.queues says. */
+  /** Makes, changes, pauses and resumes queues as jobs.queues says; what cannot be made is logged once, and tried again the next time. */
   follow(queues: Queue[]): Promise<void>;
 };
 
@@ -47,7 +47,14 @@ export async function startBoss({
   boss.on('error', (error) => log.warn({ err: error }, 'pg-boss has met an error'));
   await boss.start();
   const known = new Map<string, Queue>();
-  const existing = new Set((await boss.getQueues()).map(({ name }) => name));
+  const existing = new Set<string>();
+  try {
+    for (const { name } of await boss.getQueues()) existing.add(name);
+  } catch (error) {
+    await boss.stop({ graceful: false }).catch(() => {});
+    throw error;
+  }
+  const failing = new Set<string>();
   const feeds = new Map<string, Feed>();
   const ending = new Set<Promise<void>>();
   // Only a hint: feeds look by themselves, too.
@@ -63,13 +70,26 @@ export async function startBoss({
     for (const queue of queues) {
       const before = known.get(queue.name);
       if (isDeepStrictEqual(before, queue)) continue;
-      await make(queue);
-      end(queue.name);
-      if (queue.task && !queue.is_paused && isOurs(queue.task)) {
-        feeds.set(queue.name, openFeed(boss, queue, runner, log));
+      try {
+        await make(queue);
+      } catch (error) {
+        // It holds up no other.
+        if (!failing.has(queue.name))
+          log.warn({ err: error, queue: queue.name }, 'a queue cannot be made; it is tried again');
+        failing.add(queue.name);
+        continue;
       }
-      known.set(queue.name, queue);
+      failing.delete(queue.name);
+      feed(queue);
     }
+  }
+
+  function feed(queue: Queue): void {
+    end(queue.name);
+    if (queue.task && !queue.is_paused && isOurs(queue.task)) {
+      feeds.set(queue.name, openFeed(boss, queue, runner, log));
+    }
+    known.set(queue.name, queue);
   }
 
   /** Nobody waits for what it has taken, but whoever stops the worker. */

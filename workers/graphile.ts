@@ -1,10 +1,17 @@
 import { EventEmitter } from 'node:events';
-import { Logger as GraphileLogger, run, runMigrations, type WorkerEvents } from 'graphile-worker';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Logger as GraphileLogger, type Job, run, runMigrations, type WorkerEvents } from 'graphile-worker';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { Runner } from './runner.ts';
 
-export type Engine = { stop(): Promise<void> };
+export type Engine = {
+  /** Takes no more, and ends when what was taken has ended. */
+  stop(): Promise<void>;
+};
+
+// How jobs ended is said within this time after the last of them.
+const saysWithin = 2000;
 
 /** Makes or renews the tables of graphile-worker. */
 export async function installGraphile(pool: pg.Pool, log: Logger): Promise<void> {
@@ -16,24 +23,46 @@ export async function installGraphile(pool: pg.Pool, log: Logger): Promise<void>
  *
  * @param named told the name by which it locks jobs, before it takes the first.
  * @param paused the tasks whose runs wait.
+ * @param ended called when it takes no more: stopped, or by itself, as it does where it cannot say how a job ended.
  */
 export async function startGraphile({
   pool,
   concurrency,
   named,
   paused,
+  ended,
   log,
 }: {
   pool: pg.Pool;
   concurrency: number;
   named: (name: string) => Promise<Runner>;
   paused: () => string[];
+  ended: () => void;
   log: Logger;
 }): Promise<Engine & { runner: Runner }> {
   const events: WorkerEvents = new EventEmitter();
   const runner = new Promise<Runner>((resolve, reject) => {
     events.once('pool:create', ({ workerPool }) => named(workerPool.id).then(resolve, reject));
   });
+  events.once('pool:gracefulShutdown', ended);
+  // Where it could not read its task once, it keeps that error for good, and takes no job (0.18).
+  let last: unknown;
+  events.on('worker:getJob:error', ({ error }) => {
+    if (error === last) ended();
+    last = error;
+  });
+  const atWork = new Set<Promise<void>>();
+
+  async function work(payload: unknown, job: Job): Promise<void> {
+    const { run: id } = payload as { run: string };
+    // jobs._hand_on gives the task as the flag by which it is paused, and its key as the queue.
+    const [task] = Object.keys(job.flags ?? {});
+    const hasKey = job.job_queue_id !== null;
+    const ticket = { id, attempt: job.attempts, task, hasKey, job: job.id, takesNext: true };
+    const { state, error } = await (await runner).run(ticket, retriesIn);
+    if (state === 'again') throw error;
+  }
+
   const engine = await run({
     pgPool: pool,
     concurrency,
@@ -46,18 +75,30 @@ export async function startGraphile({
     preset: { worker: { gracefulShutdownAbortTimeout: 9000, completeJobBatchDelay: 0, failJobBatchDelay: 0 } },
     parsedCronItems: [],
     taskList: {
-      async run(payload, { job }) {
-        const { run: id } = payload as { run: string };
-        // jobs._hand_on gives the task as the flag by which it is paused, and its key as the queue.
-        const [task] = Object.keys(job.flags ?? {});
-        const hasKey = job.job_queue_id !== null;
-        const ticket = { id, attempt: job.attempts, task, hasKey, job: job.id, takesNext: true };
-        const { state, error } = await (await runner).run(ticket, retriesIn);
-        if (state === 'again') throw error;
+      run(payload, { job }) {
+        const working = work(payload, job).finally(() => atWork.delete(working));
+        atWork.add(working);
+        return working;
       },
     },
   });
-  return { runner: await runner, stop: () => engine.stop() };
+
+  /** Where it has ended by itself, it neither waits for what it had taken nor always says that it is through. */
+  async function stop(): Promise<void> {
+    const stopped = engine.stop().then(
+      () => {},
+      () => engine.promise,
+    );
+    while (atWork.size > 0) await Promise.allSettled(atWork);
+    await Promise.race([stopped, sleep(saysWithin, undefined, { ref: false })]);
+  }
+
+  try {
+    return { runner: await runner, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
 }
 
 /** When graphile-worker tries again (https://worker.graphile.org/docs/exponential-backoff), in milliseconds. */

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { cancel } from '../functions/cancel.ts';
+import { cancelOn } from '../functions/cancel.ts';
 import type { Jobs, Run, Task as TaskRow, Ticket } from '../functions/jobs.ts';
 import { openPolicies } from '../functions/policies.ts';
 import type { Settings } from '../functions/settings.ts';
@@ -69,10 +69,10 @@ export function openRunner({
 
   /** Runs what was taken with the end of the one before, for a moment; then the engine takes its turn. */
   async function runOn(first: Ticket, retriesIn: (attempt: number) => number): Promise<void> {
-    const until = Date.now() + momentOfFunction;
+    const until = performance.now() + momentOfFunction;
     let next: Ticket | undefined = first;
     while (next) {
-      const ticket: Ticket = { ...next, takesNext: !isStopped && Date.now() < until };
+      const ticket: Ticket = { ...next, takesNext: !isStopped && performance.now() < until };
       const ended: EndedOne = await runOne(ticket, retriesIn).catch((error) => ({ state: 'again', error }));
       if (!ended.isGone) {
         const retriesAt = ended.state === 'again' ? new Date(Date.now() + retriesIn(ticket.attempt)) : undefined;
@@ -94,15 +94,25 @@ export function openRunner({
       return { state: 'again', error: new Error('Another worker still runs it.') };
     }
     const ending = new AbortController();
-    running.set(begun.id, ending);
+    runs(begun.id, ending);
     try {
       await perform(begun, ending);
       return { state: 'done' };
     } catch (error) {
       return await conclude(begun, error as Error, ending.signal, retriesIn);
     } finally {
-      running.delete(begun.id);
+      runsNoMore(begun.id, ending);
     }
+  }
+
+  /** Where this worker was taken for dead meanwhile, and has begun the run again itself, the try before is over. */
+  function runs(id: string, ending: AbortController): void {
+    if (running.get(id) !== ending) running.get(id)?.abort(new Error('It was begun again.'));
+    running.set(id, ending);
+  }
+
+  function runsNoMore(id: string, ending: AbortController): void {
+    if (running.get(id) === ending) running.delete(id);
   }
 
   /** Runs a function by one statement, and lets it begin meanwhile where it takes its time; undefined where it is to begin first. */
@@ -114,8 +124,8 @@ export function openRunner({
     const ending = new AbortController();
     let beginning: Promise<Run | undefined> | undefined;
     const begin = async (): Promise<Run | undefined> => {
-      const begun = await jobs.begin(ticket, worker);
-      if (begun) running.set(ticket.id, ending);
+      const begun = await persistently('a run begins', () => jobs.begin(ticket, worker));
+      if (begun) runs(ticket.id, ending);
       return begun;
     };
     let timer = setTimeout(() => {
@@ -125,7 +135,9 @@ export function openRunner({
     }, momentOfFunction);
     functions.add(ending);
     try {
-      const { isDone, next } = await onConnection(ending.signal, (client) => jobs.perform(client, ticket, worker));
+      const performing = onConnection(ending.signal, (client) => jobs.perform(client, ticket, worker));
+      // From here on it would not begin this try but the next, which nobody runs.
+      const { isDone, next } = await performing.finally(() => clearTimeout(timer));
       if (isDone) return { state: 'done', isGone: true, next };
       // On a busy machine it is said to have begun before the statement comes to it: then it is run as what has begun.
       const begun = await beginning;
@@ -140,10 +152,9 @@ export function openRunner({
       if (!begun) return undefined;
       return await conclude(begun, error as Error, ending.signal, retriesIn);
     } finally {
-      clearTimeout(timer);
       functions.delete(ending);
       await beginning?.catch(() => {});
-      running.delete(ticket.id);
+      runsNoMore(ticket.id, ending);
     }
   }
 
@@ -168,18 +179,18 @@ export function openRunner({
     act: (client: pg.PoolClient) => Promise<Result>,
   ): Promise<Result> {
     const client = await pool.connect();
-    const end = (): void => void cancel(config, client);
-    signal.addEventListener('abort', end, { once: true });
+    const cancelled = cancelOn(signal, config, client);
+    let failure: Error | undefined;
     try {
       signal.throwIfAborted();
-      const result = await act(client);
-      client.release();
-      return result;
+      return await act(client);
     } catch (error) {
-      client.release(error as Error);
+      failure = error as Error;
       throw signal.aborted ? signal.reason : error;
     } finally {
-      signal.removeEventListener('abort', end);
+      // A cancellation under way would hit whatever runs next on this connection.
+      const isClean = (await cancelled()) ?? true;
+      client.release(failure ?? !isClean);
     }
   }
 
@@ -188,16 +199,15 @@ export function openRunner({
     if (!task) throw new Error(`There is no task ${begun.task} in workers/tasks.ts, and jobs.tasks names no function.`);
     const payload = task.payload.safeParse(begun.payload);
     if (!payload.success) throw new BadPayload(payload.error.issues.map(({ message }) => message).join('; '));
-    let told = 0;
-    const progress = (share: number, note?: string): void => {
-      if (Date.now() - told < progressEvery) return;
-      told = Date.now();
+    let told = Number.NEGATIVE_INFINITY;
+    const progress = (share: number | undefined, note?: string): void => {
+      if (performance.now() - told < progressEvery) return;
+      told = performance.now();
       jobs.progress(begun, worker, share, note).catch((error) => log.debug({ err: error }, 'progress was not noted'));
     };
     const work = { runId: begun.id, attempt: begun.attempt, databaseUrl, settings, signal, progress, log };
-    const result = await task.run(payload.data, work);
-    signal.throwIfAborted();
-    return result;
+    // What is done is done, also where it was cancelled meanwhile.
+    return task.run(payload.data, work);
   }
 
   async function conclude(

@@ -13,8 +13,8 @@ export type Work = {
   settings: Settings;
   /** Aborted when the run is cancelled or the worker is to stop: what is half done is undone or can be gone on with. */
   signal: AbortSignal;
-  /** Notes how far it is: a share from 0 to 1, and what is being done; seen by whoever follows the run. */
-  progress(share: number, note?: string): void;
+  /** Notes how far it is: a share from 0 to 1 (undefined where the whole is not known), and what is being done; seen by whoever follows the run. */
+  progress(share: number | undefined, note?: string): void;
   log: Logger;
 };
 

@@ -28,6 +28,8 @@ const handOverEvery = 5000;
 const handOverShare = 20;
 const measureEvery = 60_000;
 const stopsWithin = 7000;
+// What waits for Postgres, as it is stopped.
+const waitsAtMost = 2000;
 
 // What runs for a worker that is gone, or that the network has lost, ends soon: else it would hold its run until it is through.
 const session = {
@@ -61,30 +63,36 @@ type Given = {
 
 /**
  * Runs the jobs of a database: takes them from both engines, asks for those of schedules, and takes over from workers that died. Where a
- * restore puts another database in its place, which has no engines, it begins anew there.
+ * restore puts another database in its place, which has no engines, or graphile-worker gives up, it begins anew.
  */
 export async function startWorkers(given: Given): Promise<Workers> {
   const { log } = given;
   const stopping = new AbortController();
-  let workers = await openWorkers(given, beginAnew);
+  let workers = await openWorkers(given);
   let anew = Promise.resolve();
 
-  function beginAnew(): void {
-    anew = (async () => {
-      log.warn('another database is in the place of the one whose jobs were taken: beginning anew');
-      await workers.stop().catch((error) => log.warn({ err: error }, 'the worker did not stop in order'));
-      while (!stopping.signal.aborted) {
-        try {
-          workers = await openWorkers(given, beginAnew);
-          return;
-        } catch (error) {
-          log.warn({ err: error }, 'the worker cannot begin anew; it tries again');
-          await sleep(followEvery);
-        }
-      }
-    })();
+  function watch(): void {
+    workers.lost.then((reason) => {
+      anew = beginAnew(reason);
+    });
   }
 
+  async function beginAnew(reason: string): Promise<void> {
+    log.warn({ reason }, 'the worker begins anew');
+    await workers.stop().catch((error) => log.warn({ err: error }, 'the worker did not stop in order'));
+    while (!stopping.signal.aborted) {
+      try {
+        workers = await openWorkers(given);
+        watch();
+        return;
+      } catch (error) {
+        log.warn({ err: error }, 'the worker cannot begin anew; it tries again');
+        await sleep(followEvery);
+      }
+    }
+  }
+
+  watch();
   return {
     get name() {
       return workers.name;
@@ -97,10 +105,8 @@ export async function startWorkers(given: Given): Promise<Workers> {
   };
 }
 
-/**
- * @param lost called once where the database has no engines any more; it is then to be stopped.
- */
-async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: () => void): Promise<Workers> {
+/** Workers, and why they can take no more jobs, once it is so; then they are to be stopped. */
+async function openWorkers({ databaseUrl, settings, tasks, log }: Given): Promise<Workers & { lost: Promise<string> }> {
   await installEngines(databaseUrl, log);
   const url = asOwner(databaseUrl, session);
   const config = { connectionString: url, application_name: 'plinth worker' };
@@ -112,6 +118,8 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
   const inTypeScript = new Map(tasks.map((task) => [task.name, task]));
   let rows = new Map<string, TaskRow>();
   let name = '';
+  const lost = Promise.withResolvers<string>();
+  let stopping: Promise<void> | undefined;
 
   async function readTasks(): Promise<void> {
     rows = new Map((await jobs.tasks()).map((row) => [row.name, row]));
@@ -131,6 +139,7 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
       pool: enginePool,
       concurrency,
       log,
+      ended: () => stopping || lost.resolve('graphile-worker has ended by itself'),
       paused: () => [...rows.values()].filter(({ is_paused: isPaused }) => isPaused).map((row) => row.name),
       async named(given) {
         name = given;
@@ -150,7 +159,7 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
   const { boss, running } = await startEngines().catch(async (error) => {
     // The engine that did start would go on taking jobs, and nobody would say that its worker lives.
     await graphile?.stop().catch(() => {});
-    await Promise.all([pool.end(), enginePool.end()]);
+    await inTime(Promise.all([pool.end(), enginePool.end()]));
     throw error;
   });
 
@@ -161,11 +170,7 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
 
   async function follow(): Promise<void> {
     await readTasks();
-    // A queue that cannot be made holds up no schedule.
-    const queues = await boss.follow(lettersFirst(await jobs.queues())).then(
-      () => undefined,
-      (error) => ({ error }),
-    );
+    await boss.follow(lettersFirst(await jobs.queues()));
     for (const schedule of await jobs.dueSchedules()) {
       try {
         const { times, nextAt } = timesDue(schedule);
@@ -176,26 +181,23 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
         await jobs.fire(schedule.name, [], undefined, (error as Error).message);
       }
     }
-    if (queues) throw queues.error;
   }
 
   // Each run that waits is looked at, some 6 µs each: where there are many, less often.
   let nextHandOver = 0;
   const handOver = async (): Promise<void> => {
-    const began = Date.now();
+    const began = performance.now();
     if (began < nextHandOver) return;
     await jobs.handOver();
-    nextHandOver = Date.now() + (Date.now() - began) * handOverShare;
+    const now = performance.now();
+    nextHandOver = now + (now - began) * handOverShare;
   };
 
   const hostMetrics = openHostMetrics(settings.plinthData);
   const measure = async (): Promise<void> => jobs.recordMetrics(hostname(), await hostMetrics());
 
-  let isLost = false;
   async function watch(): Promise<void> {
-    if (isLost) return;
-    isLost = !(await hasEngines(pool));
-    if (isLost) lost();
+    if (!(await hasEngines(pool))) lost.resolve('another database is in the place of the one whose jobs were taken');
   }
 
   const repeated: (() => Promise<void>)[] = [];
@@ -212,20 +214,21 @@ async function openWorkers({ databaseUrl, settings, tasks, log }: Given, lost: (
   log.info({ worker: name, concurrency }, 'jobs are taken');
 
   async function shutDown(): Promise<void> {
-    await Promise.all(repeated.map((end) => end()));
+    const rounds = Promise.all(repeated.map((end) => end()));
+    await inTime(rounds);
     const hurry = setTimeout(() => running.stop(), stopsWithin);
     const engines = await Promise.allSettled([graphile?.stop(), boss.stop()]);
     clearTimeout(hurry);
     for (const engine of engines) {
       if (engine.status === 'rejected') log.warn({ err: engine.reason }, 'an engine did not stop in order');
     }
-    await jobs.leave(name).catch(() => {});
-    await Promise.all([pool.end(), enginePool.end()]);
+    await inTime(jobs.leave(name).catch(() => {}));
+    await inTime(Promise.all([pool.end(), enginePool.end()]));
   }
 
-  let stopping: Promise<void> | undefined;
   return {
     name,
+    lost: lost.promise,
     stop() {
       stopping ??= shutDown();
       return stopping;
@@ -244,6 +247,13 @@ function lettersFirst(queues: Queue[]): Queue[] {
   };
   for (const queue of queues) add(queue);
   return [...ordered];
+}
+
+/** What hangs, as on a connection that the network has lost, is not waited for. */
+async function inTime(work: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  await Promise.race([work, sleep(waitsAtMost, undefined, { signal: over.signal }).catch(() => {})]);
+  over.abort();
 }
 
 function isOfDatabase(error: unknown): boolean {
