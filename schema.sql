@@ -3706,7 +3706,7 @@ declare
   run jobs.runs;
 begin
   update jobs.runs as mine
-  set progress = least(greatest(_progress.progress, 0), 1), note = left(_progress.note, 500)
+  set progress = least(greatest(coalesce(_progress.progress, mine.progress), 0), 1), note = left(_progress.note, 500)
   where mine.id = _progress.id and mine.state = 'running' and mine.attempt = _progress.attempt
     and mine.worker = _progress.worker
   returning * into run;
@@ -3767,6 +3767,19 @@ begin
       select from jobs.runs as run where run.id = mine.id and run.worker = _beat.worker and run.state = 'running'
     )
   );
+end;
+$$;
+
+-- A worker that stops, when all that it had begun has ended or was handed back. What it has locked nonetheless (the
+-- word that it ended was lost) is taken again at once, and found to have ended.
+create function jobs._leave(worker text) returns void
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  delete from jobs.workers as known where known.id = worker;
+  if to_regclass('graphile_worker.plinth_ready') is not null then
+    perform graphile_worker.force_unlock_workers(array[worker]);
+  end if;
 end;
 $$;
 
@@ -3886,9 +3899,13 @@ begin
     from jobs.runs as run
     join jobs.tasks as task on task.name = run.task
     where run.state = 'queued' and run.created_at < now() - interval '1 second'
-      -- Not by a `case`: so both are joins, whatever number of runs waits.
+      -- Not by a `case`: so both are joins, whatever number of runs waits. A ticket that was taken as often as it may
+      -- be, each time in vain, is taken no more.
       and not exists (
-        select from graphile_worker._private_jobs as job where job.key = run.id::text and task.queue is null
+        select
+        from graphile_worker._private_jobs as job
+        where job.key = run.id::text and task.queue is null
+          and (job.locked_at is not null or job.attempts < job.max_attempts)
       )
       and not exists (
         select from pgboss.job as job
@@ -6473,6 +6490,8 @@ create index messages_channel_id_id_idx on chat.messages (channel_id, id desc);
 create index messages_sender_id_id_idx on chat.messages (sender_id, id desc);
 -- The replies to a message, in order.
 create index messages_reply_to_id_id_idx on chat.messages (reply_to_id, id) where reply_to_id is not null;
+-- The few that may have a file, for searches of those.
+create index messages_of_files_idx on chat.messages (id desc) where kind in ('image', 'file', 'bot');
 -- Search by stems and by parts of words: one index serves either.
 create index messages_searched_idx on chat.messages using gin (channel_id, searched, text public.gin_trgm_ops);
 -- No default partition: with one, Postgres cannot read the months one after another. _ensure_partition makes what is
@@ -7139,13 +7158,18 @@ language plpgsql stable security definer rows 100
 set search_path = '' set plan_cache_mode = force_custom_plan set jit = off
 as $$
 declare
+  most     constant integer := 200;
   words    text := trim(left(query, 200));
   stems    tsquery := chat._search_query(trim(left(query, 200)));
   part     text := '%' || regexp_replace(trim(left(query, 200)), '([\\%_])', '\\\1', 'g') || '%';
   readable uuid[];
   earliest uuid := public.uuid_v7_floor(since);
   latest   uuid := public.uuid_v7_floor(until);
-  found_by_words bigint := 0;
+  parts    uuid[];
+  lower    uuid;
+  next     uuid;
+  by_words boolean;
+  hits     chat.messages[] := '{}';
 begin
   if words = '' then
     raise exception using errcode = 'PT400', message = 'Say what to search for.', column = 'query';
@@ -7157,60 +7181,61 @@ begin
     readable := array(select mine.channel_id from chat._readable as mine limit 201);
     readable := case when cardinality(readable) <= 200 then readable end;
   end if;
-
-  if stems is not null then
-    return query
-    select found.*
+  -- Where each part begins, the newest first, and what lies before all of them. One after another: of all at once
+  -- Postgres takes it that what matches lies evenly among them, and reads a large month whole that has little of it.
+  -- Each part is a plan of its own: the six newest months, then 2, 4, 8 and so on together.
+  parts := array(
+    select month.lower
     from (
-      select message.*
-      from chat.messages as message
-      where message.searched @@ stems
-        and (search_messages.channel_id is null or message.channel_id = search_messages.channel_id)
-        and (readable is null or message.channel_id = any (readable))
-        and (
-          readable is not null or search_messages.channel_id is not null
-          or exists (select from chat._readable as mine where mine.channel_id = message.channel_id offset 0)
-        )
-        and (author_id is null or message.sender_id = author_id)
-        and (earliest is null or message.id >= earliest)
-        and (latest is null or message.id < latest)
-        and (thread_id is null or message.id = thread_id or message.reply_to_id = thread_id)
-        and (
-          has_file is null
-          or (chat._has_file(message) or message.kind = 'bot' and chat._bot_has_file(message.id)) = has_file
-        )
-        and message.deleted_at is null
-      order by message.id desc
-      limit 200
-    ) as found
-    order by ts_rank(found.searched, stems) desc, found.id desc;
-    get diagnostics found_by_words = row_count;
-  end if;
+      select attached.lower, row_number() over (order by attached.lower desc)::integer as place
+      from chat._attached_months() as attached
+      where attached.lower <= public.uuid_v7_floor(now())
+    ) as month
+    where month.place <= 6 or (month.place - 4) & (month.place - 5) = 0
+    order by month.lower desc
+  ) || uuid '00000000-0000-0000-0000-000000000000';
 
-  -- Parts of words need three letters: a shorter one is in nearly every text.
-  if found_by_words < 200 and char_length(words) >= 3 then
-    return query
-    select message.*
-    from chat.messages as message
-    where message.text ilike part and not coalesce(message.searched @@ stems, false)
-      and (search_messages.channel_id is null or message.channel_id = search_messages.channel_id)
-      and (readable is null or message.channel_id = any (readable))
-      and (
-        readable is not null or search_messages.channel_id is not null
-        or exists (select from chat._readable as mine where mine.channel_id = message.channel_id offset 0)
-      )
-      and (author_id is null or message.sender_id = author_id)
-      and (earliest is null or message.id >= earliest)
-      and (latest is null or message.id < latest)
-      and (thread_id is null or message.id = thread_id or message.reply_to_id = thread_id)
-      and (
-        has_file is null
-        or (chat._has_file(message) or message.kind = 'bot' and chat._bot_has_file(message.id)) = has_file
-      )
-      and message.deleted_at is null
-    order by message.id desc
-    limit 200 - found_by_words;
-  end if;
+  foreach by_words in array case when stems is null then array[false] else array[true, false] end loop
+    -- Parts of words need three letters: a shorter one is in nearly every text. Of several words they are looked for
+    -- where the words themselves find nothing: so many letters together cost most of all to look for.
+    exit when not by_words
+      and (cardinality(hits) >= most or char_length(words) < 3 or cardinality(hits) > 0 and words ~ '\s');
+    next := latest;
+    foreach lower in array parts loop
+      hits := hits || array(
+        select message
+        from chat.messages as message
+        where case
+            when by_words then message.searched @@ stems
+            else message.text ilike part and not coalesce(message.searched @@ stems, false)
+          end
+          and (search_messages.channel_id is null or message.channel_id = search_messages.channel_id)
+          and (readable is null or message.channel_id = any (readable))
+          and (
+            readable is not null or search_messages.channel_id is not null
+            or exists (select from chat._readable as mine where mine.channel_id = message.channel_id offset 0)
+          )
+          and (author_id is null or message.sender_id = author_id)
+          and message.id >= greatest(lower, earliest) and (next is null or message.id < next)
+          and (thread_id is null or message.id = thread_id or message.reply_to_id = thread_id)
+          -- The first says what an index has (messages_of_files_idx).
+          and (has_file is not true or message.kind in ('image', 'file', 'bot'))
+          and (
+            has_file is null
+            or (chat._has_file(message) or message.kind = 'bot' and chat._bot_has_file(message.id)) = has_file
+          )
+          and message.deleted_at is null
+        order by message.id desc
+        limit most - cardinality(hits)
+      );
+      exit when cardinality(hits) >= most or earliest >= lower;
+      next := least(lower, latest);
+    end loop;
+  end loop;
+  return query
+  select hit.*
+  from unnest(hits) as hit
+  order by case when hit.searched @@ stems then ts_rank(hit.searched, stems) end desc nulls last, hit.id desc;
 end;
 $$;
 comment on function chat.search_messages is
@@ -8676,7 +8701,7 @@ begin
     raise exception using errcode = 'PT403', message = 'You are muted in this room.',
       hint = 'Until ' || coalesce(to_json(sender.ends_at) #>> '{}', 'it is lifted') || '.';
   end if;
-  if not sender.may_write then
+  if sender.may_write is not true then
     raise exception using errcode = 'PT403', message = 'You may not write in this room.';
   end if;
 
@@ -10380,6 +10405,7 @@ create table files.files (
   preview_height integer,
   is_public      boolean     not null default false,
   created_at     timestamptz not null default now(),
+  expires_at     timestamptz,                                -- null: never
   loose_since    timestamptz,                                -- null: something refers to it, or it is public
 
   constraint name_is_1_to_200_characters check (char_length(name) between 1 and 200)
@@ -10405,6 +10431,8 @@ comment on column files.files.preview_width  is 'Of its preview; null for none.'
 comment on column files.files.preview_height is 'Of its preview.';
 comment on column files.files.is_public      is 'Whether anyone may see it, signed in or not.';
 comment on column files.files.created_at     is 'When it was uploaded.';
+comment on column files.files.expires_at     is
+  'From when on nobody has it any more, whatever message it is attached to; null for never.';
 comment on column files.files.loose_since    is
   'Since when nothing may refer to it; expire_files looks, and clears or removes it.
 
@@ -10414,6 +10442,7 @@ create index files_owner_id_id_idx on files.files (owner_id, id desc);
 create index files_content_id_idx on files.files (content_id);
 -- What expire_files looks for.
 create index files_loose_since_idx on files.files (loose_since) where loose_since is not null;
+create index files_expires_at_idx on files.files (expires_at) where expires_at is not null;
 
 -- No foreign key names a message (see chat.messages); triggers and chat.clear_gone_months take its place.
 create table files.attachments (
@@ -10610,7 +10639,9 @@ declare
   content files.contents;
   found   files.download;
 begin
-  select * into file from files.files as known where known.id = open_download.id;
+  select * into file
+  from files.files as known
+  where known.id = open_download.id and (known.expires_at is null or known.expires_at > now());
   if file.id is null and signature is null then
     raise exception using errcode = 'PT404', message = 'There is no such file.';
   end if;
@@ -10631,9 +10662,10 @@ begin
 
   found.name := file.name;
   found.is_public := file.is_public;
-  found.seconds := case
-    when file.is_public then 86400 else ceil(extract(epoch from to_timestamp(expires) - now()))
-  end;
+  found.seconds := ceil(least(
+    case when file.is_public then 86400 else extract(epoch from to_timestamp(expires) - now()) end,
+    extract(epoch from file.expires_at - now())
+  ));
   if variant = 'preview' then
     found.stored := content.preview;
     found.media_type := 'image/webp';
@@ -11197,6 +11229,32 @@ end;
 $$;
 comment on function files.delete_file is 'Removes a file of the caller''s that no message has.';
 
+create function files.set_file_expiry(file_id uuid, expires_at timestamptz default null) returns files.files
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  caller uuid := identity.require_user_id();
+  file   files.files;
+begin
+  if not set_file_expiry.expires_at between now() and now() + interval '100 years' then
+    raise exception using errcode = 'PT400', message = 'A file expires within the next 100 years.',
+      column = 'expires_at';
+  end if;
+  update files.files as known set expires_at = set_file_expiry.expires_at
+  where known.id = set_file_expiry.file_id and known.owner_id = caller
+    and (known.expires_at is null or known.expires_at > now())
+  returning * into file;
+  if file.id is null then
+    raise exception using errcode = 'PT404', message = 'There is no such file.', column = 'file_id';
+  end if;
+  return file;
+end;
+$$;
+comment on function files.set_file_expiry is
+  'Sets from when on nobody has a file of the caller''s any more; without a time it is kept.
+
+@notNull';
+
 create function files.set_quota(user_id uuid, bytes bigint default null) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -11341,6 +11399,25 @@ begin
   ) as told on true;
   count := count + done;
 
+  -- Files whose time is over, but for what is held (accounts.legal_holds).
+  with due as (
+    select file.id
+    from files.files as file
+    where file.expires_at < now()
+      and not exists (select from accounts.legal_holds as hold where hold.user_id = file.owner_id)
+      and not exists (
+        select
+        from files.attachments as attached
+        where attached.file_id = file.id and accounts._is_held(attached.channel_id, file.owner_id)
+      )
+    order by file.expires_at limit most for update of file skip locked
+  ), detached as (
+    delete from files.attachments as attached using due where attached.file_id = due.id
+  )
+  delete from files.files as file using due where file.id = due.id;
+  get diagnostics done = row_count;
+  count := count + done;
+
   -- Files that no message has.
   with due as (
     select file.id, file.is_public
@@ -11376,7 +11453,8 @@ begin
 end;
 $$;
 comment on function files.expire_files is
-  'Removes uploads that were not completed, files that nothing refers to, and bytes that no file has; returns how many.
+  'Removes uploads that were not completed, files that have expired or that nothing refers to, and bytes that no file
+has; returns how many.
 
 @notNull';
 
@@ -11458,9 +11536,12 @@ create policy members_see_what_messages_they_see_have on files.attachments for s
 alter table files.files enable row level security;
 create policy members_see_files_of_messages_and_their_own on files.files for select to member
   using (
-    owner_id = (select identity.current_user_id())
-    or is_public
-    or exists (select from files.attachments as attached where attached.file_id = files.id offset 0)
+    (expires_at is null or expires_at > now())
+    and (
+      owner_id = (select identity.current_user_id())
+      or is_public
+      or exists (select from files.attachments as attached where attached.file_id = files.id offset 0)
+    )
   );
 
 alter table files.file_uploads enable row level security;
@@ -11488,7 +11569,8 @@ grant execute on function files.files, files.url, files.preview_url, files.uploa
 grant execute on function files.my_files, files.my_file_usage to member;
 grant execute on function files.begin_upload, files.cancel_uploads, files.create_upload to member;
 grant execute on function files.upload_file, files.complete_upload to member;
-grant execute on function files.send_files, files._attach, files._most_files, files.delete_file to member;
+grant execute on function files.send_files, files._attach, files._most_files, files.delete_file,
+  files.set_file_expiry to member;
 grant execute on function files.set_quota to operator, service;
 grant execute on function files.open_download, files.open_upload, files.received to plinth_server;
 grant execute on function files.expire_files to service;
@@ -12553,15 +12635,18 @@ end;
 $$;
 
 -- In batches, each a run of its own; whatever is cut off is done again, and what is done has nothing left to do. No
--- month is made meanwhile (the lock of _make_partition): what hangs on an import's first messages is not to go.
+-- month is made meanwhile (the lock of _make_partition): what hangs on an import's first messages is not to go. While
+-- anything is held, what hung on a month stays until nothing is: whose it was went with the messages.
 create function chat.clear_gone_months(most integer default 10000) returns bigint
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  month chat.known_months;
-  link  record;
-  total bigint := 0;
-  count bigint;
+  month    chat.known_months;
+  link     record;
+  total    bigint := 0;
+  count    bigint;
+  all_seen constant uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  is_held  boolean := exists (select from accounts.legal_holds);
 begin
   if not pg_try_advisory_xact_lock(hashtext('chat._make_partition')) then
     return 0;
@@ -12571,7 +12656,7 @@ begin
     for link in
       select known.*
       from chat._message_links as known
-      where known.loses is not null and to_regclass(known.named) is not null
+      where known.loses is not null and to_regclass(known.named) is not null and not is_held
       order by known.position
     loop
       execute format(
@@ -12605,8 +12690,14 @@ begin
       update chat.known_months as known set swept_to = month.swept_to where known.name = month.name;
       return greatest(total, 1);
     end if;
-    delete from chat.known_months as known where known.name = month.name;
-    total := total + 1;
+    if is_held then
+      update chat.known_months as known set swept_to = all_seen
+      where known.name = month.name and known.swept_to is distinct from all_seen;
+    else
+      delete from chat.known_months as known where known.name = month.name;
+    end if;
+    get diagnostics count = row_count;
+    total := total + count;
   end loop;
   return total;
 end;
@@ -13914,7 +14005,7 @@ $$;
 -- What is known of a user, as lines of JSON, one part after the other in the order of the tables' keys. Each line has
 -- its place, after which the next page begins.
 create function accounts._export_lines(export_id uuid, after text default null, most integer default 1000)
-returns table (place text, line text)
+returns table (place text, line text, share double precision)
 language plpgsql stable set search_path = ''
 as $$
 declare
@@ -13928,7 +14019,13 @@ begin
   for part in
     select
       listed.*, keys.shown, keys.columns, keys.given
-    from accounts._export_parts as listed
+    from (
+      select
+        known.*,
+        (row_number() over (order by known.position) - 1)::double precision / count(*) over () as past_share
+      from accounts._export_parts as known
+      where to_regclass(known.named) is not null
+    ) as listed
     cross join lateral (
       select
         string_agg(format('item.%I', attribute.attname), ', ' order by key.position) as columns,
@@ -13943,9 +14040,10 @@ begin
         on attribute.attrelid = index.indrelid and attribute.attnum = key.number
       where index.indrelid = to_regclass(listed.named) and index.indisprimary
     ) as keys
-    where to_regclass(listed.named) is not null and listed.position >= (past ->> 'part')::integer
+    where listed.position >= (past ->> 'part')::integer
     order by listed.position
   loop
+    share := part.past_share;
     for item in
       execute format(
         'select to_jsonb(item) - $3 as data, jsonb_build_array(%s) as key from %s as item
@@ -13980,12 +14078,17 @@ language plpgsql volatile set search_path = ''
 as $$
 declare
   owner uuid;
+  run   uuid;
 begin
   update accounts.exports as made
   set finished_at = now(), file = _export_finished.file, bytes = _export_finished.bytes,
     row_count = _export_finished.row_count
   where made.id = _export_finished.export_id
-  returning made.user_id into owner;
+  returning made.user_id, made.run_id into owner, run;
+  -- Its run says so, and nobody is told that it is there.
+  if exists (select from jobs.cancellations as asked where asked.run_id = run) then
+    raise exception using errcode = 'PT409', message = 'The export was cancelled.';
+  end if;
   -- Its user may have gone meanwhile: then the file goes, too.
   if owner is null then
     return;
@@ -19692,7 +19795,8 @@ comment on column procurement.contracts.actual_sum       is
   'What was executed, without VAT; 0 until something is, null where not told.';
 comment on column procurement.contracts.actual_sum_vat   is
   'What was executed, with VAT; 0 until something is, null where not told.';
-comment on column procurement.contracts.first_paid_on    is 'When something was first paid, advances left out.';
+comment on column procurement.contracts.first_paid_on    is
+  'When something was first paid, advances left out; of a first version, for any of its versions.';
 comment on column procurement.contracts.discount         is
   'By how many percent the agreed sum is below the planned one, (P − C) · 100 / P, both without VAT or both with; null
 where they are not both known and over zero.';
@@ -19736,7 +19840,8 @@ create table procurement.departures (
   tender_id    uuid,                                                 -- null: what was left is a contract
   customer_bin text,
   supplier_bin text,
-  category     text
+  category     text,
+  xid          xid8   not null default pg_current_xact_id()
 );
 comment on table procurement.departures is
   'Contracts, companies and categories that a contract, and companies that a tender, has left since the last run.';
@@ -20143,16 +20248,20 @@ comment on function procurement.grant_region is 'Lets a user see what lies in a 
 create function procurement.revoke_region(user_id uuid, region_code text) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  caller text := current_setting('plinth.user_id', true);
 begin
   delete from procurement.region_grants as known
   where known.user_id = revoke_region.user_id and known.region_code = revoke_region.region_code;
   if not found then
     return false;
   end if;
+  -- The others who listen there learn neither from whom nor by whom.
+  perform set_config('plinth.user_id', '', true);
   perform events.publish(
-    'region:' || region_code, 'region_revoked',
-    jsonb_build_object('region_code', region_code, 'user_id', user_id), null, user_id
+    'region:' || region_code, 'region_revoked', jsonb_build_object('region_code', region_code), null, user_id
   );
+  perform set_config('plinth.user_id', coalesce(caller, ''), true);
   return true;
 end;
 $$;
@@ -20164,6 +20273,20 @@ comment on function procurement.revoke_region is
 -- --------------------------------------------------------------------------------------------
 -- Functions: reading what sources say
 -- --------------------------------------------------------------------------------------------
+
+-- When something was first paid for a contract; for a first version, by what any of its versions names.
+create function procurement._first_paid_on(contract_id uuid) returns date
+language sql stable set search_path = ''
+as $$
+  select min(payment.paid_on)
+  from procurement.payments as payment
+  where not payment.is_advance and payment.contract_id = any (array(
+    select _first_paid_on.contract_id
+    union all
+    select version.id from procurement.contracts as version
+    where version.root_id = _first_paid_on.contract_id and not version.is_root
+  ));
+$$;
 
 create function procurement._id(source_code text, kind procurement.record_kind, source_ref text) returns uuid
 language sql stable parallel safe
@@ -20456,12 +20579,7 @@ begin
       supplier_bin, procurement._date(signed_on), procurement._date(starts_on), procurement._date(ends_on),
       coalesce(procurement._truth(has_advance), false), planned, procurement._number(plan_sum_vat),
       procurement._number(contract_sum), procurement._number(contract_sum_vat),
-      procurement._number(actual_sum), procurement._number(actual_sum_vat),
-      (
-        select min(payment.paid_on)
-        from procurement.payments as payment
-        where payment.contract_id = settled.id and not payment.is_advance
-      )
+      procurement._number(actual_sum), procurement._number(actual_sum_vat), procurement._first_paid_on(settled.id)
     from settled
     on conflict (id, fiscal_year) do update
     set
@@ -20492,6 +20610,16 @@ begin
     (select count(*) from judged where reason = '') - count(*), (select count(*) from rejected)
   into result
   from (select id not in (select id from known) as is_new from written) as counted;
+  -- Later versions whose payments were there before them.
+  update procurement.contracts as first
+  set first_paid_on = later.first_paid_on
+  from (
+    select version.root_id, min(version.first_paid_on) as first_paid_on
+    from procurement.contracts as version
+    where version.changed_xid = pg_current_xact_id() and not version.is_root
+    group by version.root_id
+  ) as later
+  where first.id = later.root_id and later.first_paid_on < coalesce(first.first_paid_on, 'infinity');
   return result;
 end;
 $$;
@@ -20973,7 +21101,7 @@ begin atomic
       when contract.obstacle is not null or contract.first_paid_on is null or contract.signed_on is null
         then 'not_computable'::procurement.outcome
       when contract.has_advance then 'clear'
-      when contract.first_paid_on - contract.signed_on < (thresholds ->> 'days')::integer then 'flagged'
+      when contract.first_paid_on - contract.signed_on < (thresholds ->> 'days')::numeric then 'flagged'
       else 'clear'
     end,
     (contract.first_paid_on - contract.signed_on)::double precision,
@@ -21006,7 +21134,9 @@ returns setof procurement.verdict
 language sql stable parallel safe
 begin atomic
   select
-    contract.id, contract.fiscal_year, contract.customer_bin, contract.supplier_bin, array[contract.region_code],
+    contract.id, contract.fiscal_year, contract.customer_bin, contract.supplier_bin,
+    case when last.root_id is null or last.region_code = contract.region_code then array[contract.region_code]
+      else array[contract.region_code, last.region_code] end,
     case
       when contract.obstacle is not null then 'not_computable'::procurement.outcome
       when last.root_id is null then 'clear'
@@ -21034,7 +21164,7 @@ begin atomic
   left join (
     select distinct on (version.root_id)
       version.root_id, version.version, version.contract_sum, version.contract_sum_vat, version.actual_sum,
-      version.actual_sum_vat
+      version.actual_sum_vat, version.region_code
     from procurement.contracts as version
     join procurement.contract_statuses as status on status.code = version.status_code and status.is_analysed
     where not version.is_root and (roots is null or version.root_id = any (roots))
@@ -21105,7 +21235,7 @@ begin atomic
       and contract.customer_bin is not null and contract.supplier_bin is not null
       and (contract.customer_bin = any (companies) or contract.supplier_bin = any (companies))
     group by contract.customer_bin, contract.supplier_bin
-    having count(*) >= (thresholds ->> 'contracts')::integer
+    having count(*) >= (thresholds ->> 'contracts')::numeric
   ), pairs as (
     select contract.customer_bin, contract.supplier_bin, count(*) as contracts
     from procurement._analysed as contract
@@ -21152,7 +21282,7 @@ begin atomic
       (pair.contracts / pair.of_supplier)::double precision as of_supplier,
       (pair.contracts / pair.of_customer)::double precision as of_customer
   ) as share
-  where pair.contracts >= (thresholds ->> 'contracts')::integer
+  where pair.contracts >= (thresholds ->> 'contracts')::numeric
     and (companies is null or pair.customer_bin = any (companies) or pair.supplier_bin = any (companies));
 end;
 comment on function procurement.partnership is
@@ -21163,6 +21293,12 @@ comment on function procurement.partnership is
 -- --------------------------------------------------------------------------------------------
 -- Functions: runs
 -- --------------------------------------------------------------------------------------------
+
+-- Whether there has been such a transaction: in a database that was restored into another cluster there are numbers of
+-- the first one that are still to come.
+create function procurement._has_been(xid xid8) returns boolean
+language sql stable parallel safe
+return xid < pg_snapshot_xmax(pg_current_snapshot()) or xid = pg_current_xact_id_if_assigned();
 
 -- The first versions of what has been written since. Planned for this snapshot: an index finds the few, where a plan
 -- for any snapshot would read everything.
@@ -21178,6 +21314,7 @@ begin
       select contract.root_id
       from procurement.contracts as contract
       where contract.changed_xid >= $1 and not pg_visible_in_snapshot(contract.changed_xid, $2)
+        and procurement._has_been(contract.changed_xid)
       union all
       select left_behind.root_id from procurement.departures as left_behind where left_behind.root_id is not null
     ) as changed'
@@ -21236,6 +21373,7 @@ begin
         select company.bin
         from procurement.companies as company
         where company.changed_xid >= $1 and not pg_visible_in_snapshot(company.changed_xid, $2)
+          and procurement._has_been(company.changed_xid)
       )
       select coalesce(array_agg(named.bin), ''{}'')
       from (
@@ -21366,11 +21504,13 @@ declare
   tenders   uuid[];
   bidders   text[];
   concerned record;
-  departed  bigint;
 begin
   perform pg_advisory_xact_lock(hashtext('procurement.run_indicators'));
   now_seen := pg_current_snapshot();
-  select max(left_behind.id) into departed from procurement.departures as left_behind;
+  -- In a database that was restored everything is judged, and what departed has numbers of another cluster.
+  if exists (select from procurement.indicator_states as old where old.mark <> now_mark) then
+    delete from procurement.departures;
+  end if;
   insert into procurement.indicator_runs (is_trial, changed_only, asked_by)
   values (false, run_indicators.changed_only, identity.current_user_id())
   returning * into run;
@@ -21418,7 +21558,11 @@ begin
     set version = excluded.version, mark = excluded.mark, seen = excluded.seen;
   end loop;
 
-  delete from procurement.departures as left_behind where left_behind.id <= departed;
+  delete from procurement.departures as left_behind where pg_visible_in_snapshot(left_behind.xid, now_seen);
+  -- One that is switched on again judges everything: what has departed meanwhile is not kept for it.
+  delete from procurement.indicator_states as old
+  using procurement.indicators as known
+  where known.code = old.indicator_code and not known.is_on;
   perform events.publish(
     'region:' || told.region_code, 'findings_changed',
     jsonb_build_object('region_code', told.region_code, 'run_id', run.id, 'findings', told.findings)
@@ -21675,6 +21819,7 @@ declare
   indicator procurement.indicators;
   verdict   procurement.verdict;
   left_out  text;
+  is_judged boolean;
 begin
   select * into contract from procurement.contracts as known where known.id = explain_contract.contract_id limit 1;
   if contract.id is null or not procurement._may_see(array[contract.region_code]) then
@@ -21696,31 +21841,43 @@ begin
   for indicator in
     select * from procurement.indicators as known where known.is_on and not known.is_of_tenders order by known.code
   loop
-    verdict := null;
+    is_judged := false;
     if left_out is null then
-      execute format(
-        'select * from procurement.%I($1, $2, $3)
-         where contract_id is not null or customer_bin = $4 and (supplier_bin is null or supplier_bin = $5)',
-        indicator.function
-      )
-      into verdict
-      using indicator.thresholds, array[contract.id], array[contract.customer_bin], contract.customer_bin,
-        contract.supplier_bin;
+      for verdict in
+        execute format(
+          'select * from procurement.%I($1, $2, $3)
+           where contract_id is not null
+             or customer_bin = $4 and (supplier_bin is null or supplier_bin = $5)
+               and (not inputs ? ''category'' or inputs ->> ''category'' = $6)',
+          indicator.function
+        )
+        using indicator.thresholds, array[contract.id], array[contract.customer_bin], contract.customer_bin,
+          contract.supplier_bin, contract.category
+      loop
+        is_judged := true;
+        -- What a pair's shares count may lie in regions that the caller may not see.
+        if verdict.region_codes is null or procurement._may_see(verdict.region_codes) then
+          return next (
+            indicator.code, indicator.name, indicator.formula, verdict.outcome, verdict.value, indicator.thresholds,
+            coalesce(verdict.inputs, '{}'), verdict.reason
+          );
+        end if;
+      end loop;
     end if;
-    -- What a pair's shares count may lie in regions that the caller may not see.
-    if verdict.region_codes is not null and not procurement._may_see(verdict.region_codes) then
-      continue;
+    if not is_judged then
+      return next (
+        indicator.code, indicator.name, indicator.formula, 'not_computable'::procurement.outcome,
+        null::double precision, indicator.thresholds, '{}'::jsonb,
+        coalesce(left_out, 'The indicator does not look at contracts of this kind, or of such pairs.')
+      );
     end if;
-    return next (
-      indicator.code, indicator.name, indicator.formula, coalesce(verdict.outcome, 'not_computable'), verdict.value,
-      indicator.thresholds, coalesce(verdict.inputs, '{}'),
-      coalesce(verdict.reason, left_out, 'The indicator does not look at contracts of this kind, or of such pairs.')
-    );
   end loop;
 end;
 $$;
 comment on function procurement.explain_contract is
-  'What each indicator says of a contract now: also where it is clear, or what is missing.';
+  'What each indicator says of a contract now: also where it is clear, or what is missing.
+
+@cost 200';
 
 create function procurement.formula(finding procurement.findings) returns text
 language sql stable set search_path = ''
@@ -21812,40 +21969,6 @@ begin atomic
   order by contract.fiscal_year, contract.signed_on, contract.id;
 end;
 
-create function procurement._exported_findings(criteria jsonb) returns table (
-  indicator text, indicator_name text, outcome text, value double precision, reason text, regions text,
-  customer_bin text, customer_name text, supplier_bin text, supplier_name text, source text, ref text, number text,
-  fiscal_year integer, category text, subject text, type text, status integer, signed_on date, plan_sum numeric,
-  plan_sum_vat numeric, contract_sum numeric, contract_sum_vat numeric, found_at timestamptz
-)
-language sql stable
-begin atomic
-  select
-    finding.indicator_code, indicator.name, finding.outcome::text, finding.value, finding.reason,
-    array_to_string(finding.region_codes, ', '), finding.customer_bin, customer.name, finding.supplier_bin,
-    supplier.name, contract.source_code, contract.source_ref, contract.number, finding.fiscal_year, contract.category,
-    contract.subject, contract.type_code, contract.status_code, contract.signed_on, contract.plan_sum,
-    contract.plan_sum_vat, contract.contract_sum, contract.contract_sum_vat, run.started_at
-  from procurement.findings as finding
-  join procurement.indicators as indicator on indicator.code = finding.indicator_code
-  left join procurement.indicator_runs as run on run.id = finding.run_id
-  left join procurement.contracts as contract
-    on contract.id = finding.contract_id and contract.fiscal_year = finding.fiscal_year
-  left join procurement.companies as customer on customer.bin = finding.customer_bin
-  left join procurement.companies as supplier on supplier.bin = finding.supplier_bin
-  where (criteria ->> 'fiscal_year' is null or finding.fiscal_year = (criteria ->> 'fiscal_year')::integer)
-    and (criteria ->> 'region_code' is null or finding.region_codes @> array[criteria ->> 'region_code'])
-    and (criteria ->> 'category' is null or contract.category = criteria ->> 'category')
-    and (criteria ->> 'type_code' is null or contract.type_code = criteria ->> 'type_code')
-    and (criteria ->> 'status_code' is null or contract.status_code = (criteria ->> 'status_code')::integer)
-    and (criteria ->> 'customer_bin' is null or finding.customer_bin = criteria ->> 'customer_bin')
-    and (criteria ->> 'supplier_bin' is null or finding.supplier_bin = criteria ->> 'supplier_bin')
-    and (criteria ->> 'signed_from' is null or contract.signed_on >= (criteria ->> 'signed_from')::date)
-    and (criteria ->> 'signed_until' is null or contract.signed_on <= (criteria ->> 'signed_until')::date)
-    and (criteria ->> 'indicator_code' is null or finding.indicator_code = criteria ->> 'indicator_code')
-  order by finding.indicator_code, finding.value desc nulls last, finding.id;
-end;
-
 create function procurement.request_contract_export(
   kind procurement.export_kind default 'contracts', format procurement.export_format default 'xlsx',
   fiscal_year integer default null, region_code text default null, category text default null,
@@ -21882,6 +22005,9 @@ begin
   limit 1;
   if made.id is not null then
     return made;
+  end if;
+  if cardinality(procurement._granted_regions()) = 0 and not procurement._may_see(array[null::text]) then
+    raise exception using errcode = 'PT403', message = 'You were granted no region: there is nothing to export.';
   end if;
   if not identity._count_attempt('contract export:user:' || caller, 50, interval '1 day') then
     perform public.refuse('PT429', 'Fifty exports of contracts a day are made; try again tomorrow.');
@@ -22057,12 +22183,14 @@ begin
   update procurement.contracts as contract
   set first_paid_on = known.first_paid_on
   from (
-    select named.contract_id, min(payment.paid_on) filter (where not payment.is_advance) as first_paid_on
-    from unnest(paid) as named (contract_id)
-    left join procurement.payments as payment on payment.contract_id = named.contract_id
-    group by named.contract_id
+    select concerned.id, procurement._first_paid_on(concerned.id) as first_paid_on
+    from (
+      select unnest(paid) as id
+      union
+      select version.root_id from procurement.contracts as version where version.id = any (paid)
+    ) as concerned
   ) as known
-  where contract.id = known.contract_id and contract.first_paid_on is distinct from known.first_paid_on;
+  where contract.id = known.id and contract.first_paid_on is distinct from known.first_paid_on;
   return null;
 end;
 $$;
@@ -22114,6 +22242,23 @@ end;
 $$;
 create trigger forget_exports after delete on procurement.region_grants
   for each row execute function procurement._forget_exports();
+create trigger forget_exports_of_former_operators after update of is_operator on identity.accounts
+  for each row when (old.is_operator and not new.is_operator) execute function procurement._forget_exports();
+
+-- What was said of a contract is of the region where it was, until the next run: nobody there is shown it any more.
+create function procurement._forget_findings() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  delete from procurement.findings as known where known.contract_id = new.root_id;
+  delete from procurement.scores as known where known.contract_id = new.root_id;
+  delete from procurement.growth_forecasts as known where known.contract_id = new.root_id;
+  return null;
+end;
+$$;
+create trigger forget_findings after update on procurement.contracts
+  for each row when (old.region_code is distinct from new.region_code)
+  execute function procurement._forget_findings();
 
 create function procurement._count_version() returns trigger
 language plpgsql set search_path = ''
@@ -22214,7 +22359,7 @@ grant select on
 to operator, service;
 revoke execute on all functions in schema procurement from public;
 grant execute on function procurement._granted_regions to member;
-grant execute on function procurement._exported_contracts, procurement._exported_findings to member;
+grant execute on function procurement._exported_contracts to member;
 grant execute on function procurement.request_contract_export to member;
 grant execute on function
   procurement.versions, procurement.root, procurement.payments, procurement.units, procurement.acts, procurement.plan,
@@ -22640,6 +22785,7 @@ as $$
       case when coalesce(said.ref, '') = '' then 'ref is missing.' end,
       case when coalesce(said.tender, '') = '' then 'tender is missing.' end,
       procurement._wrong_text('ref', said.ref, 200),
+      procurement._wrong_text('tender', said.tender, 200),
       procurement._wrong_time('told_at', said.told_at),
       procurement._wrong_bins('tenderers', said.tenderers, bin_pattern),
       procurement._wrong_number('bid_sum', said.bid_sum),
@@ -22672,6 +22818,7 @@ as $$
       case when coalesce(said.ref, '') = '' then 'ref is missing.' end,
       case when coalesce(said.tender, '') = '' then 'tender is missing.' end,
       procurement._wrong_text('ref', said.ref, 200),
+      procurement._wrong_text('tender', said.tender, 200),
       procurement._wrong_time('told_at', said.told_at),
       procurement._wrong_bins('suppliers', said.suppliers, bin_pattern),
       procurement._wrong_number('award_sum', said.award_sum),
@@ -22688,8 +22835,8 @@ as $$
   where staged.import_id = import.id and staged.kind = 'award';
 $$;
 
--- What came in parts is put together: of two parts that tell the same thing, the one that was told later counts, in
--- whatever order they come; what a part does not tell stays as it was told before.
+-- What came in parts is put together: of two parts that tell the same thing, the one that was told later counts; what a
+-- part does not tell stays as it was told before. When it was told is kept of the whole, not of each thing.
 create function procurement._merge_parts(
   import procurement.imports, kind procurement.record_kind, bin_pattern text
 ) returns procurement.import_result
@@ -22814,6 +22961,11 @@ $$;
 -- Each as those of contracts (section procurement), with `roots` the tenders. The codes are those of the Open
 -- Contracting Partnership; each comment names the page of Cardinal's manual that it follows.
 
+-- Of bids: neither taken back nor only asked for.
+create function procurement._is_submitted(status procurement.bid_status) returns boolean
+language sql immutable parallel safe
+return status in ('pending', 'valid', 'disqualified');
+
 create function procurement.short_period(thresholds jsonb, roots uuid[], companies text[])
 returns setof procurement.tender_verdict
 language sql stable parallel safe
@@ -22879,7 +23031,10 @@ begin atomic
     end
   from procurement._analysed_tenders as tender
   cross join lateral (
-    select coalesce(tender.tenderer_count, case when tender.submitted > 0 then tender.tenderers end) as tenderers
+    select
+      coalesce(
+        tender.tenderer_count, case when tender.submitted > 0 and tender.unclear = 0 then tender.tenderers end
+      ) as tenderers
   ) as counted
   where (roots is null or tender.id = any (roots))
     and (
@@ -22909,9 +23064,8 @@ return (
   ) as place
 );
 
--- Past which a value is an outlier: the one that is set, or that of Tukey, iqr times the distance of the quartiles
--- beyond them. Null bound: too few to say. A value must also lie beyond the quartile: where most are equal, the fence
--- is what is usual.
+-- Past which a value is an outlier (procurement._is_beyond): the one that is set, or that of Tukey, iqr times the
+-- distance of the quartiles beyond them. Null bound: too few to say.
 create function procurement._fence(
   thresholds jsonb, sorted double precision[], is_upper boolean, out bound double precision,
   out quartile double precision
@@ -22921,19 +23075,29 @@ begin atomic
   select
     case
       when thresholds ->> 'fence' is not null then (thresholds ->> 'fence')::double precision
-      when cardinality(sorted) < (thresholds ->> 'sample')::numeric::integer then null
+      when cardinality(sorted) < (thresholds ->> 'sample')::numeric then null
       when is_upper then found.q3 + (thresholds ->> 'iqr')::double precision * (found.q3 - found.q1)
       else found.q1 - (thresholds ->> 'iqr')::double precision * (found.q3 - found.q1)
     end,
     case
       when thresholds ->> 'fence' is not null then null
-      when cardinality(sorted) < (thresholds ->> 'sample')::numeric::integer then null
+      when cardinality(sorted) < (thresholds ->> 'sample')::numeric then null
       when is_upper then found.q3
       else found.q1
     end
   from (
     select procurement._quantile(sorted, 0.25) as q1, procurement._quantile(sorted, 0.75) as q3
   ) as found;
+end;
+
+-- At the fence or past it. A value must also lie beyond the quartile: where most are equal, the fence is what is usual.
+create function procurement._is_beyond(
+  value double precision, bound double precision, quartile double precision, is_upper boolean
+) returns boolean
+language sql immutable parallel safe
+return case
+  when is_upper then value >= bound and (quartile is null or value > quartile)
+  else value <= bound and (quartile is null or value < quartile)
 end;
 
 -- R024 and R058: by how much the next bid is over the winning one, among all such tenders.
@@ -22954,10 +23118,7 @@ begin atomic
     tender.id, tender.fiscal_year, tender.customer_bin, tender.supplier_bin, array[tender.region_code],
     case
       when tender.obstacle is not null or fence.bound is null then 'not_computable'::procurement.outcome
-      when is_upper and tender.gap >= fence.bound and (fence.quartile is null or tender.gap > fence.quartile)
-        then 'flagged'
-      when not is_upper and tender.gap <= fence.bound and (fence.quartile is null or tender.gap < fence.quartile)
-        then 'flagged'
+      when procurement._is_beyond(tender.gap, fence.bound, fence.quartile, is_upper) then 'flagged'
       else 'clear'
     end,
     tender.gap,
@@ -23037,7 +23198,7 @@ begin atomic
       bid.tender_id, bid.bid_sum, bid.currency, count(distinct bid.tenderer_bins) as tenderers,
       array_agg(distinct array_to_string(bid.tenderer_bins, ' ')) as bins
     from procurement.bids as bid
-    where (roots is null or bid.tender_id = any (roots)) and bid.status in ('pending', 'valid', 'disqualified')
+    where (roots is null or bid.tender_id = any (roots)) and procurement._is_submitted(bid.status)
       and bid.bid_sum is not null and bid.tenderer_bins is not null
     group by bid.tender_id, bid.bid_sum, bid.currency
     having count(*) > 1 and count(distinct bid.tenderer_bins) > 1
@@ -23099,9 +23260,9 @@ begin atomic
     case
       when known.obstacle is not null then 'not_computable'::procurement.outcome
       -- Most have none that was disqualified: then nothing else needs to be read.
-      when tender.disqualified >= greatest((thresholds ->> 'tenderers')::numeric::integer, 1)
-        and cardinality(told.valid) = 1 and told.valid = tender.winners
-        and cardinality(told.disqualified) >= greatest((thresholds ->> 'tenderers')::numeric::integer, 1) then 'flagged'
+      when tender.disqualified >= greatest((thresholds ->> 'tenderers')::numeric, 1)
+        and told.valid = array[array_to_string(tender.winners, ' ')]
+        and cardinality(told.disqualified) >= greatest((thresholds ->> 'tenderers')::numeric, 1) then 'flagged'
       else 'clear'
     end,
     cardinality(told.disqualified)::double precision,
@@ -23117,23 +23278,19 @@ begin atomic
   cross join lateral (
     select
       array(
-        select distinct bin
+        select distinct array_to_string(bid.tenderer_bins, ' ')
         from procurement.bids as bid
-        cross join lateral unnest(bid.tenderer_bins) as bin
-        where bid.tender_id = tender.id and bid.status = 'valid'
-        order by 1
+        where bid.tender_id = tender.id and bid.status = 'valid' and bid.tenderer_bins is not null
       ) as valid,
       array(
-        select distinct bin
+        select distinct array_to_string(bid.tenderer_bins, ' ')
         from procurement.bids as bid
-        cross join lateral unnest(bid.tenderer_bins) as bin
-        where bid.tender_id = tender.id and bid.status = 'disqualified'
+        where bid.tender_id = tender.id and bid.status = 'disqualified' and bid.tenderer_bins is not null
           and not exists (
             select
             from procurement.bids as other
-            where other.tender_id = tender.id and other.status = 'valid' and other.tenderer_bins @> array[bin]
+            where other.tender_id = tender.id and other.status = 'valid' and other.tenderer_bins && bid.tenderer_bins
           )
-        order by 1
       ) as disqualified
   ) as told
   cross join lateral (
@@ -23235,8 +23392,8 @@ begin atomic
     null::uuid, null::integer, null::text, tenderer.bin, tenderer.region_codes,
     case
       when fence.bound is null then 'not_computable'::procurement.outcome
-      when tenderer.bids >= least.bids and tenderer.ratio <= fence.bound
-        and (fence.quartile is null or tenderer.ratio < fence.quartile) then 'flagged'
+      when tenderer.bids >= least.bids
+        and procurement._is_beyond(tenderer.ratio, fence.bound, fence.quartile, false) then 'flagged'
       else 'clear'
     end,
     tenderer.ratio,
@@ -23290,15 +23447,15 @@ begin atomic
     from tenders
     where tenders.customer_bin is not null
     group by tenders.customer_bin
-    having count(*) >= (thresholds ->> 'tenders')::numeric::integer
+    having count(*) >= (thresholds ->> 'tenders')::numeric
     union all
     select
       false, bin, count(*), count(*) filter (where bid.status = 'disqualified'), array_agg(distinct tenders.region_code)
     from tenders
-    join procurement.bids as bid on bid.tender_id = tenders.id and bid.status in ('pending', 'valid', 'disqualified')
+    join procurement.bids as bid on bid.tender_id = tenders.id and procurement._is_submitted(bid.status)
     cross join lateral unnest(bid.tenderer_bins) as bin
     group by bin
-    having count(*) >= (thresholds ->> 'bids')::numeric::integer
+    having count(*) >= (thresholds ->> 'bids')::numeric
   ), samples as (
     select
       counted.is_customer, count(*) as judged,
@@ -23313,7 +23470,7 @@ begin atomic
     case when not side.is_customer then side.bin end, side.region_codes,
     case
       when fence.bound is null then 'not_computable'::procurement.outcome
-      when share.ratio >= fence.bound and (fence.quartile is null or share.ratio > fence.quartile) then 'flagged'
+      when procurement._is_beyond(share.ratio, fence.bound, fence.quartile, true) then 'flagged'
       else 'clear'
     end,
     share.ratio,
@@ -23363,14 +23520,13 @@ begin atomic
     select
       coalesce(array_agg(counted.variety::double precision order by counted.variety), '{}') as varieties
     from counted
-    where counted.tenders >= (thresholds ->> 'tenders')::numeric::integer and counted.variety > 0
+    where counted.tenders >= (thresholds ->> 'tenders')::numeric and counted.variety > 0
   )
   select
     null::uuid, null::integer, null::text, supplier.bin, supplier.region_codes,
     case
       when supplier.variety = 0 or fence.bound is null then 'not_computable'::procurement.outcome
-      when supplier.variety >= fence.bound and (fence.quartile is null or supplier.variety > fence.quartile)
-        then 'flagged'
+      when procurement._is_beyond(supplier.variety, fence.bound, fence.quartile, true) then 'flagged'
       else 'clear'
     end,
     supplier.variety::double precision,
@@ -23427,7 +23583,7 @@ begin atomic
       array_agg(distinct listed.region_code) as region_codes
     from listed
     group by listed.customer_bin, listed.supplier_bin, listed.category
-    having count(*) >= (thresholds ->> 'contracts')::numeric::integer
+    having count(*) >= (thresholds ->> 'contracts')::numeric
   ), summed as (
     select
       listed.customer_bin, listed.supplier_bin, listed.category, listed.signed_on as from_day,
@@ -23445,7 +23601,7 @@ begin atomic
   ), highest as (
     select distinct on (summed.customer_bin, summed.supplier_bin, summed.category) summed.*
     from summed
-    where summed.contracts >= (thresholds ->> 'contracts')::numeric::integer
+    where summed.contracts >= (thresholds ->> 'contracts')::numeric
     order by summed.customer_bin, summed.supplier_bin, summed.category, summed.total desc, summed.from_day
   )
   select
@@ -23515,6 +23671,7 @@ begin
       select tender.id
       from procurement.tenders as tender
       where tender.changed_xid >= $1 and not pg_visible_in_snapshot(tender.changed_xid, $2)
+        and procurement._has_been(tender.changed_xid)
       union all
       select left_behind.tender_id
       from procurement.departures as left_behind
@@ -23572,6 +23729,42 @@ $$;
 -- Functions: what clients ask
 -- --------------------------------------------------------------------------------------------
 
+create function procurement._exported_findings(criteria jsonb) returns table (
+  indicator text, indicator_name text, outcome text, value double precision, reason text, regions text,
+  customer_bin text, customer_name text, supplier_bin text, supplier_name text, source text, ref text, number text,
+  fiscal_year integer, category text, subject text, type text, status integer, signed_on date, plan_sum numeric,
+  plan_sum_vat numeric, contract_sum numeric, contract_sum_vat numeric, found_at timestamptz
+)
+language sql stable
+begin atomic
+  select
+    finding.indicator_code, indicator.name, finding.outcome::text, finding.value, finding.reason,
+    array_to_string(finding.region_codes, ', '), finding.customer_bin, customer.name, finding.supplier_bin,
+    supplier.name, coalesce(contract.source_code, tender.source_code),
+    coalesce(contract.source_ref, tender.source_ref), contract.number, finding.fiscal_year, contract.category,
+    coalesce(contract.subject, tender.title), contract.type_code, contract.status_code, contract.signed_on,
+    contract.plan_sum, contract.plan_sum_vat, contract.contract_sum, contract.contract_sum_vat, run.started_at
+  from procurement.findings as finding
+  join procurement.indicators as indicator on indicator.code = finding.indicator_code
+  left join procurement.indicator_runs as run on run.id = finding.run_id
+  left join procurement.contracts as contract
+    on contract.id = finding.contract_id and contract.fiscal_year = finding.fiscal_year
+  left join procurement.tenders as tender on tender.id = finding.tender_id
+  left join procurement.companies as customer on customer.bin = finding.customer_bin
+  left join procurement.companies as supplier on supplier.bin = finding.supplier_bin
+  where (criteria ->> 'fiscal_year' is null or finding.fiscal_year = (criteria ->> 'fiscal_year')::integer)
+    and (criteria ->> 'region_code' is null or finding.region_codes @> array[criteria ->> 'region_code'])
+    and (criteria ->> 'category' is null or contract.category = criteria ->> 'category')
+    and (criteria ->> 'type_code' is null or contract.type_code = criteria ->> 'type_code')
+    and (criteria ->> 'status_code' is null or contract.status_code = (criteria ->> 'status_code')::integer)
+    and (criteria ->> 'customer_bin' is null or finding.customer_bin = criteria ->> 'customer_bin')
+    and (criteria ->> 'supplier_bin' is null or finding.supplier_bin = criteria ->> 'supplier_bin')
+    and (criteria ->> 'signed_from' is null or contract.signed_on >= (criteria ->> 'signed_from')::date)
+    and (criteria ->> 'signed_until' is null or contract.signed_on <= (criteria ->> 'signed_until')::date)
+    and (criteria ->> 'indicator_code' is null or finding.indicator_code = criteria ->> 'indicator_code')
+  order by finding.indicator_code, finding.value desc nulls last, finding.id;
+end;
+
 create function procurement.tender_findings(tender procurement.tenders) returns setof procurement.findings
 language sql stable rows 2
 begin atomic
@@ -23600,6 +23793,33 @@ end;
 comment on function procurement.is_awarded is 'Whether who made it has an award of the tender that is in force.
 
 @notNull';
+
+-- Whether a company buys, bids or wins in a tender of the caller's regions. By its owner's rights: under row level
+-- security no index finds what an array has in it, and each company would cost a look at all bids.
+create function procurement._takes_part(bin text) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  granted text[] := procurement._granted_regions();
+begin
+  return cardinality(granted) > 0 and (
+    exists (
+      select from procurement.tenders as tender
+      where tender.customer_bin = bin and tender.region_code = any (granted)
+    )
+    or exists (
+      select from procurement.bids as bid
+      join procurement.tenders as tender on tender.id = bid.tender_id and tender.region_code = any (granted)
+      where bid.tenderer_bins @> array[bin]
+    )
+    or exists (
+      select from procurement.awards as award
+      join procurement.tenders as tender on tender.id = award.tender_id and tender.region_code = any (granted)
+      where award.supplier_bins @> array[bin]
+    )
+  );
+end;
+$$;
 
 create function procurement.explain_tender(tender_id uuid) returns setof procurement.explanation
 language plpgsql stable security definer rows 10 set search_path = '' set jit = off
@@ -23635,7 +23855,9 @@ begin
 end;
 $$;
 comment on function procurement.explain_tender is
-  'What each indicator says of a tender now: also where it is clear, or what is missing.';
+  'What each indicator says of a tender now: also where it is clear, or what is missing.
+
+@cost 200';
 
 create function procurement.explain_company(bin text) returns setof procurement.explanation
 language plpgsql stable security definer rows 5 set search_path = '' set jit = off
@@ -23644,6 +23866,14 @@ declare
   indicator procurement.indicators;
   verdict   procurement.verdict;
 begin
+  -- What is compared with all others costs as much for a company that the caller may not see.
+  if not procurement._may_see(array[null::text]) and not procurement._takes_part(bin) and not exists (
+    select from procurement.contracts as contract
+    where explain_company.bin in (contract.customer_bin, contract.supplier_bin)
+      and contract.region_code = any (procurement._granted_regions())
+  ) then
+    return;
+  end if;
   for indicator in
     select * from procurement.indicators as known where known.is_on and known.is_of_pairs order by known.code
   loop
@@ -23669,7 +23899,9 @@ end;
 $$;
 comment on function procurement.explain_company is
   'What the indicators that judge companies say of one now, as a customer and as a supplier: also where it is clear.
-Nothing where it is not judged, or by what the caller may not see.';
+Nothing where it is not judged, or by what the caller may not see.
+
+@cost 1000';
 
 -- --------------------------------------------------------------------------------------------
 -- Triggers
@@ -23732,16 +23964,14 @@ as $$
   ), bidding as (
     select
       settled.id,
-      count(*) filter (where bid.status in ('pending', 'valid', 'disqualified')) as submitted,
+      count(*) filter (where procurement._is_submitted(bid.status)) as submitted,
       count(*) filter (where bid.status = 'disqualified') as disqualified,
       count(*) filter (where bid.id is not null and bid.status is null) as unclear,
-      count(*) filter (where bid.status in ('pending', 'valid', 'disqualified') and bid.tenderer_bins is null)
-        as unnamed,
-      count(*) filter (where bid.status in ('pending', 'valid', 'disqualified') and bid.bid_sum is null) as unpriced,
+      count(*) filter (where procurement._is_submitted(bid.status) and bid.tenderer_bins is null) as unnamed,
+      count(*) filter (where procurement._is_submitted(bid.status) and bid.bid_sum is null) as unpriced,
       count(distinct coalesce(bid.tenderer_bins, array[bid.source_ref]))
-        filter (where bid.status in ('pending', 'valid', 'disqualified')) as tenderers,
-      count(distinct coalesce(bid.currency, '')) filter (where bid.status in ('pending', 'valid', 'disqualified'))
-        as currencies,
+        filter (where procurement._is_submitted(bid.status)) as tenderers,
+      count(distinct coalesce(bid.currency, '')) filter (where procurement._is_submitted(bid.status)) as currencies,
       count(*) filter (where bid.status = 'valid' and bid.tenderer_bin is null) as shared,
       min(bid.bid_sum) filter (where bid.status = 'disqualified') as lowest_disqualified,
       min(bid.bid_sum) filter (where bid.status in ('pending', 'valid')) as lowest_other,
@@ -23857,11 +24087,7 @@ create policy analysts_see_bids_of_their_tenders on procurement.bids for select 
 create policy analysts_see_awards_of_their_tenders on procurement.awards for select to member
   using (exists (select from procurement.tenders as tender where tender.id = tender_id));
 create policy analysts_see_companies_of_their_tenders on procurement.companies for select to member
-  using (
-    exists (select from procurement.tenders as tender where tender.customer_bin = bin)
-    or exists (select from procurement.bids as bid where bid.tenderer_bins @> array[bin])
-    or exists (select from procurement.awards as award where award.supplier_bins @> array[bin])
-  );
+  using ((select cardinality(procurement._granted_regions()) > 0) and procurement._takes_part(bin));
 
 create policy operators_see_tenders on procurement.tenders for select to operator, service using (true);
 create policy operators_see_bids on procurement.bids for select to operator, service using (true);
@@ -23875,7 +24101,7 @@ grant select on procurement.tenders, procurement.bids, procurement.awards to mem
 revoke execute on all functions in schema procurement from public;
 grant execute on function
   procurement.tender_findings, procurement.tender, procurement.is_awarded, procurement.explain_tender,
-  procurement.explain_company
+  procurement.explain_company, procurement._takes_part, procurement._exported_findings
 to member;
 
 -- --------------------------------------------------------------------------------------------
@@ -24116,6 +24342,11 @@ comment on table procurement.network_nodes is 'Companies and the communities tha
 -- Functions: outliers
 -- --------------------------------------------------------------------------------------------
 
+-- Without VAT where that is told, else with it.
+create function procurement._agreed_sum(contract_sum numeric, contract_sum_vat numeric) returns numeric
+language sql immutable parallel safe
+return case when contract_sum > 0 then contract_sum when contract_sum_vat > 0 then contract_sum_vat end;
+
 -- The agreed sums of contracts, each beside those that it is compared with: of the same source (and so mostly the same
 -- currency) and category, and alike without or with VAT; with `by_region` of the same region, too. Sums of one category
 -- lie over orders of magnitude and are skewed to the right: with `logarithm` it is their natural logarithms that are
@@ -24137,9 +24368,7 @@ begin atomic
         else agreed.sum::double precision end as x
     from procurement._analysed as contract
     cross join lateral (
-      select
-        case when contract.contract_sum > 0 then contract.contract_sum
-          when contract.contract_sum_vat > 0 then contract.contract_sum_vat end as sum
+      select procurement._agreed_sum(contract.contract_sum, contract.contract_sum_vat) as sum
     ) as agreed
     where roots is null
       or contract.id = any (roots)
@@ -24172,7 +24401,7 @@ begin atomic
     case
       when summed.x is null then 'The agreed sum is not known and over zero.'
       when summed.category is null then 'The category is missing: there is nothing to compare it with.'
-      when centred.peers < (thresholds ->> 'contracts')::integer then format(
+      when centred.peers < (thresholds ->> 'contracts')::numeric then format(
         'It can be compared with %s contracts of its category; at least %s are needed, itself counted.',
         centred.peers - 1, thresholds ->> 'contracts'
       )
@@ -24317,7 +24546,7 @@ begin atomic
       order by 1
     ),
     case
-      when customer.contracts < (thresholds ->> 'contracts')::integer or customer.total = 0
+      when customer.contracts < (thresholds ->> 'contracts')::numeric or customer.total = 0
         then 'not_computable'::procurement.outcome
       when customer.squares / customer.total ^ 2 > (thresholds ->> 'hhi')::double precision then 'flagged'
       else 'clear'
@@ -24328,7 +24557,7 @@ begin atomic
       'is_without_vat', customer.is_net, 'largest_share', customer.largest / nullif(customer.total, 0)
     ),
     case
-      when customer.contracts < (thresholds ->> 'contracts')::integer or customer.total = 0 then format(
+      when customer.contracts < (thresholds ->> 'contracts')::numeric or customer.total = 0 then format(
         'The customer has %s contracts with a known sum; at least %s are needed.', customer.contracts,
         thresholds ->> 'contracts'
       )
@@ -24346,35 +24575,41 @@ comment on function procurement.supplier_concentration is
 
 @hide';
 
--- The first digit of each agreed sum, without VAT where it is told, else with. Digits that none has count by their
--- expected share: the shares of all nine are 1 together.
+-- The first digit of each agreed sum: without VAT, or with it, of whichever a customer has more; together they follow
+-- no law. Digits that none has count by their expected share: the shares of all nine are 1 together.
 create function procurement.benford(thresholds jsonb, roots uuid[], companies text[])
 returns setof procurement.verdict
 language sql stable parallel safe
 begin atomic
   with digits as (
-    select contract.customer_bin, left(ltrim(agreed.sum::text, '0.'), 1)::integer as digit, count(*) as contracts
+    select
+      contract.customer_bin, agreed.is_net, left(ltrim(agreed.sum::text, '0.'), 1)::integer as digit,
+      count(*) as contracts
     from procurement._analysed as contract
     cross join lateral (
-      select
-        case when contract.contract_sum > 0 then contract.contract_sum
-          when contract.contract_sum_vat > 0 then contract.contract_sum_vat end as sum
-    ) as agreed
-    where contract.customer_bin is not null and agreed.sum is not null
+      values (true, contract.contract_sum), (false, contract.contract_sum_vat)
+    ) as agreed (is_net, sum)
+    where contract.customer_bin is not null and agreed.sum > 0
       and (companies is null or contract.customer_bin = any (companies))
-    group by 1, 2
-  ), shares as (
+    group by 1, 2, 3
+  ), totals as (
     select
-      digits.*, sum(digits.contracts) over (partition by digits.customer_bin)::double precision as total,
+      digits.*,
+      sum(digits.contracts) over (partition by digits.customer_bin, digits.is_net)::double precision as total,
       log(1 + 1.0 / digits.digit)::double precision as expected
     from digits
+  ), shares as (
+    select
+      totals.*, rank() over (partition by totals.customer_bin order by totals.total desc, totals.is_net desc) as place
+    from totals
   ), customers as (
     select
-      shares.customer_bin, shares.total,
+      shares.customer_bin, shares.is_net, shares.total,
       (1 + sum(abs(shares.contracts / shares.total - shares.expected) - shares.expected)) / 9 as mad,
       jsonb_object_agg(shares.digit, shares.contracts) as digits
     from shares
-    group by shares.customer_bin, shares.total
+    where shares.place = 1
+    group by shares.customer_bin, shares.is_net, shares.total
   )
   select
     null::uuid, null::integer, customer.customer_bin, null::text,
@@ -24385,18 +24620,18 @@ begin atomic
       order by 1
     ),
     case
-      when customer.total < (thresholds ->> 'contracts')::integer then 'not_computable'::procurement.outcome
+      when customer.total < (thresholds ->> 'contracts')::numeric then 'not_computable'::procurement.outcome
       when customer.mad > (thresholds ->> 'marginal')::double precision then 'flagged'
       else 'clear'
     end,
     customer.mad,
     jsonb_build_object(
-      'contracts', customer.total, 'digits', customer.digits,
+      'contracts', customer.total, 'digits', customer.digits, 'is_without_vat', customer.is_net,
       -- Σ √(2 p (1 − p) / (π n)) / 9: what sums that follow the law have on the average, being so few.
       'mad_by_chance', 0.23484713 / sqrt(customer.total)
     ),
     case
-      when customer.total < (thresholds ->> 'contracts')::integer then format(
+      when customer.total < (thresholds ->> 'contracts')::numeric then format(
         'The customer has %s contracts with a known sum; at least %s are needed.', customer.total,
         thresholds ->> 'contracts'
       )
@@ -24481,7 +24716,7 @@ begin atomic
       order by 1
     ),
     case
-      when cardinality(sharing.others) >= (thresholds ->> 'companies')::integer
+      when cardinality(sharing.others) >= (thresholds ->> 'companies')::numeric
         then 'flagged'::procurement.outcome
       when known.bin is null then 'not_computable'
       else 'clear'
@@ -24796,14 +25031,18 @@ begin
     select finding.*, indicator.weight
     from procurement.findings as finding
     join procurement.indicators as indicator on indicator.code = finding.indicator_code
-    where finding.outcome = 'flagged' and indicator.is_on and indicator.weight > 0
+    where finding.outcome = 'flagged' and finding.tender_id is null and indicator.is_on and indicator.weight > 0
   ), of_contracts as materialized (
     select
       flagged.contract_id, flagged.fiscal_year, flagged.indicator_code, flagged.weight, flagged.region_codes
     from flagged
     where flagged.contract_id is not null
     union all
-    select contract.id, contract.fiscal_year, flagged.indicator_code, flagged.weight, flagged.region_codes
+    select
+      contract.id, contract.fiscal_year, flagged.indicator_code, flagged.weight,
+      -- The contract itself may lie elsewhere: what makes a pair does not count all that it has.
+      case when contract.region_code = any (flagged.region_codes) then flagged.region_codes
+        else flagged.region_codes || contract.region_code end
     from flagged
     join procurement._analysed as contract using (customer_bin, supplier_bin)
     where flagged.contract_id is null
@@ -24987,6 +25226,7 @@ begin atomic
       from procurement.contracts as version
       join procurement.contract_statuses as status on status.code = version.status_code and status.is_analysed
       where not version.is_root
+        and (_growth_rows.region_codes is null or version.region_code = any (_growth_rows.region_codes))
       order by version.root_id, version.version desc, version.signed_on desc nulls last, version.id desc
     ) as last on last.root_id = contract.id
     where contract.obstacle is null and contract.signed_on is not null
@@ -25056,7 +25296,6 @@ create policy analysts_see_members_of_their_communities on procurement.community
 
 create policy analysts_see_scores_of_their_regions on procurement.scores for select to member
   using (region_codes <@ (select procurement._granted_regions())::text[]);
-
 
 create policy operators_see_scores on procurement.scores for select to operator, service using (true);
 create policy operators_see_network_runs on procurement.network_runs for select to operator, service using (true);
@@ -25205,7 +25444,7 @@ create table procurement.growth_forecasts (
   primary key (model_id, contract_id)
 );
 comment on table  procurement.growth_forecasts             is
-  'How probable an adopted model holds it that the sum of a contract that it was not trained on grows.';
+  'How probable an adopted model holds it that the sum of a contract grows that was signed since its `splitOn`.';
 comment on column procurement.growth_forecasts.model_id    is 'The model.';
 comment on column procurement.growth_forecasts.contract_id is 'The contract.';
 comment on column procurement.growth_forecasts.fiscal_year is 'The contract''s year.';
@@ -25347,6 +25586,8 @@ begin
     raise exception using errcode = 'PT400', column = 'over_percent',
       message = 'The growth is 0 to 1,000 percent, and the penalty from 0.000001 to 1,000,000.';
   end if;
+  -- In one order: a model takes the place of another for the same regions.
+  region_codes := (select array_agg(distinct code order by code) from unnest(region_codes) as code);
   perform pg_advisory_xact_lock(hashtext('procurement.train_growth_model'));
   model.features := '{plan_sum_ln,discount,last_quarter,advance,customer_contracts_ln,customer_grown,'
     'supplier_contracts_ln,supplier_grown,class_contracts_ln,class_grown}';
@@ -25552,7 +25793,7 @@ begin
 end;
 $$;
 comment on function procurement.forecast_growth is
-  'Has the adopted models forecast of the contracts that they were not trained on; returns of how many.
+  'Has the adopted models forecast of the contracts that were signed since their `splitOn`; returns of how many.
 
 @notNull';
 

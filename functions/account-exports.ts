@@ -1,19 +1,22 @@
 import type pg from 'pg';
 import { asOwner, connected } from './connection.ts';
 
-type Line = { place: string; line: string };
+type Line = { place: string; line: string; share: number };
+/** Some lines of JSON, and how much of all parts is past. */
+type Page = { lines: string[]; share: number };
 
 /** What is known of the user of an export: pages of lines of JSON, one page in memory. Nothing where there is no such export. */
-export async function* exportLines(client: pg.ClientBase, exportId: string): AsyncGenerator<string[]> {
+export async function* exportLines(client: pg.ClientBase, exportId: string): AsyncGenerator<Page> {
   let after: string | undefined;
   while (true) {
     const { rows }: pg.QueryResult<Line> = await client.query<Line>(
-      'select place, line from accounts._export_lines($1, $2)',
+      'select place, line, share from accounts._export_lines($1, $2)',
       [exportId, after],
     );
-    after = rows.at(-1)?.place;
-    if (after === undefined) return;
-    yield rows.map(({ line }) => `${line}\n`);
+    const last = rows.at(-1);
+    if (!last) return;
+    after = last.place;
+    yield { lines: rows.map(({ line }) => `${line}\n`), share: last.share };
   }
 }
 

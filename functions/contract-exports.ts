@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { cancel } from './cancel.ts';
+import { cancelOn } from './cancel.ts';
 import { connected } from './connection.ts';
 import { connectionOptions } from './requests.ts';
 
@@ -50,14 +50,14 @@ export function withExportRows<Result>(
   use: (table: Table) => Promise<Result>,
 ): Promise<Result> {
   const work = async (client: pg.Client): Promise<Result> => {
-    const end = (): void => void cancel({ connectionString: url }, client);
-    signal.addEventListener('abort', end, { once: true });
+    const cancelled = cancelOn(signal, { connectionString: url }, client);
     try {
       signal.throwIfAborted();
       await client.query('begin isolation level repeatable read read only');
-      // Planned for these criteria: those that are not told cost nothing then, and a year is one partition.
+      // Planned for these criteria: those that are not told cost nothing then, and a year is one partition. A statement may take as long as
+      // one of the role service: who becomes a role by a setting does not come by its timeout.
       await client.query(
-        "select set_config('plinth.user_id', $1, true), set_config('role', $2, true), set_config('plan_cache_mode', 'force_custom_plan', true)",
+        "select set_config('plinth.user_id', $1, true), set_config('role', $2, true), set_config('plan_cache_mode', 'force_custom_plan', true), set_config('statement_timeout', '10min', true)",
         [user_id, role],
       );
       const from = kind === 'contracts' ? 'procurement._exported_contracts($1)' : 'procurement._exported_findings($1)';
@@ -73,7 +73,7 @@ export function withExportRows<Result>(
     } catch (error) {
       throw signal.aborted ? signal.reason : error;
     } finally {
-      signal.removeEventListener('abort', end);
+      await cancelled();
     }
   };
   return connected(url, work, { options: connectionOptions });

@@ -9,7 +9,7 @@ export function workOnTerminal(given: Pick<BackupWork, 'databaseUrl' | 'settings
   return {
     ...given,
     signal: stop.signal,
-    progress(share, note = '') {
+    progress(share = 0, note = '') {
       if (!process.stderr.isTTY) return;
       const line = share < 1 ? `${Math.floor(share * 100)} % ${note}`.slice(0, 70) : '';
       process.stderr.write(`\r${line.padEnd(70)}${share < 1 ? '' : '\r'}`);

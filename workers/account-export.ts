@@ -17,9 +17,9 @@ export const exportAccountTask: Task<z.output<typeof payload>> = {
       async function* content(): AsyncGenerator<string> {
         for await (const page of exportLines(client, id)) {
           signal.throwIfAborted();
-          lines += page.length;
-          progress(0.5, `${lines} lines`);
-          yield page.join('');
+          lines += page.lines.length;
+          progress(page.share, `${lines} lines`);
+          yield page.lines.join('');
         }
       }
       const { file, bytes } = await storeExport(settings, `${id}.jsonl.gz`, compressed(content()), signal);

@@ -113,7 +113,7 @@ export const removeFilesTask: Task<z.output<typeof nothing>> = {
         }
         await files.removed(due);
         removed += due.length;
-        work.progress(0.5, `${removed} removed from ${storage.place}`);
+        work.progress(undefined, `${removed} removed from ${storage.place}`);
       }
       return { rows, removed };
     }),

@@ -61,6 +61,8 @@ export const File = row('files.files', {
   isPublic: pg.bool,
   /** When it was uploaded. */
   createdAt: pg.timestamptz,
+  /** From when on nobody has it any more, whatever message it is attached to; null for never. */
+  expiresAt: orNull(pg.timestamptz),
 });
 export type File = ValueOf<typeof File>;
 
@@ -95,7 +97,10 @@ export const createUpload = mutation('files.create_upload', {
 /** Removes a file of the caller's that no message has. */
 export const deleteFile = mutation('files.delete_file', { fileId: pg.uuid });
 
-/** Removes uploads that were not completed, files that nothing refers to, and bytes that no file has; returns how many. */
+/**
+ * Removes uploads that were not completed, files that have expired or that nothing refers to, and bytes that no file
+ * has; returns how many.
+ */
 export const expireFiles = mutation('files.expire_files', { most: optional(pg.int4) }, pg.int8);
 
 /** The files of the message, in the order in which they were attached. */
@@ -122,6 +127,12 @@ export const sendFiles = mutation('files.send_files', {
   replyToId: optional(pg.uuid),
   metadata: optional(pg.jsonb),
 }, Message);
+
+/** Sets from when on nobody has a file of the caller's any more; without a time it is kept. */
+export const setFileExpiry = mutation('files.set_file_expiry', {
+  fileId: pg.uuid,
+  expiresAt: optional(pg.timestamptz),
+}, File);
 
 /** What a user's files may take; without `bytes`, as much as others' may. */
 export const setQuota = mutation('files.set_quota', { userId: pg.uuid, bytes: optional(pg.int8) });

@@ -57,7 +57,7 @@ export const Contract = row('procurement.contracts', {
   actualSum: orNull(pg.numeric),
   /** What was executed, with VAT; 0 until something is, null where not told. */
   actualSumVat: orNull(pg.numeric),
-  /** When something was first paid, advances left out. */
+  /** When something was first paid, advances left out; of a first version, for any of its versions. */
   firstPaidOn: orNull(pg.date),
   /**
    * By how many percent the agreed sum is below the planned one, (P − C) · 100 / P, both without VAT or both with; null
@@ -296,7 +296,7 @@ export const NetworkRun = row('procurement.network_runs', {
 });
 export type NetworkRun = ValueOf<typeof NetworkRun>;
 
-/** How probable an adopted model holds it that the sum of a contract that it was not trained on grows. */
+/** How probable an adopted model holds it that the sum of a contract grows that was signed since its `splitOn`. */
 export const GrowthForecast = row('procurement.growth_forecasts', {
   /** The model. */
   modelId: pg.int8,
@@ -634,7 +634,7 @@ export const forecastContract = query('procurement.forecast_contract', {
   forecast: keyOf(GrowthForecast, 'modelId', 'contractId'),
 }, orNull(Contract));
 
-/** Has the adopted models forecast of the contracts that they were not trained on; returns of how many. */
+/** Has the adopted models forecast of the contracts that were signed since their `splitOn`; returns of how many. */
 export const forecastGrowth = mutation('procurement.forecast_growth', {}, pg.int8);
 
 /** How the indicator judges; with `inputs`, `thresholds` and `reason` it explains the finding. */

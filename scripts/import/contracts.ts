@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { createReadStream, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type CsvError, parse } from 'csv-parse';
@@ -7,8 +6,9 @@ import { withDatabase } from '../../functions/database.ts';
 import { Refusal } from '../../functions/refusal.ts';
 import { loadSettings } from '../../functions/vault.ts';
 import { stopAsked } from '../stop-signal.ts';
+import { contentHash } from './json.ts';
 import { columnsOf, type Mapping, readMapping, recordsOf } from './mapping.ts';
-import { inBatches, takeBatches } from './take.ts';
+import { countRows, inBatches, takeBatches } from './take.ts';
 
 // npm run import -- csv MAPPING FILE…: reads contracts as a mapping says, and copies them in batches to where SQL takes them in
 // (procurement.merge_staged). Each batch is a transaction that also notes how far it has come.
@@ -29,26 +29,13 @@ export async function runContracts([mappingFile = '', ...files]: string[]): Prom
 type Reading = { mapping: Mapping; mappingFile: string; stopped: () => boolean };
 
 async function importFile(databaseUrl: string, file: string, { mapping, mappingFile, stopped }: Reading) {
-  const total = await countRows(file, mapping);
-  const input = { name: path.basename(file), fingerprint: await fingerprint(mappingFile, file) };
+  const total = await countRows(readCsv(file, mapping));
+  const input = { name: path.basename(file), fingerprint: await contentHash(file, readFileSync(mappingFile, 'utf8')) };
   await takeBatches(databaseUrl, mapping.source, input, {
     batches: ({ position }) => inBatches(readCsv(file, mapping), position),
     total: () => total,
     stopped,
   });
-}
-
-/** What tells this file, read by this mapping, from any other. */
-async function fingerprint(mappingFile: string, file: string): Promise<string> {
-  const hash = createHash('sha256').update(readFileSync(mappingFile)).update('\0');
-  for await (const block of createReadStream(file)) hash.update(block);
-  return hash.digest('hex');
-}
-
-async function countRows(file: string, mapping: Mapping): Promise<number> {
-  let rows = 0;
-  for await (const _ of readCsv(file, mapping)) rows += 1;
-  return rows;
 }
 
 /** The rows of a file, good and bad, in its order: the same each time. */

@@ -8,7 +8,7 @@ import { goszakup, type Register, readItem, registers, unitsOf } from '../../wor
 import { openGoszakup, type Service } from '../../workers/procurement/goszakup-pages.ts';
 import { stopAsked } from '../stop-signal.ts';
 import { contentHash, readJson } from './json.ts';
-import { inBatches, takeBatches } from './take.ts';
+import { countRows, inBatches, takeBatches } from './take.ts';
 
 // npm run import -- goszakup REGISTER [FILE…]: contracts of goszakup.gov.kz from its unified services (OWS v3), page by page, or from files
 // with their pages or items. `contracts+units` asks for the units of each contract as well, which takes a request for each.
@@ -29,7 +29,7 @@ export async function runGoszakup([name = '', ...files]: string[]): Promise<void
   await withDatabase(settings, { log: console.log, upToDate: true }, async (url) => {
     for (const file of files) {
       const rows = () => rowsOf(file, register);
-      const total = await count(rows());
+      const total = await countRows(rows());
       const input = { name: path.basename(file), fingerprint: await contentHash(file, 'goszakup', register) };
       await takeBatches(url, goszakup, input, {
         batches: ({ position }) => inBatches(rows(), position),
@@ -55,7 +55,7 @@ export async function runGoszakup([name = '', ...files]: string[]): Promise<void
           total = page.total;
           const rows = page.items.map((item) => readItem(register, item, ++line));
           if (name === withUnits) await addUnits(service, page.items, rows);
-          yield { rows, cursor: page.next };
+          yield { rows, cursor: page.next, done: page.items.length };
         }
       },
       total: () => total,
@@ -66,7 +66,7 @@ export async function runGoszakup([name = '', ...files]: string[]): Promise<void
 
 const isRegister = (name: string): name is Register => Object.hasOwn(registers, name);
 
-/** Puts what contracts buy beside them, so that a page stays one row an item. */
+/** Puts what contracts buy beside them; what cannot be read of it is a row of its own, behind those of the page. */
 async function addUnits(service: Service, items: unknown[], rows: SourceRow[]): Promise<void> {
   await Promise.all(
     items.map(async (item, index) => {
@@ -77,6 +77,7 @@ async function addUnits(service: Service, items: unknown[], rows: SourceRow[]): 
         for (const unit of units) {
           const read = readItem('units', unit, row.line);
           if ('records' in read) row.records.push(...read.records);
+          else rows.push(read);
         }
       }
     }),
@@ -87,10 +88,4 @@ async function* rowsOf(file: string, register: Register): AsyncGenerator<SourceR
   for await (const told of readJson(file, ['items'])) {
     yield 'reason' in told ? told : readItem(register, told.value, told.line);
   }
-}
-
-async function count(rows: AsyncIterable<unknown>): Promise<number> {
-  let total = 0;
-  for await (const _ of rows) total += 1;
-  return total;
 }

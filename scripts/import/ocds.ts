@@ -6,7 +6,7 @@ import { loadSettings } from '../../functions/vault.ts';
 import { ocds, readRelease } from '../../workers/procurement/ocds.ts';
 import { stopAsked } from '../stop-signal.ts';
 import { contentHash, readJson } from './json.ts';
-import { inBatches, takeBatches } from './take.ts';
+import { countRows, inBatches, takeBatches } from './take.ts';
 
 // npm run import -- ocds SOURCE FILE…: releases and records of the Open Contracting Data Standard, a package or a value a line.
 
@@ -24,8 +24,7 @@ export async function runOcds([code = '', ...files]: string[]): Promise<void> {
   });
   await withDatabase(settings, { log: console.log, upToDate: true }, async (url) => {
     for (const file of files) {
-      let total = 0;
-      for await (const _ of rowsOf(file)) total += 1;
+      const total = await countRows(rowsOf(file));
       const input = { name: path.basename(file), fingerprint: await contentHash(file, 'ocds', code) };
       await takeBatches(url, ocds(code), input, {
         batches: ({ position }) => inBatches(rowsOf(file), position),

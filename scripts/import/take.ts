@@ -7,7 +7,8 @@ const batchSize = 2_000;
 
 /** What is read: its name, what tells it from others, and where it begins again. */
 type Input = { name: string; fingerprint: string };
-type Batch = { rows: SourceRow[]; cursor?: string | undefined };
+/** `done` is how many rows of the source it is, where what hangs on them stands among its rows. */
+type Batch = { rows: SourceRow[]; cursor?: string | undefined; done?: number };
 
 /**
  * Takes in batches of rows, each in a transaction that also notes how far it has come, and tells what came of them.
@@ -37,8 +38,8 @@ export async function takeBatches(
   await importContracts(databaseUrl, source, input, async (contracts) => {
     done = contracts.position;
     if (done > 0) console.log(`${input.name}: goes on after ${done} rows`);
-    for await (const { rows, cursor } of batches(contracts)) {
-      done += rows.length;
+    for await (const { rows, cursor, done: some = rows.length } of batches(contracts)) {
+      done += some;
       const counts = await contracts.take(rows, done, cursor);
       for (const key of Object.keys(sum) as (keyof Counts)[]) sum[key] += counts[key];
       progress.show(done);
@@ -61,6 +62,13 @@ export async function takeBatches(
     `${input.name}: ${done} rows; records: ${sum.added} new, ${sum.changed} changed, ${sum.known} known, ${sum.rejected} rejected ` +
       `(procurement.rejects); ${seconds.toFixed(1)} s`,
   );
+}
+
+/** How many there are: read to their end. */
+export async function countRows(rows: AsyncIterable<unknown>): Promise<number> {
+  let count = 0;
+  for await (const _ of rows) count += 1;
+  return count;
 }
 
 /** Rows of a file as batches, without those that are done. */

@@ -25,9 +25,12 @@ export function readRelease(value: unknown, line: number): SourceRow {
   return { line, records: [...versionsOf(ocid, inOrder)] };
 }
 
-/** A version for each release in which a contract is not as it was in the one before. */
+/**
+ * A version for each release in which a contract is not as it was in the one before. What was paid is of the whole contract, and grows without
+ * its being changed: it stands in the last version alone.
+ */
 function* versionsOf(ocid: string, releases: Thing[]): Generator<StagedRecord> {
-  const before = new Map<string, { said: string; version: number; ref: string }>();
+  const before = new Map<string, { said: string; version: number; ref: string; told: StagedRecord }>();
   const companies = new Map<string, StagedRecord>();
   for (const release of releases) {
     for (const company of companiesOf(release)) companies.set(company.record.bin as string, company);
@@ -40,25 +43,24 @@ function* versionsOf(ocid: string, releases: Thing[]): Generator<StagedRecord> {
         continue;
       }
       const root = `${ocid}/${id}`;
-      const fields = contractFields(release, contract, contracts.length);
+      const { actual_sum: paid, ...fields } = contractFields(release, contract, contracts.length);
       const said = JSON.stringify(fields);
       const last = before.get(root);
-      if (last?.said !== said) {
+      if (last?.said === said) {
+        last.told = recordOf('contract', { ...last.told.record, actual_sum: paid });
+      } else {
+        if (last) yield recordOf('contract', { ...last.told.record, actual_sum: undefined });
         const isLater = last !== undefined || (releases.length === 1 && isAmendment(release));
         const version = last ? last.version + 1 : isLater ? laterVersion(release, contract) : 1;
         const ref = isLater ? `${root}@${text(release.id) ?? version}` : root;
-        before.set(root, { said, version, ref });
-        yield recordOf('contract', {
-          ref,
-          root,
-          parent: last?.ref ?? (isLater ? root : undefined),
-          version: `${version}`,
-          ...fields,
-        });
+        const parent = last?.ref ?? (isLater ? root : undefined);
+        const told = recordOf('contract', { ref, root, parent, version: `${version}`, ...fields, actual_sum: paid });
+        before.set(root, { said, version, ref, told });
       }
       yield* partsOf(root, contract);
     }
   }
+  for (const { told } of before.values()) yield told;
   yield* companies.values();
 }
 
