@@ -1,5 +1,5 @@
 -- Messages to search in: bench.size of them over 12 months, in 1,000 rooms of which 100 are public, the first the largest; of words as
--- people use them, few often and most rarely. Whole sentences come again, which changes nothing for an index of words.
+-- people use them, few often and most rarely. Every fiftieth has a file, and one in the first room has 500 answers. Whole sentences come again, which changes nothing for an index of words.
 set session_replication_role = replica;
 set maintenance_work_mem = '512MB';
 drop index chat.messages_searched_idx, chat.messages_sender_id_id_idx;
@@ -20,7 +20,7 @@ group by place;
 create index on sentences (n);
 analyze words, sentences;
 
-insert into chat.messages (id, channel_id, seq, sender_id, text, language, sent_at, searched)
+insert into chat.messages (id, channel_id, seq, sender_id, text, language, sent_at, searched, kind)
 select
   (substr(public.uuid_v7_floor(at)::text, 1, 19) || '8' || substr(md5(each.n::text), 1, 3) || '-' || right(md5(each.n::text), 12))::uuid,
   room.ids[1 + floor(1000 * power(hashint8(each.n + 77) / 2147483649.0, 2))::integer],
@@ -29,7 +29,8 @@ select
   said.text,
   'simple',
   at,
-  said.searched
+  said.searched,
+  (case when abs(hashint8(each.n + 7)::bigint) % 50 = 0 then 'image' else 'text' end)::chat.message_kind
 from generate_series(1, current_setting('bench.size')::integer) as each (n)
 cross join lateral (
   select now() - interval '11 months' * (1 - each.n / current_setting('bench.size')::float8) as at
@@ -37,6 +38,23 @@ cross join lateral (
 cross join (select array_agg(id order by name) as ids from chat.channels) as room
 cross join (select array_agg(id) as ids from identity.users) as person
 join sentences as said on said.n = 1 + abs(hashint8(each.n)::bigint) % 100000;
+
+with root as (
+  select message.id, message.channel_id
+  from chat.messages as message
+  join chat.channels as channel on channel.id = message.channel_id and channel.name = 'Room 0001'
+  where message.sent_at > now() - interval '20 days'
+  order by message.id
+  limit 1
+)
+update chat.messages as message set reply_to_id = root.id
+from root
+where message.id in (
+  select reply.id from chat.messages as reply, root
+  where reply.channel_id = root.channel_id and reply.id > root.id
+  order by reply.id
+  limit 500
+);
 
 create index messages_sender_id_id_idx on chat.messages (sender_id, id desc);
 create index messages_searched_idx on chat.messages using gin (channel_id, searched, text public.gin_trgm_ops);

@@ -12,6 +12,18 @@ const questions: Record<string, number[]> = {
   'two words, 7 % and 0.7 %': [10, 100],
 };
 
+/** What a search can be narrowed by, as SQL that gives its arguments; what has a file is every fiftieth message. */
+const filters: Record<string, string> = {
+  'of one author': "select format('author_id => %L', id) as arguments from identity.users where username = 'user7'",
+  'of a month half a year ago':
+    "select 'since => now() - interval ''6 months'', until => now() - interval ''5 months''' as arguments",
+  'with a file': "select 'has_file => true' as arguments",
+  'of one author, with a file':
+    "select format('author_id => %L, has_file => true', id) as arguments from identity.users where username = 'user7'",
+  'in a thread of 500':
+    "select format('thread_id => %L', reply_to_id) as arguments from chat.messages where reply_to_id is not null limit 1",
+};
+
 /** Who asks: someone in a few small rooms, in 150 rooms, in all of them. */
 const callers: Record<string, string> = {
   'in 10 small rooms': "name > 'Room 0990'",
@@ -46,15 +58,23 @@ export async function benchSearch({ owner }: Ground, quick: boolean, report: Rep
         rows.push({ name: `${what}, ${where}`, who, ...(await measure(owner, [known[0].said, channel])) });
       }
     }
+    for (const what of ['a word of 7 %', 'a word of 0.07 %']) {
+      const { rows: known } = await owner.query('select word from words where n = any ($1)', [questions[what]]);
+      for (const [by, filter] of Object.entries(filters)) {
+        report(`${who}: ${what}, ${by}`);
+        const { rows: given } = await owner.query(filter);
+        rows.push({ name: `${what}, ${by}`, who, ...(await measure(owner, [known[0].word], given[0].arguments)) });
+      }
+    }
     for (const [what, part] of Object.entries({ 'a part of a word': 'ecbb', 'what is nowhere': 'zzqqxx' }))
       rows.push({ name: `${what}, everywhere`, who, ...(await measure(owner, [part, null])) });
   }
   return rows;
 }
 
-async function measure(owner: Ground['owner'], values: (string | null)[]) {
+async function measure(owner: Ground['owner'], values: (string | null)[], filter = 'channel_id => $2') {
   const text = `select message.id, chat.highlight(message, $1)
-    from (select * from chat.search_messages($1, $2::uuid) as found limit 20) as message`;
+    from (select * from chat.search_messages($1, ${filter}) as found limit 20) as message`;
   const times: number[] = [];
   let found = 0;
   await owner.query('set role member');
