@@ -34,9 +34,13 @@ export function openPace({ most, within }: { most: number; within: number }): Pa
       const begins = line
         .then(() => turn(signal))
         .then(() => {
-          if (begun.push(performance.now()) > most) begun.shift();
-          // In a box: the next in line waits for its beginning, not for its end.
-          return { result: work() };
+          try {
+            // In a box: the next in line waits for its beginning, not for its end.
+            return { result: work() };
+          } finally {
+            // Once it has begun: counted earlier, it could begin closer to those that follow than it may.
+            if (begun.push(performance.now()) > most) begun.shift();
+          }
         })
         .finally(() => {
           waiting -= 1;

@@ -24,8 +24,7 @@ t.test('D13 never do more calls begin within a stretch of time than may, and the
   );
   for (const [index, at] of begun.entries()) {
     const later = begun[index + most];
-    // A timer may be a millisecond early by the clock.
-    if (later !== undefined) t.ok(later - at >= within - 2, `${later - at}`);
+    if (later !== undefined) t.ok(later - at >= within, `${later - at}`);
   }
   t.match(pace.state(), { waiting: 0 });
 });
@@ -53,5 +52,5 @@ t.test('D13 what they ask to wait is waited; a failed call is its caller’s', a
     pace.run(() => Promise.reject(new Error('down'))),
     { message: 'down' },
   );
-  t.ok(performance.now() - held >= 148);
+  t.ok(performance.now() - held >= 150);
 });
