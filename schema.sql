@@ -6490,10 +6490,12 @@ create index messages_channel_id_id_idx on chat.messages (channel_id, id desc);
 create index messages_sender_id_id_idx on chat.messages (sender_id, id desc);
 -- The replies to a message, in order.
 create index messages_reply_to_id_id_idx on chat.messages (reply_to_id, id) where reply_to_id is not null;
--- The few that may have a file, for searches of those.
-create index messages_of_files_idx on chat.messages (id desc) where kind in ('image', 'file', 'bot');
--- Search by stems and by parts of words: one index serves either.
-create index messages_searched_idx on chat.messages using gin (channel_id, searched, text public.gin_trgm_ops);
+-- Search by stems and by parts of words, of a channel or an author or both: one index serves any of these.
+create index messages_searched_idx on chat.messages
+  using gin (channel_id, sender_id, searched, text public.gin_trgm_ops);
+-- The same of the few that may have a file.
+create index messages_of_files_searched_idx on chat.messages
+  using gin (channel_id, sender_id, searched, text public.gin_trgm_ops) where kind in ('image', 'file', 'bot');
 -- No default partition: with one, Postgres cannot read the months one after another. _ensure_partition makes what is
 -- missing.
 
@@ -7129,6 +7131,20 @@ return case
   )
 end;
 
+-- Three of its words: the longest are the rarest, as a rule, and every word that an index is asked for costs as much
+-- again.
+create function chat._longest_words(query text) returns text
+language sql immutable set search_path = ''
+return (
+  select string_agg(longest.word, ' ' order by longest.place)
+  from (
+    select each.word, each.place
+    from regexp_split_to_table(query, '\s+') with ordinality as each (word, place)
+    order by char_length(each.word) desc
+    limit 3
+  ) as longest
+);
+
 -- What has a file, to a search: the kind says it, but for messages of bots.
 create function chat._has_file(message chat.messages) returns boolean
 language sql immutable
@@ -7149,7 +7165,9 @@ $$;
 -- What is ranked is bounded: of what matches, the newest 200. Months are read from the newest back and no further than
 -- that takes, so a word of every tenth message costs no more than a rare one. Where few channels are readable they are
 -- told to the planner as values, which knows then whether the words or the channels are rarer. Words that the index
--- knows come first; parts of words are looked for only where those were too few.
+-- knows come first. Where those were too few, one word is looked for as a part of words; where several are nowhere
+-- together, the last may be a part of one, in the newest 1,000 that have the others: to look for the letters of all of
+-- them would take up to a second.
 create function chat.search_messages(
   query text, channel_id uuid default null, author_id uuid default null, since timestamptz default null,
   until timestamptz default null, has_file boolean default null, thread_id uuid default null
@@ -7158,17 +7176,23 @@ language plpgsql stable security definer rows 100
 set search_path = '' set plan_cache_mode = force_custom_plan set jit = off
 as $$
 declare
-  most     constant integer := 200;
+  most     integer := 200;
   words    text := trim(left(query, 200));
-  stems    tsquery := chat._search_query(trim(left(query, 200)));
-  part     text := '%' || regexp_replace(trim(left(query, 200)), '([\\%_])', '\\\1', 'g') || '%';
+  others   text := substring(words from '^(.*)\s'); -- all but the last; null: there is one
+  last     text := pg_catalog.lower(substring(words from '\S+$'));
+  stems    tsquery := chat._search_query(words);
+  part     text := '%' || regexp_replace(words, '([\\%_])', '\\\1', 'g') || '%';
+  way      text;
+  asked    text;
+  sought   tsquery;
+  longest  tsquery;
   readable uuid[];
-  earliest uuid := public.uuid_v7_floor(since);
+  -- Answers are later than what they answer.
+  earliest uuid := greatest(public.uuid_v7_floor(since), thread_id);
   latest   uuid := public.uuid_v7_floor(until);
   parts    uuid[];
   lower    uuid;
   next     uuid;
-  by_words boolean;
   hits     chat.messages[] := '{}';
 begin
   if words = '' then
@@ -7189,25 +7213,34 @@ begin
     from (
       select attached.lower, row_number() over (order by attached.lower desc)::integer as place
       from chat._attached_months() as attached
-      where attached.lower <= public.uuid_v7_floor(now())
+      where attached.lower <= least(public.uuid_v7_floor(now()), latest)
     ) as month
     where month.place <= 6 or (month.place - 4) & (month.place - 5) = 0
     order by month.lower desc
   ) || uuid '00000000-0000-0000-0000-000000000000';
 
-  foreach by_words in array case when stems is null then array[false] else array[true, false] end loop
-    -- Parts of words need three letters: a shorter one is in nearly every text. Of several words they are looked for
-    -- where the words themselves find nothing: so many letters together cost most of all to look for.
-    exit when not by_words
-      and (cardinality(hits) >= most or char_length(words) < 3 or cardinality(hits) > 0 and words ~ '\s');
+  foreach way in array array['words', 'part of the last', 'part'] loop
+    asked := case way when 'words' then words when 'part of the last' then others end;
+    sought := chat._search_query(asked);
+    longest := coalesce(chat._search_query(chat._longest_words(asked)), sought);
+    if way = 'part' then
+      -- The index knows three letters in a row; of fewer, and of signs, every text would be read.
+      exit when others is not null or cardinality(hits) >= most or words !~ '[[:alnum:]]{3}';
+    elsif way = 'part of the last' then
+      continue when sought is null or cardinality(hits) > 0;
+      most := 1000;
+    else
+      continue when sought is null;
+    end if;
     next := latest;
     foreach lower in array parts loop
       hits := hits || array(
         select message
         from chat.messages as message
         where case
-            when by_words then message.searched @@ stems
-            else message.text ilike part and not coalesce(message.searched @@ stems, false)
+            when way = 'part' then message.text ilike part and not coalesce(message.searched @@ stems, false)
+            -- The index is asked for the first; the second is looked at in what it finds.
+            else message.searched @@ longest and (longest = sought or coalesce(message.searched @@ sought, false))
           end
           and (search_messages.channel_id is null or message.channel_id = search_messages.channel_id)
           and (readable is null or message.channel_id = any (readable))
@@ -7218,7 +7251,7 @@ begin
           and (author_id is null or message.sender_id = author_id)
           and message.id >= greatest(lower, earliest) and (next is null or message.id < next)
           and (thread_id is null or message.id = thread_id or message.reply_to_id = thread_id)
-          -- The first says what an index has (messages_of_files_idx).
+          -- The first says what an index has (messages_of_files_searched_idx).
           and (has_file is not true or message.kind in ('image', 'file', 'bot'))
           and (
             has_file is null
@@ -7231,6 +7264,9 @@ begin
       exit when cardinality(hits) >= most or earliest >= lower;
       next := least(lower, latest);
     end loop;
+    if way = 'part of the last' then
+      hits := array(select hit from unnest(hits) as hit where strpos(pg_catalog.lower(hit.text), last) > 0);
+    end if;
   end loop;
   return query
   select hit.*

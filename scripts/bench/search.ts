@@ -10,6 +10,8 @@ const questions: Record<string, number[]> = {
   'a word of 0.07 %': [1000],
   'a rare word': [15000],
   'two words, 7 % and 0.7 %': [10, 100],
+  'three words that no message has together': [10, 100, 1000],
+  'five words that no message has together': [2, 3, 10, 100, 1000],
 };
 
 /** What a search can be narrowed by, as SQL that gives its arguments; what has a file is every fiftieth message. */
@@ -66,8 +68,15 @@ export async function benchSearch({ owner }: Ground, quick: boolean, report: Rep
         rows.push({ name: `${what}, ${by}`, who, ...(await measure(owner, [known[0].word], given[0].arguments)) });
       }
     }
-    for (const [what, part] of Object.entries({ 'a part of a word': 'ecbb', 'what is nowhere': 'zzqqxx' }))
-      rows.push({ name: `${what}, everywhere`, who, ...(await measure(owner, [part, null])) });
+    for (const [what, text] of Object.entries({
+      'a part of a word': "select 'ecbb' as said",
+      'two words, the last of them begun':
+        "select one.word || ' ' || left(other.word, 6) as said from words as one, words as other where (one.n, other.n) = (10, 100)",
+      'what is nowhere': "select 'zzqqxx' as said",
+    })) {
+      const { rows: known } = await owner.query(text);
+      rows.push({ name: `${what}, everywhere`, who, ...(await measure(owner, [known[0].said, null])) });
+    }
   }
   return rows;
 }

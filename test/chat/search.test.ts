@@ -65,6 +65,20 @@ for (const [language, text, queries] of languages) {
   });
 }
 
+t.test('C4 of several words all are in what is found, in any order; the last may be a part of one', async (t) => {
+  const text = 'a numbat grazes quietly beside the northern waterhole';
+  await send(room, text);
+  for (const query of [
+    'grazes numbat',
+    'numbat wat',
+    'numbat the AZES',
+    'waterhole northern beside quietly grazing numbat',
+  ])
+    t.strictSame(await search(query), [text], query);
+  for (const query of ['umbat grazes', 'numbat zebra', 'waterhole northern beside quietly grazes zebra', '!!! ???'])
+    t.strictSame(await search(query), [], query);
+});
+
 t.test('C4 Chinese, Japanese and Korean are found by any part', async (t) => {
   for (const [text, queries] of [
     ['我们明天在北京开会讨论数据库', ['北京', '数据', '明天在', '库', '我']],

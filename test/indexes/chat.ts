@@ -18,7 +18,7 @@ export const chat: Section = {
     'chat.messages_sender_id_id_idx': `select * from chat.messages where sender_id = ${someone} order by id desc limit 20`,
     'chat.messages_reply_to_id_id_idx':
       'select reply.* from (select * from chat.messages limit 1) as m, chat.replies(m) as reply',
-    'chat.messages_of_files_idx': "select * from chat.search_messages('hello', has_file => true)",
+    'chat.messages_of_files_searched_idx': "select * from chat.search_messages('hello', has_file => true)",
     'chat.messages_searched_idx': "select * from chat.search_messages('walrus')",
     'chat.message_edits_pkey': 'select edit.* from (select * from chat.messages limit 1) as m, chat.edits(m) as edit',
     'chat.message_edits_channel_id_idx': `delete from chat.channels where id = ${somewhere}`,
