@@ -7234,7 +7234,7 @@ begin
     end if;
     next := latest;
     foreach lower in array parts loop
-      hits := hits || array(
+      hits := (hits || array(
         select message
         from chat.messages as message
         where case
@@ -7259,8 +7259,9 @@ begin
           )
           and message.deleted_at is null
         order by message.id desc
-        limit most - cardinality(hits)
-      );
+        -- Of the few that are still wanted, Postgres would take it that they come soon, and read all that there is.
+        limit most
+      ))[:most];
       exit when cardinality(hits) >= most or earliest >= lower;
       next := least(lower, latest);
     end loop;
@@ -7276,7 +7277,8 @@ end;
 $$;
 comment on function chat.search_messages is
   'Messages in one channel, or in all that the caller may read: by words in any form in the language of the text, and
-by parts of words; of an author, from `since` and before `until`, with a file or without, in the thread of a message.
+by parts of words (of several, by a part of the last); of an author, from `since` and before `until`, with a file or
+without, in the thread of a message.
 Best match first, then newest, of the newest 200 that match.';
 
 -- The marks are set as signs that no text has, so that the text can be escaped between.

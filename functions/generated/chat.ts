@@ -637,7 +637,8 @@ export const scheduleMessage = mutation('chat.schedule_message', {
 
 /**
  * Messages in one channel, or in all that the caller may read: by words in any form in the language of the text, and
- * by parts of words; of an author, from `since` and before `until`, with a file or without, in the thread of a message.
+ * by parts of words (of several, by a part of the last); of an author, from `since` and before `until`, with a file or
+ * without, in the thread of a message.
  * Best match first, then newest, of the newest 200 that match.
  */
 export const searchMessages = query('chat.search_messages', {
