@@ -10,8 +10,8 @@ import { listen, openQueue, until } from './listen.ts';
 
 t.setTimeout(150_000);
 const env = { MAX_SUBSCRIPTIONS_PER_CONNECTION: '2', MAX_EVENT_BYTES: '600000', MAX_BACKLOG_BYTES: '2000000' };
-const heartbeat = 2000;
-const world = await openWorld(t, { env, heartbeat });
+// A client that does not read answers no ping either, and is to be cut off for the one, not for the other.
+const world = await openWorld(t, { env, heartbeat: 60_000 });
 const acts = openActs(world);
 const [ann, bob] = [await world.person('ann'), await world.person('bob')];
 const graphql = `${world.server.url}graphql`;
@@ -21,7 +21,7 @@ const query = `subscription($id: UUID!, $after: String) {
 const bearer = ({ token }: Person) => ({ authorization: `Bearer ${token}` });
 const accept = { accept: 'text/event-stream' };
 
-type Block = { event?: string; id?: string; data?: string; comment?: boolean };
+type Block = { event?: string; id?: string; data?: string };
 
 /** A stream as it comes: blocks of lines. */
 async function open(t: Test, headers: Record<string, string>, body?: object, search = '') {
@@ -34,7 +34,6 @@ async function open(t: Test, headers: Record<string, string>, body?: object, sea
     signal: gone.signal,
   });
   const blocks = openQueue<Block>('the stream');
-  const comments = openQueue<Block>('the stream, of comments,');
   const ended = (async () => {
     let block: Record<string, string> = {};
     let text = '';
@@ -43,8 +42,8 @@ async function open(t: Test, headers: Record<string, string>, body?: object, sea
       text = lines.pop() ?? '';
       for (const line of lines) {
         const [, name = '', value = ''] = /^(\w*): ?(.*)$/s.exec(line) ?? [];
-        if (line === ':') comments.push({ comment: true });
-        else if (line !== '') block[name] = block[name] === undefined ? value : `${block[name]}\n${value}`;
+        if (line === ':') continue;
+        if (line !== '') block[name] = block[name] === undefined ? value : `${block[name]}\n${value}`;
         else if (Object.keys(block).length > 0) {
           blocks.push(block);
           block = {};
@@ -57,7 +56,6 @@ async function open(t: Test, headers: Record<string, string>, body?: object, sea
     status,
     headers: response.headers,
     next: blocks.next,
-    heartbeat: comments.next,
     ended,
     close: () => gone.abort(),
   };
@@ -149,7 +147,7 @@ t.test('single connection: what a token reserves, and how it is refused', async 
 t.test('a reservation ends with the access token that it was made with', async (t) => {
   const claims = JSON.parse(Buffer.from(bob.token.split('.')[1] as string, 'base64url').toString());
   const [key] = world.keys;
-  const brief = await new SignJWT({ ...claims, exp: Math.floor(Date.now() / 1000) + 2 })
+  const brief = await new SignJWT({ ...claims, exp: Math.floor(Date.now() / 1000) + 7 })
     .setProtectedHeader({ alg: 'HS256', kid: key?.kid ?? '' })
     .sign(key?.key as Uint8Array);
   const token = await (await fetch(graphql, { method: 'PUT', headers: { authorization: `Bearer ${brief}` } })).text();
@@ -194,14 +192,18 @@ t.test('who stops reading is cut off, with a cursor after which nothing is missi
   socket.send(JSON.stringify({ type: 'subscribe', id: '1', payload: { query: large, variables } }));
   await subscribersAre(1);
   socket.pause();
+  let isOpen = true;
+  // At once: nobody waits for long until it takes its last words.
+  const cut = subscribersAre(0).then(() => {
+    isOpen = false;
+    socket.resume();
+  });
   let sent = 0;
-  const isOpen = async () => (await (await fetch(`${world.server.url}ready`)).json()).events.subscribers > 0;
-  while (sent < 100 && (await isOpen())) {
+  while (sent < 100 && isOpen) {
     sent += 1;
     await acts.send(ann, room, `${sent} ${'ж'.repeat(9_000)}`);
   }
-  await subscribersAre(0);
-  socket.resume();
+  await cut;
   const seen: string[] = [];
   let last = await heard.next();
   for (; last.type === 'next'; last = await heard.next()) seen.push(last.payload.data.messageEvents.message.text);
@@ -215,10 +217,17 @@ t.test('who stops reading is cut off, with a cursor after which nothing is missi
   );
 });
 
-t.test('a proxy that cuts idle connections finds none', async (t) => {
-  const idle = 1.5 * heartbeat;
+t.test('at every beat each connection is written to: a proxy that cuts idle ones finds none', async (t) => {
+  const world = await openWorld(t, { heartbeat: 2000 });
+  const acts = openActs(world);
+  const [ann, bob] = [await world.person('ann'), await world.person('bob')];
+  /** How often the server has written to each. */
+  const written: { times: number }[] = [];
   const server = createServer((client) => {
-    const target = dial(Number(new URL(graphql).port), '127.0.0.1');
+    const target = dial(Number(new URL(world.server.url).port), '127.0.0.1');
+    const own = { times: 0 };
+    written.push(own);
+    target.on('data', () => (own.times += 1));
     for (const [one, other] of [
       [client, target],
       [target, client],
@@ -226,7 +235,6 @@ t.test('a proxy that cuts idle connections finds none', async (t) => {
       one.pipe(other);
       one.on('error', () => {});
       one.on('close', () => other.destroy());
-      one.setTimeout(idle, () => one.destroy());
     }
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -235,11 +243,17 @@ t.test('a proxy that cuts idle connections finds none', async (t) => {
   const room = await acts.room(ann, [bob]);
   const variables = { id: room, after: await acts.cursor() };
   const ears = (['ws', 'sse'] as const).map((over) => listen(t, through, { over, query, variables, token: bob.token }));
-  const direct = await open(t, bearer(bob), { query, variables });
-  // The first at once, the second by chance.
-  for (let beats = 0; beats < 4; beats += 1) await direct.heartbeat();
-  await acts.send(ann, room, 'still there');
-  for (const ear of ears) t.match(await ear.next(), { data: { messageEvents: { message: { text: 'still there' } } } });
+  const hear = async (text: string) => {
+    await acts.send(ann, room, text);
+    for (const ear of ears) t.match(await ear.next(), { data: { messageEvents: { message: { text } } } });
+  };
+  await hear('there');
+  t.equal(written.length, 2);
+  for (let beats = 1; beats <= 3; beats += 1) {
+    const before = written.map(({ times }) => times);
+    await until(() => written.every(({ times }, nth) => times > (before[nth] as number)), `Beat ${beats}`);
+  }
+  await hear('still there');
 });
 
 t.test('nobody takes all the places: 100 reservations each, and one that is not there is told so', async (t) => {
