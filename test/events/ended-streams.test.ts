@@ -8,11 +8,14 @@ import type { Listener } from '../../graphql/subscriber.ts';
 
 t.test('a stream whose token has ended, and whose client has not read to its end, is sent nothing more', async (t) => {
   let listener: Listener | undefined;
+  const sent = (text: string) => ({ text, cursor: '1', framed: new Map() });
   const streams = openEventStreams({
     verify: () => Promise.reject(new Error('nobody asks')),
     asked: (_request, claims, id) => ({ caller: { role: claims.role, claims: {} }, id }),
     serve: (_params, _asked, given) => {
       listener = given;
+      // More than sockets hold, so that the end of the stream waits behind it.
+      given.next(sent('x'.repeat(20_000_000)));
       return () => {};
     },
     ...{ maxSubscriptions: 1, maxBodyBytes: 1000, maxBacklogBytes: 100_000_000, heartbeat: 12_000 },
@@ -38,9 +41,6 @@ t.test('a stream whose token has ended, and whose client has not read to its end
     server.close();
   });
   response.pause();
-  const sent = (text: string) => ({ text, cursor: '1', framed: new Map() });
-  // More than sockets hold, so that the end of the stream waits behind it.
-  listener?.next(sent('x'.repeat(20_000_000)));
   await sleep(600);
   const held = listener?.backlog() ?? 0;
   t.ok(held > 1_000_000, `${held} bytes wait`);
