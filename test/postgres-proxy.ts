@@ -10,6 +10,8 @@ export type DatabaseProxy = {
   counted(): Record<string, number>;
   /** Ends every connection, and accepts no other until `mend`. */
   cut(): void;
+  /** The same, when so many more bytes have been sent to Postgres. */
+  cutAfter(bytes: number): void;
   mend(): void;
   /** Holds the connections that there are, with all that comes over them, and lets new ones through: as where another machine took over. */
   freeze(): void;
@@ -22,6 +24,7 @@ export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
   const open = new Set<Socket>();
   let counts: Record<string, number> = {};
   let isCut = false;
+  let left = Number.POSITIVE_INFINITY;
   const server = createServer((client) => {
     if (isCut) return void client.destroy();
     const postgres = connect(Number(target.port || 5432), target.hostname);
@@ -29,6 +32,10 @@ export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
       counts[kind] = (counts[kind] ?? 0) + 1;
     });
     client.on('data', count);
+    client.on('data', ({ length }) => {
+      left -= length;
+      if (left <= 0) cut();
+    });
     for (const [one, other] of [
       [client, postgres],
       [postgres, client],
@@ -48,6 +55,7 @@ export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
   url.host = `127.0.0.1:${(server.address() as { port: number }).port}`;
   const cut = (): void => {
     isCut = true;
+    left = Number.POSITIVE_INFINITY;
     for (const socket of open) socket.destroy();
   };
   return {
@@ -58,6 +66,9 @@ export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
       return all;
     },
     cut,
+    cutAfter(bytes) {
+      left = bytes;
+    },
     mend() {
       isCut = false;
     },
