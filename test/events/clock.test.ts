@@ -19,14 +19,14 @@ const setBack = (): void => {
 
 t.test('C14 what is cached ends in its time', async (t) => {
   const { get, set } = memoryStore({ mostEntries: 10, mostBytes: 1000 });
-  await set('key', 'value', 50);
+  await set('key', 'value', 3000);
   t.equal(await get('key'), 'value');
   setBack();
   await until(async () => (await get('key')) === undefined, 'The end of what is cached');
 });
 
 t.test('E1 a breaker lets through again in its time', async (t) => {
-  const breaker = openBreaker('the service', { warn() {} }, { failures: 1, openFor: 50 });
+  const breaker = openBreaker('the service', { warn() {} }, { failures: 1, openFor: 3000 });
   await t.rejects(
     breaker.run(() => Promise.reject(new Error('away'))),
     /away/,

@@ -78,7 +78,7 @@ t.test('E3 who goes away while it is waited ends the waiting', async (t) => {
 
 t.test('E1 the breaker opens after 3 failures in a row, lets one through after a while, and closes', async (t) => {
   const { log, logged } = listening();
-  const openFor = 300;
+  const openFor = 2000;
   const breaker = openBreaker('the cache', log, { openFor });
   let asked = 0;
   const ask = (work: () => Promise<unknown>): Promise<unknown> =>
