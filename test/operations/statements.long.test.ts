@@ -6,7 +6,8 @@ import { applySchema } from '../../functions/apply.ts';
 import { readCatalog } from '../../functions/catalog.ts';
 import { startEmbedded } from '../../functions/embedded.ts';
 import { temporaryFolder } from '../running-plinth.ts';
-import { openWorld, schemaFile } from '../world.ts';
+import { openScratch, query } from '../scratch-database.ts';
+import { createWithSchema, openWorld, schemaFile } from '../world.ts';
 
 // The embedded Postgres, whatever the other tests run on: it has loaded pg_stat_statements.
 const dataDirectory = path.join(temporaryFolder(t), 'data');
@@ -70,10 +71,10 @@ t.test('T8 slow queries are seen with what they cost, and without any value in t
     operator.token,
   );
   t.equal(errors, undefined);
-  t.match(data.slowQueries, [
-    { query: 'select pg_sleep($1), $2 as said, $3 as card', calls: '1', rows: '1', queryId: /^-?\d+$/ },
-  ]);
-  t.ok(Number(data.slowQueries[0].maxMilliseconds) >= 1000);
+  const text = 'select pg_sleep($1), $2 as said, $3 as card';
+  const slow = data.slowQueries.find(({ query }: { query: string }) => query === text);
+  t.match(slow, { calls: '1', rows: '1', queryId: /^-?\d+$/ });
+  t.ok(Number(slow?.maxMilliseconds) >= 1000);
   const all = await ask('{ slowQueries(slowMilliseconds: 0) { query } }', {}, operator.token);
   t.ok(all.data.slowQueries.length > 5, 'all that ran');
   t.notMatch(JSON.stringify(all), /secret|4111111|2100/);
@@ -84,15 +85,27 @@ t.test('E4 all queries: how many, how many were slow, how long they took, and wh
     '{ queryTotals { since totalQueries slowQueries totalMilliseconds averageMilliseconds slowPercent isFlagged } }';
   const { queryTotals } = (await ask(asked, {}, operator.token)).data;
   t.ok(Number(queryTotals.totalQueries) > 5);
-  t.equal(queryTotals.slowQueries, '1');
+  t.ok(Number(queryTotals.slowQueries) >= 1);
   t.ok(Number(queryTotals.totalMilliseconds) > 1000);
   t.equal(queryTotals.isFlagged, Number(queryTotals.slowPercent) > 1);
-  await owner.query('select public.pg_stat_statements_reset()');
-  for (let count = 0; count < 5; count++) await owner.query('select pg_sleep(0.03)');
-  const sensitive = await ask('{ queryTotals(slowMilliseconds: 20) { slowQueries isFlagged } }', {}, operator.token);
-  t.match(sensitive.data.queryTotals, { slowQueries: '5', isFlagged: true });
-  const { rows } = await owner.query("select verdict, detail from operations.health() where name = 'slow queries'");
-  t.match(rows, [{ verdict: 'ok', detail: /^0 of \d+/ }]);
+  const all = await ask('{ queryTotals(slowMilliseconds: 0) { totalQueries slowQueries } }', {}, operator.token);
+  t.equal(all.data.queryTotals.slowQueries, all.data.queryTotals.totalQueries);
+
+  // A database in which nothing else runs, and whoever asks is not counted: on a busy machine anything may be slow.
+  const scratch = await openScratch();
+  const connectionString = await createWithSchema(scratch);
+  const asking = new pg.Client({ connectionString, options: '-c pg_stat_statements.track=none' });
+  await asking.connect();
+  t.teardown(() => asking.end().then(scratch.close));
+  const totals = async (slow: number) =>
+    (await asking.query('select * from operations.query_totals($1)', [slow])).rows[0];
+  t.has(await totals(1000), { total_queries: '0', slow_queries: '0', is_flagged: false });
+  for (let count = 0; count < 5; count++) await query(connectionString, 'select pg_sleep(0.03)');
+  t.has(await totals(20), { total_queries: '5', slow_queries: '5', slow_percent: '100.00', is_flagged: true });
+  t.has(await totals(600_000), { total_queries: '5', slow_queries: '0', slow_percent: '0.00', is_flagged: false });
+  const { slow_queries: slow } = await totals(1000);
+  const { rows } = await asking.query("select verdict, detail from operations.health() where name = 'slow queries'");
+  t.match(rows, [{ verdict: slow === '0' ? 'ok' : 'critical', detail: new RegExp(`^${slow} of 5,`) }]);
 });
 
 t.test('what Postgres keeps whole, since it does not plan it, is shown without what stands in it', async (t) => {
