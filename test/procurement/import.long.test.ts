@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
+import { openBarrier } from '../barrier.ts';
 import { launch, runScript, temporaryFolder } from '../running-plinth.ts';
 import { query } from '../scratch-database.ts';
 import { openWorld } from '../world.ts';
@@ -137,13 +137,16 @@ t.test('a bad row goes to the rejects with its line and the reason, and stops no
 t.test('an import that was killed goes on where it was', async (t) => {
   const rows = Array.from({ length: 9000 }, (_, n) => row(`${n}`));
   const { folder, args } = files(t, [...rows, row('bad', { sum: 'much' })]);
+  const barrier = await openBarrier(t, DATABASE_URL, 'procurement.staged_records');
+  await barrier.close('exists (select from procurement.imports where position > 0)');
   const { child, ended } = launch('import', args, { DATABASE_URL }, folder);
   const position = async () =>
     (await query(DATABASE_URL, 'select coalesce(max(position), 0)::int as position from procurement.imports'))[0]
       .position;
-  while ((await position()) === 0) await delay(20);
+  await barrier.reached();
   child.kill('SIGKILL');
   await ended;
+  await barrier.open();
   const before = await position();
   t.ok(before > 0 && before < 9001, `${before} rows are done`);
 

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { openSorter } from '../../scripts/import/order.ts';
 import { showProgress } from '../../scripts/import/progress.ts';
+import { openBarrier } from '../barrier.ts';
 import { launch, runScript, startPlinth, temporaryFolder } from '../running-plinth.ts';
 import { openScratch, query } from '../scratch-database.ts';
 import { createWithSchema } from '../world.ts';
@@ -134,12 +135,14 @@ t.test('an import that was killed goes on where it was', async (t) => {
   const cwd = temporaryFolder(t);
   const file = path.join(cwd, 'Long.tsv');
   writeFileSync(file, Array.from({ length: 3000 }, (_, index) => row(3000 - index)).join('\n'));
+  const barrier = await openBarrier(t, DATABASE_URL, 'chat.messages');
+  await barrier.close('(select count(*) from chat.messages) >= 500');
   const { child, ended } = launch('import', ['gitter', file], { DATABASE_URL }, cwd);
-  const count = async () =>
-    (await query(DATABASE_URL, 'select count(*)::int from chat.messages').catch(() => [{ count: 0 }]))[0].count;
-  while ((await count()) === 0) await delay(20);
+  const count = async () => (await query(DATABASE_URL, 'select count(*)::int from chat.messages'))[0].count;
+  await barrier.reached();
   child.kill('SIGKILL');
   await ended;
+  await barrier.open();
   // The statement that ran when it was killed may still commit.
   const running =
     "select count(*)::int from pg_stat_activity where datname = current_database() and application_name = 'plinth'";
@@ -147,11 +150,14 @@ t.test('an import that was killed goes on where it was', async (t) => {
   const before = await count();
   t.ok(before > 0 && before < 3000, `${before} messages are there`);
 
+  await barrier.close(`(select count(*) from chat.messages) >= ${before + 500}`);
   const interrupted = launch('import', ['gitter', file], { DATABASE_URL }, cwd);
-  while ((await count()) === before) await delay(20);
+  await barrier.reached();
   interrupted.child.kill('SIGINT');
+  await barrier.open();
   t.match(await interrupted.ended, { status: 1, stderr: /^Stopped: \d+ rows are left\.\nRun it again/ });
   const then = await count();
+  t.ok(then > before && then < 3000, `${then} messages are there`);
 
   const { stdout } = await runScript('import', ['gitter', file], { DATABASE_URL }, cwd);
   t.match(stdout, new RegExp(`^3000 rows: ${3000 - then} new, ${then} known, 0 rejected;`, 'm'));

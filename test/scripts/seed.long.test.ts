@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { conversations } from '../../scripts/seed/world.ts';
+import { openBarrier } from '../barrier.ts';
 import { launch, runScript } from '../running-plinth.ts';
 import { openScratch, query } from '../scratch-database.ts';
 import { createWithSchema } from '../world.ts';
@@ -55,13 +55,14 @@ t.test('a world with people, rooms, direct chats and several languages is there 
 
 t.test('a seed that was killed goes on where it was', async (t) => {
   const DATABASE_URL = await createWithSchema(scratch);
+  const barrier = await openBarrier(t, DATABASE_URL, 'chat.messages');
+  await barrier.close('(select count(*) from chat.messages) >= 20');
   const { child, ended } = launch('seed', [], { DATABASE_URL });
-  const count = async () =>
-    (await query(DATABASE_URL, 'select count(*)::int from chat.messages').catch(() => [{ count: 0 }]))[0].count;
-  while ((await count()) < 20) await delay(10);
+  await barrier.reached();
   child.kill('SIGKILL');
   await ended;
-  t.ok((await count()) < 237, 'it was not done');
+  t.match(await query(DATABASE_URL, 'select count(*)::int from chat.messages'), [{ count: 20 }]);
+  await barrier.open();
   t.match(await runScript('seed', [], { DATABASE_URL }), { status: 0 });
   const [counts] = await query(DATABASE_URL, rowCounts);
   t.match(counts, { users: 12, channels: 11, members: 45, messages: 237, edits: 5, deletions: 2 });
