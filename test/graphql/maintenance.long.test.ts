@@ -38,9 +38,9 @@ async function request(
   };
 }
 
-/** Asks until the answer has a status: a change is in force within a second. */
+/** Asks until the answer has a status: a change is in force within a second, on a busy machine later. */
 async function until(world: World, status: number, query: string, token?: string): Promise<Answered> {
-  for (const patience = Date.now() + 1000; ; ) {
+  for (const patience = Date.now() + 30_000; ; ) {
     const answered = await request(world, query, token);
     if (answered.status === status || Date.now() > patience) return answered;
   }
