@@ -31,16 +31,18 @@ for (const over of ['ws', 'sse'] as const) {
   t.test(`an operator asks for a run, and follows it to its end (${over})`, async (t) => {
     await sql("select jobs.pause('count')");
     await sleep(1500);
+    const after = (await ask('{ cursor }')).data.cursor;
     const { data } = await ask(enqueue, { task: 'count' }, boss.token);
     const { id, state } = data.enqueue.run;
     t.equal(state, 'QUEUED');
     const ear = listen(t, world.server.url, {
       over,
-      query: `subscription ($id: UUID!) { runEvents(runId: $id) { event { type } run { state progress note result } } }`,
-      variables: { id },
+      query: `subscription ($id: UUID!, $after: String) {
+        runEvents(runId: $id, after: $after) { event { type } run { state progress note result } }
+      }`,
+      variables: { id, after },
       token: boss.token,
     });
-    await sleep(300);
     await sql("select jobs.resume('count')");
     const told = await ear.take(3);
     t.match(
