@@ -44,6 +44,8 @@ t.test('T8 a connection is nobody between two requests, however the first one en
     t.same(await state(), clean, `after one that ${name}`);
   }
 
+  // Whoever asks from here on has to be answered, however slowly.
+  requests.setTimeouts({ anonymous: '10s', member: '10s', operator: '5s', service: '5s' });
   // From before it begins until it runs.
   for (const wait of [0, 0, 0, 1, 1, 2, 2, 3, 5, 10, 20, 50]) {
     const gone = new AbortController();
@@ -59,11 +61,12 @@ t.test('D8 a server that is gone without a word costs one wait: who reads is ans
   const world = await openWorld(t, { schema: schemaWith('things', 'sleep') });
   const proxy = await openProxy(await serverUrl(world.databaseUrl));
   t.teardown(proxy.close);
-  const requests = openRequests(proxy.url, { size: 4, log: pino({ level: 'silent' }), grace: 300 });
-  requests.setTimeouts({ anonymous: '1s', member: '5s', operator: '5s', service: '5s' });
+  const requests = openRequests(proxy.url, { size: 4, log: pino({ level: 'silent' }), grace: 1500 });
+  // One wait is 4.5 s: no machine is as slow as that by itself.
+  requests.setTimeouts({ anonymous: '3s', member: '5s', operator: '5s', service: '5s' });
   t.teardown(requests.close);
   const call = (text: string) => ({ statement: prepare(text), values: [] });
-  const [one, moment] = [call('select 1'), call('select things.sleep(0.4)')];
+  const [one, moment] = [call('select 1'), call('select things.sleep(0.2)')];
   const run = (readOnly: boolean, calls = [one], address = 'here') =>
     requests.run({ role: 'anonymous', claims: { role: 'anonymous', address } }, calls, { readOnly });
   const openAll = () => Promise.all(['here', 'there', 'elsewhere'].map((address) => run(true, [moment], address)));
@@ -74,14 +77,14 @@ t.test('D8 a server that is gone without a word costs one wait: who reads is ans
   };
   const quick = async (t: Test, name: string) => {
     const time = await timeOf(run(true));
-    t.ok(time < 1300, `${name}: ${time} ms`);
+    t.ok(time < 4500, `${name}: ${time} ms`);
   };
 
   await openAll();
   t.ok(requests.connections().idle > 1, 'some are open');
   proxy.freeze();
   const time = await timeOf(run(true));
-  t.ok(time >= 1290 && time < 2600, `it is read again after ${time} ms`);
+  t.ok(time >= 4490 && time < 8900, `it is read again after ${time} ms`);
   await quick(t, 'those that were idle are not waited for');
 
   await openAll();
@@ -90,8 +93,8 @@ t.test('D8 a server that is gone without a word costs one wait: who reads is ans
   t.ok(isLost(error), `what writes is not done again: ${error.message}`);
   await quick(t, 'and the next is answered');
 
-  const many = Array.from({ length: 5 }, () => moment);
-  t.same(await run(true, many), Array(5).fill([['t']]), 'many that take long together are waited for');
+  const many = Array.from({ length: 4 }, () => call('select things.sleep(1.3)'));
+  t.same(await run(true, many), Array(4).fill([['t']]), 'many that take long together are waited for');
   t.same(
     ['150ms', '10s', '1.5 min', '2h', '1d', '3000', '0', 'a while'].map(millisecondsOf),
     [150, 10_000, 90_000, 7_200_000, 86_400_000, 3000, 0, 0],
