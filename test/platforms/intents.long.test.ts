@@ -36,12 +36,13 @@ t.teardown(() => {
 });
 const { port } = service.address() as AddressInfo;
 // Each a service of its own to the breaker, which lives as long as the process.
-const at = (path: string) => ({
+const at = (path: string, milliseconds = 1500) => ({
   INTENT_URL: `http://127.0.0.1:${port}/${path}`,
   INTENT_TOKEN: 'of intents',
-  INTENT_TIMEOUT_MS: '1500',
+  INTENT_TIMEOUT_MS: String(milliseconds),
 });
-let workers = await world.start(at('one'));
+// What it answers counts here, and not how soon.
+let workers = await world.start(at('one', 20_000));
 const bot = await connect('uma');
 
 async function there(chat: number, count: number): Promise<Record<string, unknown>[]> {
