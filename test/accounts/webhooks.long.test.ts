@@ -15,20 +15,20 @@ const { ask, ended, person, sql } = world;
 const { act, join, room, say } = actsIn(world);
 type Taken = { headers: Record<string, string>; body: string };
 
-/** An address that takes what is sent, and answers what it is told to. */
+/** An address that takes what is sent, and answers what it is told to: each of `next`, and after that `status`. */
 async function openAddress(): Promise<{
   url: string;
   taken: Taken[];
-  answer: { status: number };
+  answer: { status: number; next: number[] };
   until(n: number): Promise<void>;
 }> {
   const taken: Taken[] = [];
-  const answer = { status: 200 };
+  const answer = { status: 200, next: [] as number[] };
   const server = createServer(async (request, response) => {
     let body = '';
     for await (const chunk of request) body += chunk;
     taken.push({ headers: request.headers as Record<string, string>, body });
-    response.writeHead(answer.status, { location: 'http://127.0.0.1:1/' }).end('x'.repeat(1000));
+    response.writeHead(answer.next.shift() ?? answer.status, { location: 'http://127.0.0.1:1/' }).end('x'.repeat(1000));
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -151,12 +151,10 @@ t.test('what is not taken is tried again, and given up when the address is gone'
   const cal = await person('cal');
   const place = await room(cal);
   const { id } = (await create(cal, place, address.url)).data.createWebhook.newWebhook;
-  address.answer.status = 302;
+  address.answer.next = [302, 200];
   await say(cal, place, 'first');
-  await address.until(1);
-  const [run] = await runsOf(id);
-  address.answer.status = 200;
   await address.until(2);
+  const [run] = await runsOf(id);
   const after = await ended(run?.id);
   t.match(after, { state: 'succeeded', attempt: 2 }, 'a redirect is not followed, and is no success');
   t.match((await sql('select failures, disabled_at from webhooks.webhooks where id = $1', [id]))[0], {

@@ -189,9 +189,9 @@ t.test('a hundred wait at most, however many are asked for at once', async (t) =
 
 t.test('D8 it is sent at its time, once, with what it is then; cancelled or changed it is not', async (t) => {
   const [one, changed, cancelled] = [
-    await scheduled(bob, 'timed one', later(1_500)),
-    await scheduled(bob, 'timed two', later(1_500)),
-    await scheduled(bob, 'timed three', later(1_500)),
+    await scheduled(bob, 'timed one', later(8_000)),
+    await scheduled(bob, 'timed two', later(8_000)),
+    await scheduled(bob, 'timed three', later(8_000)),
   ];
   const [first, second] = [await runOf(one), await runOf(changed)];
   t.notOk(
@@ -199,7 +199,7 @@ t.test('D8 it is sent at its time, once, with what it is then; cancelled or chan
       await call(
         bob,
         'changeScheduledMessage',
-        { id: changed, text: 'timed two, changed', sendAt: later(2_000) },
+        { id: changed, text: 'timed two, changed', sendAt: later(9_000) },
         'scheduledMessage { id }',
       ),
     ),
