@@ -22,6 +22,7 @@ await sql(`
       insert into work.done (n) values (-1);
       raise exception 'It cannot be done.';
     end $$;
+  create function work.waits() returns void language sql as $$ select pg_advisory_xact_lock(707) $$;
   create function work.sleeps() returns void language sql as $$ select pg_sleep(60) $$;
   insert into jobs.queues (name, retries, retry_delay, policy, concurrency) values
     ('fed', 1, '1 second', 'standard', 4), ('one', 0, '1 second', 'exclusive', 1), ('dead', 0, '1 second', 'standard', 1);
@@ -31,7 +32,7 @@ await sql(`
     ('fails', 'work.fails', null, 1, false), ('sleeps', 'work.sleeps', null, 3, false),
     ('early', 'work.note', null, 3, false),
     ('fed', null, 'fed', 9, false), ('alone', null, null, 3, true), ('slow', null, null, 3, false),
-    ('one', 'work.note', 'one', 9, false), ('buried', null, 'dead', 9, false)`);
+    ('one', 'work.waits', 'one', 9, false), ('buried', null, 'dead', 9, false)`);
 
 const early = await enqueue('early', { payload: { n: 7 } });
 let together = 0;
@@ -113,13 +114,18 @@ t.test('a queue tries again, and counts; what fails for good goes to its dead le
 });
 
 t.test('a policy of a queue holds for what SQL asks for', beside(), async (t) => {
-  await sql("select jobs.pause('one')");
-  await sleep(1500);
-  const first = await enqueue('one', { payload: { n: 2000 } });
-  await t.rejects(enqueue('one', { payload: { n: 2001 } }), { code: 'PT409' });
-  await sql("select jobs.resume('one')");
+  const holder = await world.owner.connect();
+  t.teardown(() => holder.release(true));
+  await holder.query('select pg_advisory_lock(707)');
+  const first = await enqueue('one');
+  await ended(first, ['running']);
+  await t.rejects(enqueue('one'), { code: 'PT409' });
+  await holder.query('select pg_advisory_unlock(707)');
   t.match(await ended(first), { state: 'succeeded' });
-  t.match(await ended(await enqueue('one', { payload: { n: 2002 } })), { state: 'succeeded' });
+  // pg-boss is told a moment later.
+  const told = "select from pgboss.job where id = $1 and state = 'completed'";
+  while ((await sql(told, [first])).length === 0) await sleep(50);
+  t.match(await ended(await enqueue('one')), { state: 'succeeded' });
 });
 
 t.test('what has ended, and pg-boss was not told, holds up no other of its key', beside(), async (t) => {
@@ -156,10 +162,12 @@ for (const task of ['slow', 'sleeps']) {
 }
 
 t.test('what waits is cancelled at once', beside(), async (t) => {
-  const id = await enqueue('note', { payload: { n: 4000 }, run_at: new Date(Date.now() + 1500) });
+  const inTime = (milliseconds: number) => ({ run_at: new Date(Date.now() + milliseconds) });
+  const id = await enqueue('note', { payload: { n: 4000 }, ...inTime(8000) });
   t.match(await sql('select (jobs.cancel($1)).state', [id]), [{ state: 'cancelled' }]);
-  await sleep(3000);
-  t.same(await sql('select n from work.done where n = 4000'), []);
+  // What was to run after it has run.
+  await ended(await enqueue('note', { payload: { n: 4001 }, ...inTime(10_000) }));
+  t.same(await sql('select n from work.done where n in (4000, 4001)'), [{ n: 4001 }]);
 });
 
 t.test('a schedule changed in SQL is in force within seconds, and each time is asked for once', beside(), async (t) => {
