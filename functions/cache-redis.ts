@@ -2,8 +2,6 @@ import { Redis } from 'ioredis';
 import type { Store } from './cache.ts';
 import type { Log } from './log.ts';
 
-// Whoever asks waits for it: Postgres itself would have answered by then.
-const answersWithin = 100;
 const connectsWithin = 1000;
 const slowestReconnect = 1000;
 // How many keys one step of emptying looks at.
@@ -13,8 +11,9 @@ const step = 500;
  * Entries in a Redis. What it does not answer quickly fails; nothing waits for a connection that is not there.
  *
  * @param log told when it is lost, and when it is back.
+ * @param answersWithin how long it may take to answer, in milliseconds.
  */
-export async function redisStore(url: string, log: Pick<Log, 'warn'>): Promise<Store> {
+export async function redisStore(url: string, log: Pick<Log, 'warn'>, answersWithin: number): Promise<Store> {
   const redis = new Redis(url, {
     commandTimeout: answersWithin,
     connectTimeout: connectsWithin,

@@ -68,16 +68,19 @@ type Ask = <Value>(what: string, work: () => Promise<Value>) => Promise<Value | 
 
 const bounds = { mostEntries: 10_000, mostBytes: 32 * 2 ** 20 };
 const longest = 2 ** 20;
+// Whoever asks waits for it: Postgres itself would have answered by then.
+const answersSoon = 100;
 
 /**
  * Opens the cache: the Redis of REDIS_URL, or else the memory of this process.
  *
  * @param options.openFor how long the breaker keeps off a Redis that fails, in milliseconds.
+ * @param options.answersWithin how long a Redis may take to answer, in milliseconds.
  */
 export async function openCache(
   { redisUrl }: { redisUrl?: string | undefined },
   log: Pick<Log, 'warn'>,
-  options: { openFor?: number; mostEntries?: number; mostBytes?: number } = {},
+  options: { openFor?: number; answersWithin?: number; mostEntries?: number; mostBytes?: number } = {},
 ): Promise<Cache> {
   if (redisUrl === undefined) {
     const { size, ...store } = memoryStore({ ...bounds, ...options });
@@ -90,7 +93,7 @@ export async function openCache(
   }
   const breaker = openBreaker('the cache', log, options);
   const policies = openPolicies(log);
-  const store = await redisStore(redisUrl, log);
+  const store = await redisStore(redisUrl, log, options.answersWithin ?? answersSoon);
   const ask: Ask = async (what, work) =>
     // To be turned away by an error costs as much as some answers.
     breaker.isShut() ? undefined : policies.cache(what, () => breaker.run(work));

@@ -185,13 +185,14 @@ for (const shared of ['Postgres', 'Redis']) {
     const other = await another(t, world, env);
     const { server, person, owner } = world;
     const ann = await person('ann');
-    await limit(world, [['user', 'query', 20]]);
+    await limit(world, [['user', 'query', 100]]);
     await until(async () => (await ask(server, me, ann.token)).headers.has('ratelimit'), 'The limit');
     await until(async () => (await ask(server, me, ann.token)).status === 429, 'The end of it');
-    // Told twice a second: the other server lets some through before it knows, but not as many as the limit.
+    // Told twice a second: the other server lets some through before it knows, but not as many as the limit. On a busy machine
+    // the store may answer too late three times in a row; then it is not asked for half a minute.
     let letThrough = 0;
-    for (; letThrough < 15 && (await ask(other, me, ann.token)).status === 200; letThrough += 1) await sleep(200);
-    t.ok(letThrough < 15, `${letThrough} of 20`);
+    for (; letThrough < 90 && (await ask(other, me, ann.token)).status === 200; letThrough += 1) await sleep(500);
+    t.ok(letThrough < 90, `${letThrough} of 100`);
     const { rows } = await owner.query('select count(*)::integer as count from access.rate_counts');
     t.equal(rows[0].count > 0, shared === 'Postgres', 'where they are kept');
   });
