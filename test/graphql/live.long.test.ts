@@ -249,7 +249,7 @@ t.test('D8 D9 DDL is heard again when a server that was gone without a word is t
   const { owner, databaseUrl } = await openWorld(t);
   const proxy = await openProxy(await serverUrl(databaseUrl));
   t.teardown(proxy.close);
-  const live = await followDatabase(proxy.url, pino({ level: 'silent' }), () => {}, 300);
+  const live = await followDatabase(proxy.url, pino({ level: 'silent' }), () => {}, 3000);
   t.teardown(live.close);
   const serves = (type: string) => () => Boolean(live.current.schema.getType(type));
   await owner.query(`

@@ -98,6 +98,7 @@ async function unreadOf(channel: string): Promise<{ user: string; unread: number
 }
 
 t.test('T5 unread equals a recount after any sequence of sends, edits, deletes, joins, leaves and reads', async (t) => {
+  let runs = 0;
   let seen = 0;
   await holds(
     t,
@@ -107,12 +108,14 @@ t.test('T5 unread equals a recount after any sequence of sends, edits, deletes, 
         await as(everyone[0] as Person, 'chat.add_member($1, $2)', [channel, id]);
       for (const each of actions) await act(channel, each);
       const counted = await recount(channel);
+      runs += 1;
       seen += counted.filter(({ unread }) => unread > 0).length;
       assert.deepStrictEqual(await unreadOf(channel), counted);
     }),
-    { numRuns: 100, interruptAfterTimeLimit: 8_000 },
+    // The first is known to leave something: on a slow machine it may be one of few.
+    { numRuns: 100, interruptAfterTimeLimit: 8_000, examples: [[[{ who: 0, what: 'send', which: 0 }]]] },
   );
-  t.ok(seen > 10, 'there was something unread');
+  t.ok(seen >= runs / 4, `there was something unread: ${seen} in ${runs} runs`);
 });
 
 t.test('T5 the same when everybody acts at once; numbers have no gaps; order is one', async (t) => {
