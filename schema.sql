@@ -3451,7 +3451,8 @@ declare
 begin
   for run in
     update jobs.runs as waiting
-    set state = 'running', attempt = waiting.attempt + 1, worker = _begin.worker, started_at = clock_timestamp()
+    set state = 'running', attempt = waiting.attempt + 1, worker = _begin.worker, started_at = clock_timestamp(),
+      progress = 0, note = null
     where waiting.id = any (ids) and waiting.state = 'queued'
       and not exists (select from jobs.tasks as task where task.name = waiting.task and task.is_paused)
     returning waiting.*
@@ -3699,6 +3700,7 @@ begin
 end;
 $$;
 
+-- Within one try it only rises: a word that a later one has overtaken says nothing new.
 create function jobs._progress(id uuid, attempt integer, worker text, progress real, note text) returns void
 language plpgsql volatile set search_path = ''
 as $$
@@ -3708,7 +3710,7 @@ begin
   update jobs.runs as mine
   set progress = least(greatest(coalesce(_progress.progress, mine.progress), 0), 1), note = left(_progress.note, 500)
   where mine.id = _progress.id and mine.state = 'running' and mine.attempt = _progress.attempt
-    and mine.worker = _progress.worker
+    and mine.worker = _progress.worker and coalesce(_progress.progress >= mine.progress, true)
   returning * into run;
   if run.id is not null then
     perform jobs._tell(run);

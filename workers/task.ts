@@ -13,7 +13,10 @@ export type Work = {
   settings: Settings;
   /** Aborted when the run is cancelled or the worker is to stop: what is half done is undone or can be gone on with. */
   signal: AbortSignal;
-  /** Notes how far it is: a share from 0 to 1 (undefined where the whole is not known), and what is being done; seen by whoever follows the run. */
+  /**
+   * Notes how far it is: a share from 0 to 1 (undefined where the whole is not known), and what is being done; seen by whoever follows the
+   * run. Within one try it only rises: a share that is less is not noted.
+   */
   progress(share: number | undefined, note?: string): void;
   log: Logger;
 };

@@ -161,6 +161,32 @@ for (const task of ['slow', 'sleeps']) {
   });
 }
 
+t.test(
+  'within one try progress only rises, in whatever order it is told; the next begins anew',
+  beside(),
+  async (t) => {
+    const id = await enqueue('slow');
+    const { attempt, worker } = await ended(id, ['running']);
+    const tell = (share: number | null, note: string) =>
+      sql('select jobs._progress($1, $2, $3, $4, $5)', [id, attempt, worker, share, note]);
+    const known = () => sql('select progress, note from jobs.runs where id = $1', [id]);
+    await tell(0.6, 'the second');
+    await tell(0.3, 'the first');
+    t.same(await known(), [{ progress: 0.6, note: 'the second' }]);
+    await tell(null, 'the third');
+    t.same(await known(), [{ progress: 0.6, note: 'the third' }]);
+    const client = await world.owner.connect();
+    t.teardown(() => client.release(true));
+    await client.query('begin');
+    await client.query("update jobs.runs set state = 'queued' where id = $1", [id]);
+    const begun = await client.query(`select * from jobs._begin('another', array[$1::uuid], '{}', '{}', '{}')`, [id]);
+    t.match(begun.rows, [{ attempt: attempt + 1, progress: 0, note: null }]);
+    await client.query('rollback');
+    await sql('select jobs.cancel($1)', [id]);
+    t.match(await ended(id), { state: 'cancelled', progress: 0.6 });
+  },
+);
+
 t.test('what waits is cancelled at once', beside(), async (t) => {
   const inTime = (milliseconds: number) => ({ run_at: new Date(Date.now() + milliseconds) });
   const id = await enqueue('note', { payload: { n: 4000 }, ...inTime(8000) });
