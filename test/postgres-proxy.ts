@@ -15,6 +15,9 @@ export type DatabaseProxy = {
   mend(): void;
   /** Holds the connections that there are, with all that comes over them, and lets new ones through: as where another machine took over. */
   freeze(): void;
+  /** Keeps back all that comes over it, until `goOn`. */
+  hold(): void;
+  goOn(): void;
   close(): Promise<void>;
 };
 
@@ -24,6 +27,7 @@ export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
   const open = new Set<Socket>();
   let counts: Record<string, number> = {};
   let isCut = false;
+  let isHeld = false;
   let left = Number.POSITIVE_INFINITY;
   const server = createServer((client) => {
     if (isCut) return void client.destroy();
@@ -49,6 +53,7 @@ export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
         other.destroy();
       });
     }
+    if (isHeld) client.pause();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = new URL(databaseUrl);
@@ -78,6 +83,14 @@ export async function openProxy(databaseUrl: string): Promise<DatabaseProxy> {
         // Not even that one end is closed is heard by the other.
         socket.pause();
       }
+    },
+    hold() {
+      isHeld = true;
+      for (const socket of open) socket.pause();
+    },
+    goOn() {
+      isHeld = false;
+      for (const socket of open) socket.resume();
     },
     async close() {
       cut();
