@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { openWorld } from '../world.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 const world = await openWorld(t);
 const { ask, owner, person } = world;
 const service = await world.service();
@@ -21,22 +21,25 @@ async function longWriter() {
 }
 
 t.test('C16 a month that is made while someone writes for long keeps nobody else waiting', async (t) => {
+  const quick = 1500;
+  const send = async () => {
+    const query = `mutation { sendMessage(input: { channelId: "${room}", text: "hello" }) { message { seq } } }`;
+    t.equal((await ask(query, {}, alice.token)).errors, undefined);
+  };
+  // The first of all takes longer.
+  await send();
   const end = await longWriter();
   const making = owner.query("select chat._ensure_partition('2030-01-15') as made");
   await delay(200);
   const times: number[] = [];
-  for (let n = 0; n < 5; n += 1) {
+  // Few: the making is given up after 7 s.
+  while (times.length < 2 && !times.some((time) => time < quick)) {
     const began = performance.now();
-    const sent = await ask(
-      `mutation { sendMessage(input: { channelId: "${room}", text: "hello" }) { message { seq } } }`,
-      {},
-      alice.token,
-    );
-    t.equal(sent.errors, undefined);
+    await send();
     times.push(performance.now() - began);
   }
   // Whoever waited for the writer would wait each time, and for as long as it writes.
-  t.ok(Math.min(...times) < 1500, `sending took ${times.map((time) => time.toFixed()).join(', ')} ms`);
+  t.ok(Math.min(...times) < quick, `sending took ${times.map((time) => time.toFixed()).join(', ')} ms`);
   await end();
   t.strictSame((await making).rows, [{ made: true }], 'it is made once the way is free');
 });
