@@ -7,7 +7,7 @@ import { type Ear, fieldOf, listen, messageEvents, until, wake } from './listen.
 // A public room that becomes private, and who listened to it. What one who may listen is sent, others are sent too who asked for the same:
 // so each of them has to lose it.
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 const world = await openWorld(t);
 const acts = openActs(world);
 const [ann, bob, eve] = [await world.person('ann'), await world.person('bob'), await world.person('eve')];

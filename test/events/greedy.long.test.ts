@@ -8,7 +8,7 @@ import { openQueue, until } from './listen.ts';
 
 // Clients that take what all have together: memory, and places. Who they are is told by their address.
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 const env = { MAX_BODY_BYTES: '100000', MAX_CONNECTIONS_PER_ADDRESS: '50', TRUSTED_PROXIES: '1' };
 const world = await openWorld(t, { env });
 const ann = await world.person('ann');

@@ -3,7 +3,7 @@ import { openWorld } from '../world.ts';
 import { openActs } from './acts.ts';
 import { fieldOf, listen, messageEvents, until } from './listen.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 
 t.test('S1 those who come back after a cursor leave connections to everyone else, and write no log', async (t) => {
   const world = await openWorld(t, { env: { POOL_SIZE: '4' } });

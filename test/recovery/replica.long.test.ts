@@ -75,11 +75,14 @@ t.test('T11 queries run on a streaming replica', { skip }, async (t) => {
   await sleep(500);
 
   await t.test('and the primary has nothing to do with them', async (t) => {
-    const before = (await replica()).queries;
-    proxy.counted();
-    for (let each = 0; each < 20; each += 1) await name();
-    t.equal(proxy.counted().E ?? 0, 0);
-    t.equal((await replica()).queries, before + 20);
+    // A machine that stands still for as long as the replica may lag sends one of them there: then it is asked anew.
+    const isLeftAlone = async () => {
+      const before = (await replica()).queries;
+      proxy.counted();
+      for (let each = 0; each < 20; each += 1) await name();
+      return (proxy.counted().E ?? 0) === 0 && (await replica()).queries === before + 20;
+    };
+    await t.resolves(until(isLeftAlone, 'That the primary is left alone'));
   });
 
   await t.test('everyone reads what they have written themselves', async (t) => {
