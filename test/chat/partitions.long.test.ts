@@ -10,10 +10,10 @@ const alice = await person('alice');
 const room = (await ask('mutation { createRoom(input: { name: "room" }) { channel { id } } }', {}, alice.token)).data
   .createRoom.channel.id;
 
-/** Someone who writes to a table that messages refer to, and takes their time. */
+/** Someone who writes to a table that messages refer to, and everybody else with them, and takes their time. */
 async function longWriter() {
   const client = await owner.connect();
-  await client.query("begin; update identity.users set bio = 'long' where username = 'alice'");
+  await client.query('begin; lock table chat.channels in row exclusive mode');
   return async () => {
     await client.query('commit');
     client.release();

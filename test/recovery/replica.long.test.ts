@@ -75,14 +75,17 @@ t.test('T11 queries run on a streaming replica', { skip }, async (t) => {
   await sleep(500);
 
   await t.test('and the primary has nothing to do with them', async (t) => {
-    // A machine that stands still for as long as the replica may lag sends one of them there: then it is asked anew.
-    const isLeftAlone = async () => {
+    // A machine that stands still for as long as the replica may lag sends one of them there; but not each time.
+    let strays = Number.POSITIVE_INFINITY;
+    for (let tries = 0; tries < 5 && strays > 0; tries += 1) {
+      await reaches('used');
       const before = (await replica()).queries;
       proxy.counted();
       for (let each = 0; each < 20; each += 1) await name();
-      return (proxy.counted().E ?? 0) === 0 && (await replica()).queries === before + 20;
-    };
-    await t.resolves(until(isLeftAlone, 'That the primary is left alone'));
+      strays = proxy.counted().E ?? 0;
+      if (strays === 0) t.equal((await replica()).queries, before + 20);
+    }
+    t.equal(strays, 0);
   });
 
   await t.test('everyone reads what they have written themselves', async (t) => {
