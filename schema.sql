@@ -7133,20 +7133,6 @@ return case
   )
 end;
 
--- Three of its words: the longest are the rarest, as a rule, and every word that an index is asked for costs as much
--- again.
-create function chat._longest_words(query text) returns text
-language sql immutable set search_path = ''
-return (
-  select string_agg(longest.word, ' ' order by longest.place)
-  from (
-    select each.word, each.place
-    from regexp_split_to_table(query, '\s+') with ordinality as each (word, place)
-    order by char_length(each.word) desc
-    limit 3
-  ) as longest
-);
-
 -- What has a file, to a search: the kind says it, but for messages of bots.
 create function chat._has_file(message chat.messages) returns boolean
 language sql immutable
@@ -7185,9 +7171,7 @@ declare
   stems    tsquery := chat._search_query(words);
   part     text := '%' || regexp_replace(words, '([\\%_])', '\\\1', 'g') || '%';
   way      text;
-  asked    text;
   sought   tsquery;
-  longest  tsquery;
   readable uuid[];
   -- Answers are later than what they answer.
   earliest uuid := greatest(public.uuid_v7_floor(since), thread_id);
@@ -7222,18 +7206,14 @@ begin
   ) || uuid '00000000-0000-0000-0000-000000000000';
 
   foreach way in array array['words', 'part of the last', 'part'] loop
-    asked := case way when 'words' then words when 'part of the last' then others end;
-    sought := chat._search_query(asked);
-    longest := coalesce(chat._search_query(chat._longest_words(asked)), sought);
+    sought := chat._search_query(case way when 'words' then words when 'part of the last' then others end);
     if way = 'part' then
       -- The index knows three letters in a row; of fewer, and of signs, every text would be read.
       exit when others is not null or cardinality(hits) >= most or words !~ '[[:alnum:]]{3}';
-    elsif way = 'part of the last' then
-      continue when sought is null or cardinality(hits) > 0;
-      most := 1000;
     else
-      continue when sought is null;
+      continue when sought is null or cardinality(hits) > 0;
     end if;
+    most := case when way = 'part of the last' then 1000 else most end;
     next := latest;
     foreach lower in array parts loop
       hits := (hits || array(
@@ -7241,8 +7221,7 @@ begin
         from chat.messages as message
         where case
             when way = 'part' then message.text ilike part and not coalesce(message.searched @@ stems, false)
-            -- The index is asked for the first; the second is looked at in what it finds.
-            else message.searched @@ longest and (longest = sought or coalesce(message.searched @@ sought, false))
+            else message.searched @@ sought
           end
           and (search_messages.channel_id is null or message.channel_id = search_messages.channel_id)
           and (readable is null or message.channel_id = any (readable))

@@ -33,8 +33,8 @@ export async function makePartitions(client: pg.ClientBase, partitions: Partitio
   }
 }
 
-/** What is to be done again once the rows are in. */
-export type Postponed = { statement: string }[];
+/** Statements for when the rows are in: those of `together` in any order and beside each other, then those of `after` in theirs. */
+export type Postponed = { together: string[]; after: string[] };
 
 /**
  * Makes the tables ready for their rows: empty; without the indexes that are faster made afterwards; without foreign keys to tables that are
@@ -42,23 +42,29 @@ export type Postponed = { statement: string }[];
  */
 export async function prepare(client: pg.ClientBase, tables: Table[]): Promise<Postponed> {
   const names = tables.map(tableName);
-  if (names.length === 0) return [];
+  if (names.length === 0) return { together: [], after: [] };
   const { rows: foreign } = await client.query<{ statement: string }>(foreignKeysOutOf, [names]);
   for (const { statement } of foreign) await client.query(statement);
   const triggers = await triggersOff(client, names);
   // Emptying fires triggers, too.
   await client.query(`truncate ${names.join(', ')} cascade`);
-  const { rows: indexes } = await client.query<{ dropped: string; statement: string }>(indexesOf, [names]);
+  const { rows: indexes } = await client.query<{ dropped: string; statement: string; parts: string[] }>(indexesOf, [
+    names,
+  ]);
   for (const { dropped } of indexes) await client.query(dropped);
-  return [...indexes, ...triggers];
+  const [whole, parted] = [indexes.filter(({ parts }) => !parts[0]), indexes.filter(({ parts }) => parts[0])];
+  return {
+    together: [...whole.map(({ statement }) => statement), ...parted.flatMap(({ parts }) => parts)],
+    after: [...parted.map(({ statement }) => statement), ...triggers],
+  };
 }
 
-async function triggersOff(client: pg.ClientBase, names: string[]): Promise<Postponed> {
+async function triggersOff(client: pg.ClientBase, names: string[]): Promise<string[]> {
   const { rows } = await client.query("select current_setting('session_replication_role') as role");
   if (rows[0].role === 'replica') return [];
   const { rows: triggers } = await client.query<{ off: string; statement: string }>(triggersOf, [names]);
   for (const { off } of triggers) await client.query(off);
-  return triggers;
+  return triggers.map(({ statement }) => statement);
 }
 
 // Those of partitions go with their parent's.
@@ -69,9 +75,12 @@ const foreignKeysOutOf = `
     and conrelid in (select root from unnest($1::regclass[]) as loaded, lateral coalesce(pg_partition_root(loaded), loaded) as root)
     and confrelid not in (select root from unnest($1::regclass[]) as loaded, lateral coalesce(pg_partition_root(loaded), loaded) as root)`;
 
+// Those of partitions are made first, by their names, and taken up by the statement of the whole. That would find names for them itself:
+// for two indexes that are made beside each other the same ones.
 const indexesOf = `
   select format('drop index %s', indexrelid::regclass) as dropped,
-    replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ') as statement
+    replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ') as statement,
+    array(select pg_get_indexdef(relid) from pg_partition_tree(indexrelid) where isleaf) as parts
   from pg_catalog.pg_index
   join pg_catalog.pg_class as index on index.oid = indexrelid
   where indrelid in (select root from unnest($1::regclass[]) as loaded, lateral coalesce(pg_partition_root(loaded), loaded) as root)

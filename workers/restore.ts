@@ -148,13 +148,15 @@ async function load(
     }
     await setSequences(main, manifest.sequences);
     await eachInLanes(
-      postponed,
+      postponed.together,
       () => openLoader(draft.url),
-      async (client: pg.Client, { statement }) => {
-        await client.query(statement);
-      },
+      async (client: pg.Client, statement) => void (await client.query(statement)),
       signal,
     );
+    for (const statement of postponed.after) {
+      signal.throwIfAborted();
+      await main.query(statement);
+    }
     progress(0.9, 'indexes');
   } catch (error) {
     if (!doesNotFit(error)) throw error;

@@ -164,7 +164,6 @@ export const chat: Section = {
     'chat._cjk_pairs(text)',
     'chat._search_vector(text,text)',
     'chat._search_query(text)',
-    'chat._longest_words(text)',
     'chat._has_file(chat.messages)',
     'chat._text_config(text)',
     'chat._check_text(text)',

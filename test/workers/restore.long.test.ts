@@ -47,6 +47,19 @@ const picture = (url: string) =>
     (await client.query(schemaPicture)).rows.map((row) => JSON.stringify(row).replace(/[()]/g, '')).sort(),
   );
 
+/** What each index of a partition is a part of. */
+const partsOfIndexes = (url: string) =>
+  on(url, async (client) => {
+    const { rows } = await client.query(`
+      select indrelid::regclass::text as on, regexp_replace(pg_get_indexdef(indexrelid), 'INDEX \\S+ ', 'INDEX ') as made, indisvalid,
+        inhparent::regclass::text as part_of
+      from pg_index
+      join pg_class as partition on partition.oid = indrelid and partition.relispartition
+      left join pg_inherits on inhrelid = indexrelid
+      order by 1, 2, 4`);
+    return rows;
+  });
+
 async function drafts(): Promise<string[]> {
   const { rows } = await owner.query("select datname from pg_database where datname like 'plinth\\_restore\\_%'");
   return rows.map(({ datname }) => datname);
@@ -94,6 +107,7 @@ for (const form of ['portable', 'pg_dump'] as const) {
         t.ok(seconds > 0);
         t.strictSame(await contents(urlOf(into)), await contents(databaseUrl));
         t.strictSame(await picture(urlOf(into)), await picture(databaseUrl));
+        t.strictSame(await partsOfIndexes(urlOf(into)), await partsOfIndexes(databaseUrl));
         t.strictSame(await goesOn(urlOf(into)), ['1 added', '1 known', 'rises true']);
         const clear = readdirSync(bench.folder, { recursive: true, withFileTypes: true })
           .filter((entry) => entry.isFile())
