@@ -52,10 +52,10 @@ export async function prepare(client: pg.ClientBase, tables: Table[]): Promise<P
     names,
   ]);
   for (const { dropped } of indexes) await client.query(dropped);
-  const [whole, parted] = [indexes.filter(({ parts }) => !parts[0]), indexes.filter(({ parts }) => parts[0])];
+  const wholes = indexes.filter(({ parts }) => parts.length > 0).map(({ statement }) => statement);
   return {
-    together: [...whole.map(({ statement }) => statement), ...parted.flatMap(({ parts }) => parts)],
-    after: [...parted.map(({ statement }) => statement), ...triggers],
+    together: indexes.flatMap(({ statement, parts }) => (parts.length > 0 ? parts : [statement])),
+    after: [...wholes, ...triggers],
   };
 }
 
