@@ -23,6 +23,9 @@ const entriesRead = `
   from pg_stat_user_indexes
   where schemaname = 'events' and relname like 'log_system_%' and indexrelname like '%xid%'`;
 
+/** The first transaction that was not over, of a snapshot as Postgres writes it: `4139:4145:4139`. */
+const oldestOpen = (snapshot: string): bigint => BigInt(snapshot.split(':')[0] ?? '');
+
 /** Follows the log until so many events have come whole. */
 async function follow(t: Test, from: number, during: (batches: Batch[]) => void) {
   const pool = new pg.Pool({ connectionString: world.proxy.url, max: 2 });
@@ -51,7 +54,11 @@ async function follow(t: Test, from: number, during: (batches: Batch[]) => void)
     );
   }
   t.equal(new Set(batches.map(({ since, until }) => `${since} ${until}`)).size, 1, 'pages of one backlog');
-  t.equal(batches.at(-1)?.until, log.position());
+  // It may have gone on since: over what other databases of the server wrote, too.
+  t.ok(
+    oldestOpen(log.position()) >= oldestOpen(batches.at(-1)?.until ?? ''),
+    'it is at the end of the last page, or beyond',
+  );
   t.ok(batches.length >= count / 1000, `${batches.length} pages`);
 }
 
