@@ -4,19 +4,6 @@
 select operations.ensure_partitions(now() - interval '1 month', 3);
 set session_replication_role = replica;
 set maintenance_work_mem = '256MB';
--- Made again in the end: row by row they would take most of the time.
-create temp table set_aside as
-select name, replace(pg_get_indexdef(name::regclass), ' ON ONLY ', ' ON ') as definition
-from (values ('chat.messages_searched_idx'), ('chat.messages_of_files_searched_idx')) as known (name);
-do $$
-declare
-  name text;
-begin
-  for name in select set_aside.name from set_aside loop
-    execute format('drop index %s', name);
-  end loop;
-end;
-$$;
 
 create schema bench;
 create table bench.people as
@@ -112,14 +99,4 @@ analyze chat.channels, chat.messages;
 update chat.channels as channel set last_message_id = said.id
 from chat.messages as said
 where said.channel_id = channel.id and said.seq = channel.last_seq and channel.last_message_id is null;
-
-do $$
-declare
-  definition text;
-begin
-  for definition in select set_aside.definition from set_aside loop
-    execute definition;
-  end loop;
-end;
-$$;
 reset session_replication_role;

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { broken, type Figure } from './day/figures.ts';
 import type { Begun, Measured, Order, Proof } from './day/people.ts';
-import { type Ground, populate, type Report, runFile } from './ground.ts';
+import { type Ground, populate, type Report, runFile, withoutIndexes } from './ground.ts';
 import { rounded } from './rounds.ts';
 import { startSystems } from './systems.ts';
 
@@ -29,7 +29,9 @@ export async function benchDay(
   const viewer = await populate(ground, gitter, report);
   report(`Making ${size.towns} town${size.towns === 1 ? '' : 's'} of people, rooms and direct chats`);
   await ground.owner.query("select set_config('bench.towns', $1, false)", [size.towns]);
-  await runFile(ground.owner, 'day.sql');
+  await withoutIndexes(ground.owner, ['chat.messages_searched_idx', 'chat.messages_of_files_searched_idx'], () =>
+    runFile(ground.owner, 'day.sql'),
+  );
   await ground.owner.query('vacuum analyze');
   Object.assign(process.env, { MAX_CONNECTIONS: '100000', MAX_CONNECTIONS_PER_ADDRESS: '100000' });
   const bench = await startSystems(ground, viewer, [], ['plinth']);

@@ -94,6 +94,18 @@ export async function makeViewer(owner: pg.Client): Promise<Viewer> {
   return results.at(-1)?.rows[0] as Viewer;
 }
 
+/** Runs `work` without some indexes, which are made again after it: row by row they would take most of the time. */
+export async function withoutIndexes(owner: pg.Client, names: string[], work: () => Promise<unknown>): Promise<void> {
+  const { rows } = await owner.query<{ dropped: string; made: string }>(
+    `select format('drop index %s', name::regclass) as dropped, replace(pg_get_indexdef(name::regclass), ' ON ONLY ', ' ON ') as made
+    from unnest($1::text[]) as name`,
+    [names],
+  );
+  for (const { dropped } of rows) await owner.query(dropped);
+  await work();
+  for (const { made } of rows) await owner.query(made);
+}
+
 /** Runs the statements of a file beside this one. */
 export function runFile(owner: pg.Client, file: string): Promise<pg.QueryResult> {
   return owner.query(readFileSync(path.join(import.meta.dirname, file), 'utf8'));

@@ -2,19 +2,6 @@
 -- people use them, few often and most rarely. Every fiftieth has a file, and one in the first room has 500 answers. Whole sentences come again, which changes nothing for an index of words.
 set session_replication_role = replica;
 set maintenance_work_mem = '512MB';
--- Made again in the end: row by row they would take most of the time.
-create temp table set_aside as
-select name, replace(pg_get_indexdef(name::regclass), ' ON ONLY ', ' ON ') as definition
-from (values ('chat.messages_searched_idx'), ('chat.messages_of_files_searched_idx'), ('chat.messages_sender_id_id_idx')) as known (name);
-do $$
-declare
-  name text;
-begin
-  for name in select set_aside.name from set_aside loop
-    execute format('drop index %s', name);
-  end loop;
-end;
-$$;
 insert into identity.users (username, display_name) select 'user' || n, 'User ' || n from generate_series(1, 1000) as n;
 insert into chat.channels (kind, name, is_public)
 select 'room', 'Room ' || to_char(n, 'FM0000'), n % 10 = 0 from generate_series(1, 1000) as n;
@@ -67,14 +54,4 @@ where message.id in (
   order by reply.id
   limit 500
 );
-
-do $$
-declare
-  definition text;
-begin
-  for definition in select set_aside.definition from set_aside loop
-    execute definition;
-  end loop;
-end;
-$$;
 reset session_replication_role;
